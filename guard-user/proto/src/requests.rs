@@ -83,9 +83,6 @@ pub struct Request {
     /// What was connected to, where that is a port of this machine that leads to the destination.
     #[serde(default)]
     pub through: Option<Through>,
-    /// Where a yes to a port of this machine lets connections get beside that: what its listeners connect to, as far as that is known.
-    #[serde(default)]
-    pub leads_to: Vec<Endpoint>,
     /// What a signed answer has to say; null: none.
     #[serde(default)]
     pub code: Option<String>,

@@ -79,17 +79,7 @@ fn headline(request: &Request) -> Markup {
                 span.address { (seen(&place(&through.address, Some(through.port)))) }
             }
         }
-        @if !request.leads_to.is_empty() {
-            p.to { "leads to " span.address { (seen_long(&leads(request))) } }
-        }
     }
-}
-
-/// Where a yes to a port of this machine lets connections get beside that.
-fn leads(request: &Request) -> String {
-    let leads = request.leads_to.iter();
-    let all: Vec<_> = leads.map(|to| place(&to.address, to.port)).collect();
-    all.join(", ")
 }
 
 /// What it names, each once.

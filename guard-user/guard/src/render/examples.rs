@@ -54,7 +54,6 @@ pub(crate) fn request() -> Request {
         named: None,
         opens_name: false,
         through: None,
-        leads_to: Vec::new(),
         code: None,
         own_policy: None,
         beside: Vec::new(),

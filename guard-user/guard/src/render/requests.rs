@@ -346,12 +346,6 @@ pub(crate) fn through(way: &Through) -> String {
     }
 }
 
-/// Where a yes to a port of this machine lets connections get beside that, if that is known: "tcp 192.0.2.10:443"
-pub(crate) fn leads_to(request: &Request) -> Option<String> {
-    let all: Vec<_> = request.leads_to.iter().map(endpoint::words).collect();
-    (!all.is_empty()).then(|| all.join(", "))
-}
-
 /// The addresses that were tried, as far as they are known.
 pub(crate) fn tried(burst: &Burst) -> String {
     let shown = burst.addresses.join(", ");
@@ -423,9 +417,6 @@ fn destination_fields(page: &mut Page, request: &Request, clock: &Clock) {
     }
     if let Some(way) = &request.through {
         page.field("through", through(way));
-    }
-    if let Some(leads) = leads_to(request) {
-        page.paragraph("leads to", leads);
     }
 }
 
@@ -657,8 +648,6 @@ pub(crate) fn inside(request: &Request) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use guard_proto::Endpoint;
-
     use super::super::examples::{burst, clock, http, request};
     use super::*;
 
@@ -733,25 +722,6 @@ mod tests {
             ..request()
         };
         assert_eq!(program(&plain), "g++-13.2_x (4711)");
-    }
-
-    #[test]
-    fn where_a_port_of_this_machine_leads_is_said() {
-        let to = |address: &str, port| Endpoint {
-            address: address.into(),
-            port: Some(port),
-            protocol: "tcp".into(),
-            host: None,
-        };
-        let near = Request {
-            destination: to("127.0.0.1", 5432),
-            leads_to: vec![to("192.0.2.10", 443), to("2001:db8::1", 22)],
-            ..request()
-        };
-        let page = one(&near, &clock()).plain();
-        let leads = "\n    leads to tcp 192.0.2.10:443, tcp [2001:db8::1]:22\n";
-        assert!(page.contains(leads), "{page}");
-        assert!(!one(&request(), &clock()).plain().contains("leads to"));
     }
 
     #[test]

@@ -107,12 +107,6 @@ pub(crate) fn request_fields(request: &Request, clock: &Clock) -> Vec<LabelledTe
     if let Some(told) = &request.named {
         fields.push(("name", requests::named(request, told, clock), Tone::Plain));
     }
-    if let Some(way) = &request.through {
-        fields.push(("through", requests::through(way), Tone::Plain));
-    }
-    if let Some(leads) = requests::leads_to(request) {
-        fields.push(("leads to", leads, Tone::Strong));
-    }
     let warnings = request.warnings.iter();
     fields.extend(warnings.map(|warning| ("beware", warning.clone(), Tone::Warn)));
     fields.push(("rule", requests::rule(request), Tone::Plain));
@@ -304,34 +298,8 @@ pub(crate) fn record_tone(record: &LogRecord) -> Tone {
 
 #[cfg(test)]
 mod tests {
-    use guard_proto::destination::Through;
-
     use super::*;
-    use crate::render::examples::{clock, hole as example, request as asked};
-
-    #[test]
-    fn a_request_says_through_which_listener_it_goes_and_where_that_leads() {
-        let way = Through {
-            address: "127.0.0.1".into(),
-            port: 5432,
-            pid: Some(4711),
-            comm: Some("ssh".into()),
-            command: Vec::new(),
-        };
-        let by_way = Request {
-            through: Some(way),
-            leads_to: vec![asked().destination],
-            ..asked()
-        };
-        let fields = request_fields(&by_way, &clock());
-        for (label, words) in [
-            ("through", "127.0.0.1:5432 (ssh, pid 4711)"),
-            ("leads to", "tcp 192.0.2.10:443 (photos.example.com)"),
-        ] {
-            let says = |field: &LabelledText| field.0 == label && field.1 == words;
-            assert!(fields.iter().any(says), "{fields:?}");
-        }
-    }
+    use crate::render::examples::{clock, hole as example};
 
     #[test]
     fn a_hole_that_is_shut_says_so_and_by_what() {

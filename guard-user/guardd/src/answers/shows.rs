@@ -47,9 +47,6 @@ impl Shows {
                 way.address, way.port
             ));
         }
-        for lead in &request.leads_to {
-            shows.line(format_args!("leads to {}", lead.place()));
-        }
         if !request.command.is_empty() {
             shows.line(format_args!("command {}", command_line(&request.command)));
         }
@@ -181,7 +178,7 @@ fn target(request: &Request) -> String {
 
 #[cfg(test)]
 mod tests {
-    use guard_proto::{Burst, Endpoint};
+    use guard_proto::Burst;
     use proptest::prelude::*;
 
     use super::*;
@@ -238,29 +235,6 @@ mod tests {
         session s1 of 1000
         it says "so that the \"queue\" runs"
         "#);
-    }
-
-    #[test]
-    fn where_a_port_of_this_machine_leads_stands_there() {
-        let to = |address: &str, port| Endpoint {
-            address: address.to_owned(),
-            port: Some(port),
-            protocol: "tcp".to_owned(),
-            host: None,
-        };
-        let request = Request {
-            destination: to("127.0.0.1", 5432),
-            leads_to: vec![to("192.0.2.10", 443), to("2001:db8::1", 22)],
-            ..shown(1)
-        };
-        let shows = Shows::of(&request);
-        assert!(shows.whole);
-        insta::assert_snapshot!(shows.lines.join("\n"), @r"
-        a process wants tcp/5432 at 127.0.0.1
-        leads to tcp/443 at 192.0.2.10
-        leads to tcp/22 at 2001:db8::1
-        session s1 of 1000
-        ");
     }
 
     #[test]

@@ -46,7 +46,6 @@ impl State {
             }
             Change::Listeners => {
                 self.proxy.renew();
-                self.review_leads_shown();
                 self.review_held();
             }
             Change::Approvers => self.renew_holds(),

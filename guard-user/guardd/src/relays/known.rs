@@ -867,45 +867,6 @@ mod tests {
     }
 
     #[test]
-    fn a_request_about_a_port_has_where_its_listeners_lead() {
-        let mut relays = Relays::default();
-        let by = |outermost| ClientSession {
-            outermost: SessionId(outermost),
-            cgroup: 9,
-        };
-        let localhost = Address::from(IpAddr::from([127, 0, 0, 1]));
-        let itself = Connection::new(localhost, Protocol::TCP, 5432);
-        let lead = |last| {
-            let address = Address::from(IpAddr::from([192, 0, 2, last]));
-            Connection::new(address, Protocol::TCP, 443)
-        };
-        let at = |last| shown(&lead(last));
-        let event = Event {
-            count: 7,
-            session: SessionId(1),
-            destination: localhost,
-            port: 5432,
-            protocol: Protocol::TCP,
-            ..Event::default()
-        };
-        relays.note(&event, SessionId(1), &[], true);
-        let known = relays.known.get_mut(&Ticket(7)).unwrap();
-        for one in [lead(20), itself, lead(10)] {
-            known.add_lead(&one);
-        }
-        known.in_kernel = Some(known.relay);
-        let key = RequestKey::new(SessionId(1), localhost, Protocol::TCP, 5432);
-        let before = [at(10), at(30)];
-        let leads = |relays: &Relays| relays.leads_beside(by(1), &key, &before);
-        assert_eq!(leads(&relays), [at(10), at(20)]);
-        // Until it is scanned again nobody knows whether it leads there no more.
-        relays.known.get_mut(&Ticket(7)).unwrap().is_outdated = true;
-        assert_eq!(leads(&relays), [at(10), at(20), at(30)]);
-        let others = relays.leads_beside(by(2), &key, &[]);
-        assert!(others.is_empty(), "{others:?}");
-    }
-
-    #[test]
     fn who_connects_to_very_many_makes_room_itself_and_waits() {
         let mut relays = Relays::default();
         let mut note = |ticket, session| {

@@ -484,29 +484,6 @@ impl Relays {
         }
     }
 
-    /// Where a yes to a request lets connections of a session, inside an outermost one, get beside what it is about: what the listeners
-    /// there connect to, in order. While nobody knows all of that, what people were shown `before` is among it.
-    pub(crate) fn leads_beside(
-        &self,
-        by: ClientSession,
-        key: &RequestKey,
-        before: &[Endpoint],
-    ) -> Vec<Endpoint> {
-        if !key.is_connection() {
-            return Vec::new();
-        }
-        let to = Connection::new(key.destination, key.protocol, key.port);
-        let behind = self.behind(by, &to);
-        let elsewhere = behind.leads.iter().filter(|lead| **lead != to);
-        let mut all: Vec<_> = elsewhere.map(shown).collect();
-        if behind.anywhere {
-            all.extend_from_slice(before);
-        }
-        all.sort_by(|one, next| (&one.address, one.port).cmp(&(&next.address, next.port)));
-        all.dedup();
-        all
-    }
-
     /// Where a connection of the session leads that goes through the proxy, where a policy is stricter about that than about reading: the
     /// upstreams of the listeners that may get it, and itself if one may lead anywhere, or to where TLS has to show a name (`by_sni`).
     pub(crate) fn stricter_than_reading(

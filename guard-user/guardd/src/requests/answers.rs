@@ -24,7 +24,6 @@ use crate::{
     policies::Policies,
     proxy::approve::{Widening, no_http},
     record::audit::LogEntry,
-    relays::ClientSession,
     requests::{
         Pending, RequestKey, Requests,
         bursts::{self, Burst, BurstExtent},
@@ -268,15 +267,6 @@ impl State {
         for id in shut {
             self.requests.show_address_alone(&id);
         }
-    }
-
-    /// Shows of requests where listeners lead, once that is known: a yes opens that, too.
-    pub(crate) fn review_leads_shown(&mut self) {
-        let (relays, sessions) = (&self.relays, &self.sessions);
-        self.requests.show_leads(|key, before| {
-            let session = sessions.live(key.session)?;
-            Some(relays.leads_beside(ClientSession::of(session), key, before))
-        });
     }
 
     /// Answers a request with no.

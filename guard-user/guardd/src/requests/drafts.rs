@@ -19,7 +19,6 @@ use crate::{
     policies::{ChainVerdict, NameAsker, Policies, UsedName},
     process::SeenProcess,
     record::audit::LogEntry,
-    relays::ClientSession,
     sessions::Session,
     state::State,
 };
@@ -67,7 +66,6 @@ impl State {
         let verdict = self
             .relays
             .verdict_at_listener(&key, strictest.unwrap_or(judged));
-        let by = ClientSession::of(session);
         let draft = proto::Request {
             verdict: verdict.as_str().to_owned(),
             chain: chain(session, &each),
@@ -76,7 +74,6 @@ impl State {
             named,
             opens_name: used.is_opened,
             through: self.relays.tried_through(&key).cloned(),
-            leads_to: self.relays.leads_beside(by, &key, &[]),
             user: self.machine.user(owner.uid),
             pid,
             comm: process.comm,
@@ -346,7 +343,6 @@ pub(crate) fn blank(
         burst: None,
         offers: Vec::new(),
         through: None,
-        leads_to: Vec::new(),
         code: None,
         own_policy: None,
         beside: Vec::new(),

@@ -537,23 +537,6 @@ impl Requests {
         }
     }
 
-    /// Shows where a yes to each lets connections get beside what it is about. `leads`: by what was shown before; none: as before.
-    pub(crate) fn show_leads(
-        &mut self,
-        leads: impl Fn(&RequestKey, &[proto::Endpoint]) -> Option<Vec<proto::Endpoint>>,
-    ) {
-        for one in &mut self.pending {
-            let shown = &mut one.shown;
-            let now = leads(&one.key, &shown.leads_to);
-            let Some(now) = now.filter(|now| *now != shown.leads_to) else {
-                continue;
-            };
-            shown.leads_to = now;
-            self.version += 1;
-            self.grown.insert(shown.id.clone());
-        }
-    }
-
     /// Shows, for each request about connections, until when some are held for it; for the others, that none is.
     pub(crate) fn show_held(&mut self, asked: &HashMap<String, BootTime>) {
         let clocks = Clocks::read();

@@ -70,7 +70,6 @@ pub(crate) fn shown(id: u32) -> proto::Request {
         note: None,
         burst: None,
         through: None,
-        leads_to: vec![],
         code: None,
         own_policy: None,
         beside: vec![],
@@ -101,22 +100,6 @@ fn the_same_request_is_asked_once() {
     assert!(table.take("r1").is_some());
     let anew = Noted::New("r3".to_owned());
     assert_eq!(note(&mut table, key(1, 1), 3, 3), anew);
-}
-
-#[test]
-fn where_a_port_leads_is_shown_once_that_is_known() {
-    let mut table = Requests::without_files(10);
-    let asked = Noted::New("r1".to_owned());
-    assert_eq!(note(&mut table, key(1, 1), 1, 1), asked);
-    let before = table.version();
-    let lead = shown(1).destination;
-    table.show_leads(|_, shown| shown.is_empty().then(|| vec![lead.clone()]));
-    assert_eq!(table.get("r1").unwrap().shown.leads_to, [lead]);
-    // The same again, or a session that is gone, is no news.
-    table.show_leads(|_, shown| Some(shown.to_vec()));
-    table.show_leads(|_, _| None);
-    assert_eq!(table.version(), before + 1);
-    assert_eq!(table.get("r1").unwrap().shown.leads_to.len(), 1);
 }
 
 /// A policy of one rule, in the slot of the session s1.

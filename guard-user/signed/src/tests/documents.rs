@@ -91,30 +91,6 @@ fn the_bytes_are_those_of_the_contract() {
     assert!(bytes.ends_with(r#""user":"dev","v":1}"#), "{bytes}");
 }
 
-/// Older readers take no key that they do not know, so where a port of a machine leads is a line.
-#[test]
-fn where_a_port_leads_is_a_line_of_a_question_and_no_key() {
-    let lines = [
-        "curl (4711) wants tcp/5432 at 127.0.0.1",
-        "leads to tcp/443 at 192.0.2.10",
-    ];
-    let asked = Question {
-        shows: lines.map(str::to_owned).to_vec(),
-        ..question()
-    };
-    is_canonical(&asked);
-    let bytes = String::from_utf8(asked.to_bytes().unwrap()).unwrap();
-    let said = r#""shows":["curl (4711) wants tcp/5432 at 127.0.0.1","leads to tcp/443 at 192.0.2.10"],"user":"dev","v":1}"#;
-    assert!(bytes.ends_with(said), "{bytes}");
-    assert_ne!(
-        Question::hash(bytes.as_bytes()),
-        Question::hash(&question().to_bytes().unwrap())
-    );
-    let keyed = bytes.replace("\"machine\"", "\"leads_to\":[],\"machine\"");
-    assert_ne!(keyed, bytes);
-    assert!(Question::from_bytes(keyed.as_bytes()).is_err(), "{keyed}");
-}
-
 /// As `printf 'guard question v1\n%s' '{}' | sha256sum` says it.
 #[test]
 fn hashes_say_what_they_are_of() {
