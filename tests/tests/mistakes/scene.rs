@@ -128,7 +128,9 @@ impl MistakeScene {
 
     /// Where no guardd has pins, also where one of this machine's runs.
     fn other_pins(&self) -> std::path::PathBuf {
-        self.daemon.pin_dir().with_added_extension("other")
+        let pins = self.daemon.pin_dir().display().to_string();
+        // No name has a dot in a bpffs.
+        format!("{pins}-other").into()
     }
 
     fn bin(&self) -> std::path::PathBuf {
