@@ -17,7 +17,7 @@ use crate::{
 
 const REFUSED: &str = "org.guardd.Control.Refused";
 /// Another courier, as a console is one.
-const OTHER: u32 = 61239;
+const OTHER: u32 = 61243;
 
 /// What a machine says of its fleet's servers.
 struct Link {
