@@ -22,6 +22,7 @@ const LINTED: &str = "linted";
 /// What compiled it, and how many others it was begun with, one after the other: of each, what is not wanted any more is still in it.
 const COMPILER: &str = "compiler";
 const AGE: &str = "age";
+/// As `oldest` in `.ci/restore`.
 const OLDEST: u32 = 5;
 /// Where cargo compiles, below `target`: for the user half, for the kernel half, and to lint that.
 const PROFILES: [&str; 5] = [
@@ -41,6 +42,34 @@ const UNKEPT: &str = "dependencies.unkept";
 
 /// A file below `target` in which `.ci/restore` says which entry it has put in place, before this program was compiled.
 const TAKEN: &str = "dependencies.taken";
+
+/// What `.ci/restore` has put in place: the name of an entry, which is empty where there is none.
+#[derive(Default)]
+struct Taken {
+    name: String,
+    /// How old the whole will be that is begun with it.
+    age: u32,
+}
+
+impl Taken {
+    /// It is said once: what is removed after that comes out of the cache again.
+    fn once(cache: &Cache, target: &Path) -> Self {
+        let file = target.join(TAKEN);
+        let Ok(name) = fs::read_to_string(&file) else {
+            return Self::default();
+        };
+        let _ = fs::remove_file(file);
+        let name = name.trim_end().to_owned();
+        let age = number(&cache.path(&name).join(AGE)).map_or(OLDEST, |age| age + 1);
+        Self { name, age }
+    }
+
+    fn is(&self, entry: &Path) -> bool {
+        entry
+            .file_name()
+            .is_some_and(|name| name == self.name.as_str())
+    }
+}
 
 /// What is to be done about them.
 pub(crate) struct Dependencies {
@@ -68,23 +97,25 @@ enum Found {
 /// That nothing says what they would be made from, or that there is nowhere to keep them.
 pub(crate) fn restore() -> Result<Dependencies> {
     let cache = Cache::open()?;
+    let taken = Taken::once(&cache, &target());
     let compiler = compiler()?;
     let key = key(&compiler)?;
     let entry = cache.path(&format!("{KIND}-{key}"));
     let unkept = target().join(UNKEPT);
     let has_compiled = has_compiled();
     let is_kept = !has_compiled && is_kept(&cache, &entry)?;
-    let found = match has_compiled {
+    let mut found = match has_compiled {
         true => number(&unkept).map_or(Found::Own, |age| Found::Part { age }),
-        false if is_kept => match take(&cache, &entry, &target()) {
+        false if is_kept => match take(&cache, &entry, &target(), &taken) {
             true => Found::Cached {
                 linted: entry.join(LINTED).exists(),
             },
             false => Found::Part { age: 0 },
         },
-        false => nearest(&cache, &compiler),
+        false => nearest(&cache, &compiler, &taken),
     };
-    if let Found::Part { age } = found {
+    if let Found::Part { age } = &mut found {
+        *age = taken.age.max(*age);
         fs::create_dir_all(target())?;
         fs::write(unkept, age.to_string())?;
     }
@@ -103,10 +134,10 @@ fn is_kept(cache: &Cache, entry: &Path) -> Result<bool> {
 }
 
 /// Takes the newest of those that the same compiler has made from something else: most of what they are is the same.
-fn nearest(cache: &Cache, compiler: &str) -> Found {
+fn nearest(cache: &Cache, compiler: &str, taken: &Taken) -> Found {
     let dir = cache.path("");
     match newest(&dir, compiler) {
-        Some((entry, age)) if take(cache, &entry, &target()) => {
+        Some((entry, age)) if take(cache, &entry, &target(), taken) => {
             say(
                 "the compiled dependencies in the cache are of another Cargo.lock: compiling what is new",
             );
@@ -144,8 +175,8 @@ fn number(file: &Path) -> Option<u32> {
 }
 
 /// Whether an entry of the cache could be put where cargo looks, below `target`. What is damaged goes.
-fn take(cache: &Cache, entry: &Path, target: &Path) -> bool {
-    if was_taken(entry, target) {
+fn take(cache: &Cache, entry: &Path, target: &Path, taken: &Taken) -> bool {
+    if taken.is(entry) {
         // It is in place already. Where it is not known that it was of use now, it goes sooner.
         let _ = cache::touch(entry);
         return true;
@@ -169,17 +200,6 @@ fn take(cache: &Cache, entry: &Path, target: &Path) -> bool {
         archive.display()
     ));
     false
-}
-
-/// Whether an entry was put in place before this program was compiled. It is said once: what is removed after that comes out of the
-/// cache again.
-fn was_taken(entry: &Path, target: &Path) -> bool {
-    let taken = target.join(TAKEN);
-    let name = fs::read_to_string(&taken).unwrap_or_default();
-    let _ = fs::remove_file(taken);
-    entry
-        .file_name()
-        .is_some_and(|entry| entry == name.trim_end())
 }
 
 /// Removes an entry if its archive is damaged. Says whether it was.
@@ -396,6 +416,7 @@ mod tests {
     use std::time::{Duration, UNIX_EPOCH};
 
     use super::*;
+    use crate::shell::beside;
 
     #[test]
     fn what_changes_in_this_workspace_alone_leaves_the_key_alone() {
@@ -469,7 +490,7 @@ mod tests {
         let unfinished = target.path().join(UNFINISHED);
         let left = unfinished.join("debug/deps/left");
         fs::create_dir_all(&left)?;
-        assert!(take(&cache, &entry, target.path()));
+        assert!(take(&cache, &entry, target.path(), &Taken::default()));
         assert_eq!(fs::read_to_string(target.path().join(PLACE))?, TEXT);
         assert!(!unfinished.exists());
         assert!(!target.path().join("debug/deps/left").exists());
@@ -499,13 +520,23 @@ mod tests {
         restore()?;
         assert!(!place.exists());
         fs::write(entry.join(COMPILER), compiler()?)?;
+        let aged = |age: u32| fs::write(entry.join(AGE), age.to_string());
+        aged(OLDEST)?;
         restore()?;
+        assert!(!place.exists());
+        aged(OLDEST - 1)?;
+        // Two runs begin at once.
+        let (one, other) = beside(restore, restore);
+        one.and(other)?;
         assert_eq!(fs::read_to_string(&place)?, TEXT);
         fs::write(&place, "used")?;
-        assert!(take(&cache, &entry, &target));
+        let taken = Taken::once(&cache, &target);
+        assert_eq!(taken.age, OLDEST);
+        assert!(take(&cache, &entry, &target, &taken));
         assert_eq!(fs::read_to_string(&place)?, "used");
         fs::remove_dir_all(target.join("debug"))?;
-        assert!(take(&cache, &entry, &target));
+        let taken = Taken::once(&cache, &target);
+        assert!(take(&cache, &entry, &target, &taken));
         assert_eq!(fs::read_to_string(&place)?, TEXT);
         Ok(())
     }
@@ -526,7 +557,7 @@ mod tests {
             let mut bytes = fs::read(&archive)?;
             harm(&mut bytes);
             fs::write(&archive, bytes)?;
-            assert!(!take(&cache, &entry, target.path()));
+            assert!(!take(&cache, &entry, target.path(), &Taken::default()));
             assert!(!entry.exists());
             assert!(!target.path().join("debug").exists());
             assert!(!target.path().join(UNFINISHED).exists());
@@ -542,7 +573,7 @@ mod tests {
         // Nothing can be unpacked below a file.
         let target = dir.path().join("file");
         fs::write(&target, "")?;
-        assert!(!take(&cache, &entry, &target));
+        assert!(!take(&cache, &entry, &target, &Taken::default()));
         assert!(!is_damaged(&entry.join(ARCHIVE))?);
         Ok(())
     }
