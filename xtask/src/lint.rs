@@ -4,9 +4,9 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::shell::{beside, cargo, read, root, run};
+use crate::shell::{beside, cargo, read, root, run, say};
 use crate::timings::Timings;
-use crate::{build, dependencies, ebpf, install};
+use crate::{build, dependencies, ebpf, install, room};
 
 /// Installed where there is none; a later one may want a later compiler.
 const DENY_VERSION: &str = "0.20.2";
@@ -41,8 +41,9 @@ const OF_BOTH_HALVES: [Check; 1] = [("clippy", clippy)];
 ///
 /// # Errors
 ///
-/// That the kernel half cannot be built.
+/// That a disk has no room, or the kernel half cannot be built; what the checks found by then is said.
 pub(crate) fn checks(timings: &Timings) -> Result<Vec<String>> {
+    room::for_build()?;
     // Before two look for it: no two may install it at once.
     timings.stage("what the kernel half is made with", ebpf::obtain)?;
     // Beside each other: the one is compiled crate after crate, and the others run one after the other.
@@ -50,6 +51,11 @@ pub(crate) fn checks(timings: &Timings) -> Result<Vec<String>> {
         || timings.stage("the kernel half", build::prepare),
         || failures(timings, &OF_SOURCES),
     );
+    if built.is_err() {
+        for problem in &found {
+            say(problem);
+        }
+    }
     built?;
     found.extend(failures(timings, &OF_BOTH_HALVES));
     Ok(found)

@@ -38,7 +38,11 @@ pub(super) fn run(timings: &Timings) -> Result<Outcome> {
         || timings.stage("machines", || vm::gate(timings)),
         || documents(timings),
     );
-    here += examples?;
+    match examples {
+        Ok(examples) => here += examples,
+        // What came of the machines is told beside it.
+        Err(problem) => here.problems.push(format!("{problem:#}")),
+    }
     let machines = machines?;
     let built = || lab::build_ratios().and_then(|()| lab::test_bench());
     let built = timings.stage("what measures, and its tests", || Ok(built()))?;
