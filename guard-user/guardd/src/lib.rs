@@ -2,7 +2,7 @@
 //!
 //! `service.rs` runs one thread with a task for each source of work: the kernel half's events (`requests/events.rs`), inotify, the
 //! control socket (`control/server.rs`), the clock (`State::tick`), host names, and the workers (`workers/life.rs`). A task
-//! borrows the [`state::State`] out of [`shared::Shared`] for a moment. What an operation changed is a [`changes::Change`],
+//! borrows the `state::State` out of `shared::Shared` for a moment. What an operation changed is a `changes::Change`,
 //! and `State::apply` does what follows.
 
 mod answers;

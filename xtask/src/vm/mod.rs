@@ -57,7 +57,7 @@ use suites::{Contents, Kind, Suite};
 const WHOLE: Duration = Duration::from_secs(3 * 3600);
 /// How long the gate's part may take, on a slow and busy machine.
 const GATE: Duration = Duration::from_secs(20 * 60);
-/// How many machines the gate has at once: one boots again and again, the other does all else.
+/// How many machines the gate has at once: one boots again for `reboot`, then helps the other, which does all else.
 const GATE_MACHINES: usize = 2;
 /// The exit status where a machine broke: of the tests nothing is known.
 const BROKEN: u8 = 125;

@@ -159,7 +159,7 @@ impl Payload {
 
 /// Where cargo has put the program with the suites.
 fn program() -> Result<PathBuf> {
-    // The same words as where it was built, so that nothing is.
+    // It was built by these words, or with what measures as well, which changes no features: nothing is compiled here.
     let mut cargo = build::workspace(&["build", "--quiet"]);
     cargo
         .args(["--exclude", "guard-bench", "--all-targets"])

@@ -225,7 +225,8 @@ const KEYS: &[&str] = &["keys::"];
 const RESOLVED: &[&str] = &["resolved::"];
 
 /// What the gate runs, in machines with the newest kernel: what no other place can tell. `cargo xtask test` says the rest on its own
-/// kernel, and the matrix all of it on each. One machine boots twice for `reboot`; another runs what is below it.
+/// kernel, and the matrix all of it on each. One machine boots twice for `reboot`; another runs what is below it, and a second one helps
+/// once `reboot` is over.
 pub(super) const GATE: &[GateSuite] = &[
     // Whether a boot enforces before anything else runs: nothing else boots. The power is cut in the matrix.
     GateSuite {
