@@ -18,11 +18,21 @@ pub(crate) struct Pace {
     pub(crate) refill: u64,
 }
 
-/// How much of the audit log an outermost session, and those inside it, have used up lately.
+/// How much has been used up lately, as of the audit log by an outermost session and those inside it.
 #[derive(Clone, Copy, Debug, Default)]
-struct Share {
-    used: u64,
+pub(super) struct Share {
+    pub(super) used: u64,
+    /// Up to when it was refilled.
     at: BootTime,
+}
+
+impl Share {
+    /// What is left of the time counts next time.
+    pub(super) fn refill(&mut self, pace: Pace, now: BootTime) {
+        let refilled = now.0.saturating_sub(self.at.0) / pace.refill;
+        self.used = self.used.saturating_sub(refilled);
+        self.at.0 += refilled * pace.refill;
+    }
 }
 
 /// The records that a session lacks.
@@ -79,14 +89,10 @@ impl Meters {
         outermost: SessionId,
         now: BootTime,
     ) -> Option<AdmittedRecord> {
-        let Pace { burst, refill } = self.pace;
+        let burst = self.pace.burst;
         let share = self.shares.entry(outermost).or_default();
         let gap = self.gaps.entry(session).or_default();
-        let refilled = now.0.saturating_sub(share.at.0) / refill;
-        if refilled > 0 {
-            share.used = share.used.saturating_sub(refilled);
-            share.at = now;
-        }
+        share.refill(self.pace, now);
         // If others have used the share up, one record of the session says that it lacks some; it is paid for later.
         if share.used >= burst && gap.is_told {
             gap.left_out += 1;
@@ -105,10 +111,9 @@ impl Meters {
 
     /// Whether a record of such a session would be written now: of an outermost session and those inside it.
     pub(crate) fn has_room(&self, outermost: SessionId, now: BootTime) -> bool {
-        let Pace { burst, refill } = self.pace;
-        let share = self.shares.get(&outermost).copied().unwrap_or_default();
-        let refilled = now.0.saturating_sub(share.at.0) / refill;
-        share.used.saturating_sub(refilled) < burst
+        let mut share = self.shares.get(&outermost).copied().unwrap_or_default();
+        share.refill(self.pace, now);
+        share.used < self.pace.burst
     }
 
     /// So many more records of a session are left out.
@@ -156,6 +161,24 @@ mod tests {
         assert_eq!(meters.admit(SessionId(1), at(2)), Some(some));
         assert_eq!(meters.0.left_out(SessionId(1)), 0);
         assert_eq!(meters.admit(SessionId(1), at(2)), None);
+    }
+
+    #[test]
+    fn a_loop_that_never_rests_has_all_that_is_refilled() {
+        let pace = Pace {
+            burst: 2,
+            refill: 7_812_500,
+        };
+        let mut all = Meters::at(pace);
+        let mut meters = Alone(&mut all);
+        let mut admitted = |milliseconds: u64| {
+            let at = BootTime(1_000_000_000_000 + milliseconds * 1_000_000);
+            std::iter::from_fn(|| meters.admit(SessionId(1), at)).count()
+        };
+        assert_eq!(admitted(0), 2);
+        // One after each 7.8125 ms, though it asks at whole ones.
+        let later: usize = (1..=10_000).map(admitted).sum();
+        assert_eq!(later, 1280);
     }
 
     /// Sessions without parent sessions.

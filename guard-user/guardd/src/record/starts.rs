@@ -5,7 +5,10 @@ use std::{collections::HashMap, mem};
 
 use guard_common::{BootTime, SessionId};
 
-use super::audit::LogEntry;
+use super::{
+    audit::LogEntry,
+    meters::{Pace, Share},
+};
 
 /// Starters that are counted at once, before those that have used nothing up are dropped.
 const MAX_STARTERS: usize = 1024;
@@ -22,45 +25,28 @@ pub(crate) enum StartsOf {
 }
 
 impl StartsOf {
-    const fn allowance(self) -> Allowance {
+    /// The starts that are written whatever happens in the sessions.
+    const fn allowance(self) -> Pace {
         match self {
-            Self::User(_) => Allowance {
-                at_once: 1000,
+            Self::User(_) => Pace {
+                burst: 1000,
                 refill: 200_000_000,
             },
             // What an agent starts uses up nothing of its person's.
-            Self::Outermost(_) => Allowance {
-                at_once: 250,
+            Self::Outermost(_) => Pace {
+                burst: 250,
                 refill: 5_000_000_000,
             },
         }
     }
 }
 
-/// The starts that are written whatever happens in the sessions.
-#[derive(Clone, Copy, Debug)]
-struct Allowance {
-    at_once: u64,
-    /// Nanoseconds after which there may be one more.
-    refill: u64,
-}
-
 /// What a starter has used up lately, and what the audit log lacks of its sessions.
 #[derive(Clone, Copy, Debug, Default)]
 struct StartShare {
-    used: u64,
-    /// Up to when it was refilled.
-    at: BootTime,
+    starts: Share,
     /// Records since the last that said so.
     left_out: u64,
-}
-
-impl StartShare {
-    fn refill(&mut self, allowance: Allowance, now: BootTime) {
-        let refilled = now.0.saturating_sub(self.at.0) / allowance.refill;
-        self.used = self.used.saturating_sub(refilled);
-        self.at.0 += refilled * allowance.refill;
-    }
 }
 
 /// A start that is not written yet; its record has the time at which the session began.
@@ -84,11 +70,11 @@ impl Starts {
         self.make_room(now);
         let allowance = by.allowance();
         let share = self.shares.entry(by).or_default();
-        share.refill(allowance, now);
-        if share.used >= allowance.at_once {
+        share.starts.refill(allowance, now);
+        if share.starts.used >= allowance.burst {
             return None;
         }
-        share.used += 1;
+        share.starts.used += 1;
         Some(mem::take(&mut share.left_out))
     }
 
@@ -148,8 +134,8 @@ impl Starts {
             return;
         }
         self.shares.retain(|by, share| {
-            share.refill(by.allowance(), now);
-            share.used > 0 || share.left_out > 0
+            share.starts.refill(by.allowance(), now);
+            share.starts.used > 0 || share.left_out > 0
         });
     }
 }
@@ -174,7 +160,7 @@ mod tests {
     #[test]
     fn the_first_starts_are_always_admitted_and_a_loop_is_not() {
         let mut starts = Starts::default();
-        let most = USER.allowance().at_once;
+        let most = USER.allowance().burst;
         let admitted = (0..3 * most).map_while(|_| starts.admit(USER, at(0)));
         assert_eq!(admitted.collect::<Vec<_>>(), vec![0; most as usize]);
         // Another user, and what is started inside a session, have their own.
@@ -195,7 +181,7 @@ mod tests {
         let mut starts = Starts::default();
         let inside = StartsOf::Outermost(SessionId(1));
         let admitted = (0..1000).map_while(|_| starts.admit(inside, at(0)));
-        assert_eq!(admitted.count() as u64, inside.allowance().at_once);
+        assert_eq!(admitted.count() as u64, inside.allowance().burst);
         assert_eq!(starts.admit(inside, at(4999)), None);
         assert_eq!(starts.admit(inside, at(5000)), Some(0));
         starts.forget(SessionId(1));
