@@ -1,6 +1,6 @@
 //! Sessions, holes, what was reached, and keys.
 
-use guard_proto::{ApproverShown, Flow, Hole, Session, flows::FlowsReply};
+use guard_proto::{ApproverShown, Flow, Hole, HttpHole, Session, flows::FlowsReply};
 use maud::{Markup, html};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -62,6 +62,15 @@ pub(crate) fn holes(frame: &Frame<'_>, holes: &[Hole], scope: &Scope) -> Markup 
     frame.page("Holes", "holes", &content)
 }
 
+/// Where the requests may go that a hole is for.
+fn place_of(http: &HttpHole) -> String {
+    match (&http.path, &http.host) {
+        (Some(path), _) => path.clone(),
+        (None, Some(host)) => format!("to {host}"),
+        (None, None) => "anywhere".to_owned(),
+    }
+}
+
 fn hole(one: &Hole) -> Markup {
     let by = one.opened_by.as_deref().unwrap_or("somebody");
     html! {
@@ -69,7 +78,7 @@ fn hole(one: &Hole) -> Markup {
             p.title { b { (seen(&one.destination)) } @if let Some(ports) = &one.ports { span.ports { (seen(ports)) } } span.id { (one.id) " for " (one.session) } }
             (super::central::shut(one.shut_by.as_deref()))
             @if let Some(http) = &one.http {
-                p.code { code { (seen(http.method.as_deref().unwrap_or("any write"))) " " (seen(http.path.as_deref().unwrap_or("anywhere"))) } }
+                p.code { code { (seen(http.method.as_deref().unwrap_or("any write"))) " " (seen(&place_of(http))) } }
             }
             dl.row {
                 div { dt { "Ends" } dd { (moment(one.expires_at)) } }
@@ -225,6 +234,24 @@ pub(super) fn approver(one: &ApproverShown, shown: fn(&str) -> String) -> Markup
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hole_for_the_writes_to_one_host_names_it() {
+        let hole = |host: Option<&str>, path: Option<&str>| {
+            place_of(&HttpHole {
+                host: host.map(str::to_owned),
+                method: None,
+                path: path.map(str::to_owned),
+                requests_left: None,
+                digest: None,
+            })
+        };
+        assert_eq!(hole(Some("staging"), None), "to staging");
+        assert_eq!(hole(None, None), "anywhere");
+        assert_eq!(hole(Some("staging"), Some("/x")), "/x");
+    }
+
     #[test]
     fn sizes_read_well() {
         let said = [
