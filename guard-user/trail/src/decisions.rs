@@ -76,6 +76,8 @@ pub struct HttpDecision {
     pub is_pattern: bool,
     /// Whether it was about a request with a body, which no rule tells from others.
     pub has_body: bool,
+    /// Whether it was about all writes to one host, which no rule for an address tells from others.
+    pub is_of_host: bool,
     /// Yes or no.
     pub yes: bool,
     /// The approver, the time, and what the answer was about.
@@ -186,6 +188,7 @@ impl LoggedDecisions {
                 path: Some(http.path.clone()),
                 is_pattern: false,
                 has_body: http.bytes != Some(0),
+                is_of_host: false,
                 yes,
                 why,
             }),
@@ -286,6 +289,7 @@ fn opened_for(
         path: http.path.clone(),
         is_pattern: !one,
         has_body: one && asked.and_then(|asked| asked.bytes) != Some(0),
+        is_of_host: http.host.is_some() && http.method.is_none() && http.path.is_none(),
         yes: true,
         why,
     }

@@ -13,6 +13,9 @@ use super::{
 /// A request's body is not for a rule to tell.
 const ANY_BODY: &str = "a rule cannot tell one body from another: with this, whatever body passes";
 
+/// A rule for an address is for all hosts there.
+const ANY_HOST: &str = "a rule for an address cannot tell one host from another: with this, whatever is written to any of them passes";
+
 /// HTTP answers by where to.
 #[derive(Default)]
 pub(super) struct Http {
@@ -85,7 +88,9 @@ impl Http {
         let rules = self.by_place.entry((one.to, one.ports)).or_default();
         let is_known = |known: &SuggestedHttp| {
             let same = (known.is_allowed, &known.method, &known.path, &known.query);
+            let is_of_host = |one: &SuggestedHttp| one.wider == Some(ANY_HOST);
             same == (rule.is_allowed, &rule.method, &rule.path, &rule.query)
+                && is_of_host(known) == is_of_host(&rule)
         };
         if !rules.iter().any(is_known) {
             rules.push(rule);
@@ -137,7 +142,11 @@ fn suggested(one: &HttpDecision) -> Result<SuggestedHttp, &'static str> {
         method: one.method.clone(),
         path: path.map(str::to_owned),
         query: query.map(str::to_owned),
-        wider: (one.yes && one.has_body).then_some(ANY_BODY),
+        wider: match (one.yes, one.is_of_host, one.has_body) {
+            (true, true, _) => Some(ANY_HOST),
+            (true, false, true) => Some(ANY_BODY),
+            _ => None,
+        },
         why: one.why.clone(),
     };
     let mut text = "version = 1\n[[rule]]\nto = [\"::/0\"]\naction = \"read-only\"\n".to_owned();

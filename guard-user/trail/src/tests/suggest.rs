@@ -244,6 +244,24 @@ fn http_answers_become_rules_under_one_that_only_reads() {
 }
 
 #[test]
+fn a_yes_to_the_writes_of_one_host_opens_no_others_of_its_address() {
+    let http = json!({"method": "PUT", "path": "/a", "host": "staging", "bytes": 0});
+    let all = |host: Value| json!({"http": {"host": host, "method": null, "path": null, "requests_left": null, "digest": null}});
+    let yes = answered("r1", "yes", &shown("192.0.2.10", 443, http));
+    let suggested = |host: Value| suggested(&[yes.clone(), opened("h1", Some("r1"), all(host))]);
+    let of_one = suggested(json!("staging")).toml;
+    assert!(
+        of_one.contains("# Left to you, since a rule for an address cannot tell one host from another: with this, whatever is written to any of them passes.\n#[[rule.http]]\n#action = \"allow\"\n"),
+        "{of_one}"
+    );
+    let of_all = suggested(Value::Null).toml;
+    assert!(
+        of_all.contains("\n[[rule.http]]\naction = \"allow\"\n"),
+        "{of_all}"
+    );
+}
+
+#[test]
 fn each_answer_that_no_rule_has_is_named() {
     let http = |method: &str, path: &str| {
         shown(
