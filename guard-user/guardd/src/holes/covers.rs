@@ -28,7 +28,7 @@ pub(crate) enum Covers {
     },
     /// All writes.
     Writes {
-        /// To this host: behind one address there may be several. None for requests that name none, and for statements, wherever they go.
+        /// To this host, where no header names another: behind one address there may be several. None for requests that name none, and for statements, wherever they go.
         host: Option<String>,
     },
 }
@@ -66,7 +66,10 @@ impl Covers {
                 let is_one = is_there && is_method && says_so;
                 http.plain && is_one && is_like(pattern, &request.path)
             }
-            Self::Writes { host } => host.as_deref() == host_of(request),
+            Self::Writes { host } => {
+                let is_there = host.as_deref() == host_of(request);
+                is_there && !may_be_for_another_host(request)
+            }
         }
     }
 
@@ -113,6 +116,13 @@ impl Covers {
 /// The host of a request. What stands in its place in a statement is a login.
 fn host_of(request: &HttpRequest) -> Option<&str> {
     request.host.as_deref().filter(|_| !request.is_statement())
+}
+
+/// Whether a server may take a request for one to another host. A header that is not shown may say so, too.
+fn may_be_for_another_host(request: &HttpRequest) -> bool {
+    let host = host_of(request).unwrap_or_default();
+    let says_so = || request.is_cut() || judge::names_another_host(&request.headers, host);
+    !request.is_statement() && says_so()
 }
 
 /// The headers of a request that say what it does, without what its client says each time. A condition's header counts by its

@@ -488,6 +488,36 @@ mod tests {
     }
 
     #[test]
+    fn all_writes_to_a_host_are_none_that_a_header_may_send_to_another() {
+        let covers = |headers: &[&str], warnings: &[&str]| {
+            let owned = |texts: &[&str]| -> Vec<String> {
+                texts.iter().map(|one| (*one).to_owned()).collect()
+            };
+            let request = HttpRequest {
+                host: Some("staging:8443".to_owned()),
+                headers: owned(headers),
+                warnings: owned(warnings),
+                ..request("DELETE", "/x", None)
+            };
+            let of_host = Covers::writes_to_host_of(&request);
+            of_host.covers(&plain(request, None))
+        };
+        for (header, is_covered) in [
+            ("x-forwarded-host: Staging", true),
+            ("x-forwarded-host: staging:8443", true),
+            ("x-forwarded-host: production", false),
+            ("x-forwarded-host: staging, production", false),
+            ("forwarded: for=192.0.2.1;host=production", false),
+            ("forwarded: for=192.0.2.1", true),
+            ("x-tenant: production", true),
+        ] {
+            assert_eq!(covers(&[header], &[]), is_covered, "{header}");
+        }
+        // Nobody has seen the others.
+        assert!(!covers(&[], &[HttpRequest::CUT_HEADERS]));
+    }
+
+    #[test]
     fn a_pattern_is_for_what_says_the_same_in_its_headers() {
         let says = |headers: &[&str]| HttpRequest {
             headers: headers.iter().map(|one| (*one).to_owned()).collect(),

@@ -72,15 +72,14 @@ impl Widening {
                 (None, None) => return Err(unknown_again()),
             },
         };
-        match (covers.covers(http), http.plain) {
-            (true, _) => Ok(covers),
-            (false, true) => Err(not_like_that(
-                id,
-                self.path.as_deref().unwrap_or("*"),
-                request,
-            )),
-            (false, false) => Err(not_plain()),
+        if covers.covers(http) {
+            return Ok(covers);
         }
+        Err(match (&self.path, http.plain) {
+            (None, _) => for_another_host(),
+            (Some(path), true) => not_like_that(id, path, request),
+            (Some(_), false) => not_plain(),
+        })
     }
 }
 
@@ -484,6 +483,14 @@ fn not_plain() -> CallError {
     )
 }
 
+fn for_another_host() -> CallError {
+    CallError::invalid(
+        "a yes to all writes is for one host",
+        "a header of this request names another, or not all of its headers are shown",
+        "approve it alone",
+    )
+}
+
 /// The error for `--path` and `--writes` where they have no meaning.
 #[must_use]
 pub(crate) fn no_http(id: &str) -> CallError {
@@ -557,6 +564,10 @@ mod tests {
             writes.covers("r3", &named, false).unwrap(),
             all(Some("photos"))
         );
+        let mut forwarded = named.clone();
+        forwarded.request.headers = vec!["x-forwarded-host: shop".to_owned()];
+        let refusal = writes.covers("r3", &forwarded, false).unwrap_err();
+        assert_eq!(refusal.failure.fix, "approve it alone");
         // Of a statement that is a login.
         named.request.scheme = HttpRequest::POSTGRES.to_owned();
         assert_eq!(writes.covers("r3", &named, false).unwrap(), all(None));

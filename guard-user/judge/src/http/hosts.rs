@@ -16,14 +16,27 @@ pub(super) const NAMES: &[&str] = &[
 /// The headers that name another host, with their values.
 pub(super) fn others<'h>(request: &RequestHead<'h>) -> impl Iterator<Item = (&'h str, &'h [u8])> {
     let asked = asked(request).map(str::to_ascii_lowercase);
-    headers::matching(request.headers, NAMES).filter(move |(name, value)| {
-        let text = String::from_utf8_lossy(value).to_ascii_lowercase();
-        let other = |host: &str| asked.as_deref() != Some(without_port(host));
-        match headers::is_one_of(name, &["forwarded"]) {
-            true => forwarded(&text).any(other),
-            false => text.split(',').map(str::trim).any(other),
-        }
+    headers::matching(request.headers, NAMES)
+        .filter(move |(name, value)| is_other(name, value, asked.as_deref()))
+}
+
+/// Whether one of these headers, as a person is shown them, names another host than that.
+pub(super) fn are_for_another(said: &[String], host: &str) -> bool {
+    let asked = without_port(host).to_ascii_lowercase();
+    let mut said = said.iter().filter_map(|one| one.split_once(": "));
+    said.any(|(name, value)| {
+        headers::is_one_of(name, NAMES) && is_other(name, value.as_bytes(), Some(&asked))
     })
+}
+
+/// Whether a header of one of these names says another host than the one that was asked for, which is in lower case.
+fn is_other(name: &str, value: &[u8], asked: Option<&str>) -> bool {
+    let text = String::from_utf8_lossy(value).to_ascii_lowercase();
+    let other = |host: &str| asked != Some(without_port(host));
+    match headers::is_one_of(name, &["forwarded"]) {
+        true => forwarded(&text).any(other),
+        false => text.split(',').map(str::trim).any(other),
+    }
 }
 
 /// The host that a request is for.

@@ -190,6 +190,12 @@ pub fn elsewhere(request: &RequestHead<'_>) -> Vec<String> {
     shown
 }
 
+/// Whether one of these headers, as a person is shown them, names another host than that.
+#[must_use]
+pub fn names_another_host(said: &[String], host: &str) -> bool {
+    hosts::are_for_another(said, host)
+}
+
 fn strictest<'r>(rules: &'r [Rules], facts: &Facts<'_>) -> RuledJudgement<'r> {
     let mut strictest: Option<RuledJudgement<'r>> = None;
     for rules in rules {
