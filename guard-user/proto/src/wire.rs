@@ -68,6 +68,9 @@ pub enum ToDaemon {
         target: RedirectTarget,
         /// The name, as the client wrote it; empty where it shows none.
         name: String,
+        /// guardd has judged it before, and policies, sessions or holes have changed since: it is no new name of the session.
+        #[serde(default)]
+        again: bool,
     },
     /// Asks whether this request may pass. Answered with [`ToProxy::Answer`]: at once, or when an approver has answered or
     /// nobody did in time.
@@ -351,6 +354,9 @@ pub struct Entry {
     /// Whether the policy denies it: nobody can allow it.
     #[serde(default)]
     pub denied: bool,
+    /// No rule has refused it, nor that of the address: its session shows names too fast.
+    #[serde(default)]
+    pub no_rule: bool,
 }
 
 impl Entry {
@@ -366,6 +372,7 @@ impl Entry {
             why: None,
             status: None,
             denied: false,
+            no_rule: false,
         }
     }
 

@@ -109,7 +109,14 @@ pub(super) async fn serve_to(
     let _ = stream.set_nodelay(true);
     let upstream = context.connect();
     if terms.by_sni && terms.is_open() {
-        return Box::pin(shown::serve(context, stream, upstream, place)).await;
+        return Box::pin(shown::serve(
+            context,
+            terms.account,
+            stream,
+            upstream,
+            place,
+        ))
+        .await;
     }
     match postgres::is_spoken(&terms) {
         Some(false) => {}
@@ -128,14 +135,15 @@ pub(super) async fn serve_to(
         Some(BegunConnection::Client(HANDSHAKE)) => {
             Box::pin(secured(&mut context, tls, stream, &upstream)).await
         }
-        Some(BegunConnection::Client(_)) => Ok(Stream::Plain(stream)),
+        Some(BegunConnection::Client(_)) => Ok(Some(Stream::Plain(stream))),
         Some(BegunConnection::Http2) => {
             return Box::pin(greet(context, Stream::Plain(stream), upstream, place)).await;
         }
         None => return,
     };
     match opened {
-        Ok(stream) => speak(context, stream, upstream, place).await,
+        Ok(Some(stream)) => speak(context, stream, upstream, place).await,
+        Ok(None) => {}
         Err(why) => context.log(Entry::refused(&why)),
     }
 }
@@ -199,22 +207,25 @@ async fn silent(watch: &Watch) {
     }
 }
 
-/// Speaks TLS on both sides. If the destination cannot be trusted, the client's requests are answered with that.
+/// Speaks TLS on both sides. If the destination cannot be trusted, the client's requests are answered with that. None: the connection ends,
+/// as its session shows names too fast.
 async fn secured(
     context: &mut ConnectionContext,
     tls: Rc<Tls>,
     stream: TcpStream,
     upstream: &Upstream,
-) -> Result<Stream, String> {
+) -> Result<Option<Stream>, String> {
     let greeting = Greeting::hear(tls, stream, context.target.address, Speaks::Http).await?;
     context.secure = Some(Rc::clone(&greeting.secure));
     // The destination hears no name that it may not. The client's requests are answered with that.
-    greeting.secure.hold(context).await;
+    if greeting.secure.hold(context).await.is_err() {
+        return Ok(None);
+    }
     upstream.secure(Rc::clone(&greeting.secure));
     if upstream.opened().await.is_err() {
         greeting.secure.settle();
     }
-    greeting.answer().await
+    greeting.answer().await.map(Some)
 }
 
 /// Speaks HTTP with a client.

@@ -55,8 +55,10 @@ enum Waiting {
     },
     Name {
         shown: Shown,
+        account: u32,
         epoch: u64,
-        tell: oneshot::Sender<NameTerms>,
+        /// Clients that show it at once have one answer.
+        tell: Vec<oneshot::Sender<NameTerms>>,
     },
 }
 
@@ -88,6 +90,8 @@ pub(super) struct GuarddLink {
     known: RefCell<HashMap<RedirectTarget, Option<Rc<TargetTerms>>>>,
     /// What is said of names.
     names: RefCell<NameCache>,
+    /// The last message about each name that waits for its answer.
+    asked_names: RefCell<HashMap<Shown, Number>>,
     outgoing: mpsc::UnboundedSender<ToDaemon>,
     /// Records of the audit log that are not sent yet: how many, and by session.
     unsent_records: Cell<usize>,
@@ -106,6 +110,7 @@ impl GuarddLink {
             waiting: RefCell::default(),
             known: RefCell::default(),
             names: RefCell::default(),
+            asked_names: RefCell::default(),
             outgoing,
             unsent_records: Cell::new(0),
             records: RefCell::default(),
@@ -209,28 +214,29 @@ impl GuarddLink {
     pub(super) async fn refuses_name(
         &self,
         target: RedirectTarget,
+        account: u32,
         name: &str,
     ) -> Option<NameRefusal> {
-        self.name_terms(target, name).await.refusal
+        self.name_terms(target, account, name).await.refusal
     }
 
-    /// What holds for a name that a client shows at a target, from the cache or from guardd. An empty name is none.
-    pub(super) async fn name_terms(&self, target: RedirectTarget, name: &str) -> NameTerms {
+    /// What holds for a name that a client shows at a target, from the cache or from guardd; `account`: the target's terms have it. An empty
+    /// name is none.
+    pub(super) async fn name_terms(
+        &self,
+        target: RedirectTarget,
+        account: u32,
+        name: &str,
+    ) -> NameTerms {
         let name = if name.len() > LONGEST_NAME { "" } else { name };
         let shown: Shown = (target, name.to_ascii_lowercase().into());
-        if let Some(known) = self.known_name(&shown) {
+        if let Some(known) = self.known_name(account, &shown) {
             return known;
         }
-        let (tell, told) = oneshot::channel();
-        let (number, name) = (self.number(), shown.1.to_string());
-        let epoch = *self.epoch.borrow();
-        let waiting = Waiting::Name { shown, epoch, tell };
-        self.waiting.borrow_mut().insert(number, waiting);
-        self.say(ToDaemon::Name {
-            number,
-            target,
-            name,
-        });
+        let told = match self.asked_name(&shown) {
+            Some(told) => told,
+            None => self.ask_name(account, shown),
+        };
         told.await.unwrap_or_else(|_| {
             NameTerms::refused(NameRefusal {
                 why: "guardd has ended".into(),
@@ -239,13 +245,69 @@ impl GuarddLink {
         })
     }
 
-    /// What is cached of a name; or that the session may show no new one now.
-    fn known_name(&self, shown: &Shown) -> Option<NameTerms> {
+    /// What is cached of a name; or that the session may show no new one now. One that was judged before is none.
+    fn known_name(&self, account: u32, shown: &Shown) -> Option<NameTerms> {
         let names = self.names.borrow();
-        let paused = || names.paused(shown.0.session, clock::now().0);
-        names
-            .get(shown)
-            .or_else(|| paused().map(NameTerms::refused))
+        if names.was_judged(account, shown) {
+            return names.get(account, shown);
+        }
+        let paused = names.paused(shown.0.session, clock::now().0);
+        paused.map(NameTerms::refused)
+    }
+
+    /// The answer that others wait for already, about the same name under what holds now.
+    fn asked_name(&self, shown: &Shown) -> Option<oneshot::Receiver<NameTerms>> {
+        let number = *self.asked_names.borrow().get(shown)?;
+        let mut all = self.waiting.borrow_mut();
+        let Some(Waiting::Name {
+            epoch: asked_at,
+            tell: others,
+            ..
+        }) = all.get_mut(&number)
+        else {
+            return None;
+        };
+        if *asked_at != *self.epoch.borrow() {
+            return None;
+        }
+        let (tell, told) = oneshot::channel();
+        others.push(tell);
+        Some(told)
+    }
+
+    fn ask_name(&self, account: u32, shown: Shown) -> oneshot::Receiver<NameTerms> {
+        let (tell, told) = oneshot::channel();
+        let number = self.number();
+        let (target, name) = (shown.0, shown.1.to_string());
+        let again = self.names.borrow().was_judged(account, &shown);
+        self.asked_names.borrow_mut().insert(shown.clone(), number);
+        let epoch = *self.epoch.borrow();
+        let waiting = Waiting::Name {
+            shown,
+            account,
+            epoch,
+            tell: vec![tell],
+        };
+        self.waiting.borrow_mut().insert(number, waiting);
+        self.say(ToDaemon::Name {
+            number,
+            target,
+            name,
+            again,
+        });
+        told
+    }
+
+    /// Takes out those that wait for an answer about a name.
+    fn take_named(&self, number: Number) -> Option<Waiting> {
+        let waiting = self.waiting.borrow_mut().remove(&number)?;
+        if let Waiting::Name { shown, .. } = &waiting {
+            let mut asked = self.asked_names.borrow_mut();
+            if asked.get(shown) == Some(&number) {
+                asked.remove(shown);
+            }
+        }
+        Some(waiting)
     }
 
     /// guardd's answer about a name. `until`: it judges no other new one of the session before.
@@ -256,33 +318,45 @@ impl GuarddLink {
         rules: Vec<Rules>,
         until: Option<u64>,
     ) {
-        let Some(Waiting::Name { shown, epoch, tell }) = self.waiting.borrow_mut().remove(&number)
+        let Some(Waiting::Name {
+            shown,
+            account,
+            epoch,
+            tell,
+        }) = self.take_named(number)
         else {
             return;
         };
         let mut names = self.names.borrow_mut();
-        let session = shown.0.session;
-        let terms = match (why, until) {
-            (Some(why), Some(until)) => {
-                let now = clock::now().0;
-                NameTerms::refused(names.pause(session, until, why.into(), now))
-            }
+        let (session, now) = (shown.0.session, clock::now().0);
+        let mut terms = match (why, until) {
+            // An earlier message may have had an answer meanwhile.
+            (Some(why), Some(until)) => match names.get(account, &shown) {
+                Some(known) => known,
+                None => NameTerms::refused(names.pause(session, until, why.into(), now)),
+            },
             (why, _) => {
                 let refusal = why.map(|why| NameRefusal {
                     why: why.into(),
                     by: RefusedBy::Policies,
                 });
-                let rules = names.shared(session, rules);
+                let rules = names.shared(account, rules);
                 let terms = NameTerms { refusal, rules };
                 if epoch == *self.epoch.borrow() {
-                    names.keep(shown, terms.clone());
+                    names.keep(account, shown, terms.clone(), now);
+                } else {
+                    names.keep_void(account, shown, now);
                 }
                 terms
             }
         };
         drop(names);
-        // The waiter may be gone.
-        let _ = tell.send(terms);
+        for waiter in tell {
+            // It may be gone: then the next one has the record.
+            if waiter.send(terms.clone()).is_ok() {
+                terms = terms.for_another();
+            }
+        }
     }
 
     /// Counts a refused name that gets no record: guardd hears the number once it judges names of the session again.
@@ -301,7 +375,7 @@ impl GuarddLink {
     /// Clears the cache: policies, sessions or holes have changed.
     pub(super) fn renew(&self) {
         self.known.borrow_mut().clear();
-        self.names.borrow_mut().clear();
+        self.names.borrow_mut().clear(clock::now().0);
         self.epoch.send_modify(|epoch| *epoch += 1);
     }
 
@@ -597,7 +671,7 @@ mod tests {
                 };
                 link.named(number, None, vec![own], None);
             };
-            let (told, ()) = tokio::join!(link.name_terms(target(1), name), tell);
+            let (told, ()) = tokio::join!(link.name_terms(target(1), 1, name), tell);
             rules.push(told.rules);
         }
         assert!(Rc::ptr_eq(&rules[0], &rules[1]));
@@ -618,7 +692,7 @@ mod tests {
             let link = Rc::new(GuarddLink::new());
             let mut unsent = link.take_unsent();
             let tell = async { link.named(asked_name(&mut unsent), None, Vec::new(), None) };
-            let (known, ()) = tokio::join!(link.name_terms(target(1), "known"), tell);
+            let (known, ()) = tokio::join!(link.name_terms(target(1), 1, "known"), tell);
             assert!(known.refusal.is_none());
             let until = clock::now().0 + 60_000_000_000;
             let too_many = || Some("too many".to_owned());
@@ -628,27 +702,89 @@ mod tests {
                     link.named(asked_name(&mut unsent), too_many(), Vec::new(), Some(until));
                 }
             };
-            let [first, second] = ["a", "b"].map(|name| link.refuses_name(target(1), name));
+            let [first, second] = ["a", "b"].map(|name| link.refuses_name(target(1), 1, name));
             let (first, second, ()) = tokio::join!(first, second, tell);
             let by = [first, second].map(|refusal| refusal.map(|one| one.by));
             assert_eq!(by, [Some(RefusedBy::Pace), Some(RefusedBy::Pause)]);
             // The pause outlasts what is cached.
             link.renew();
-            for name in ["a", "c", "known"] {
-                let refusal = link.refuses_name(target(1), name).await;
+            for name in ["a", "c"] {
+                let refusal = link.refuses_name(target(1), 1, name).await;
                 assert_eq!(refusal.map(|one| one.by), Some(RefusedBy::Pause), "{name}");
             }
             assert!(unsent.try_recv().is_err(), "asked again");
+            // What was judged before is not new.
+            let tell = async {
+                let asked = said(&mut unsent);
+                let ToDaemon::Name { number, again, .. } = asked else {
+                    panic!("it says {asked:?}");
+                };
+                assert!(again);
+                link.named(number, None, Vec::new(), None);
+            };
+            let (known, ()) = tokio::join!(link.refuses_name(target(1), 1, "known"), tell);
+            assert!(known.is_none());
             // Others are judged as ever.
             let other = RedirectTarget {
                 session: 2,
                 ..target(1)
             };
             let tell = async { link.named(asked_name(&mut unsent), None, Vec::new(), None) };
-            let (of_other, ()) = tokio::join!(link.refuses_name(other, "a"), tell);
+            let (of_other, ()) = tokio::join!(link.refuses_name(other, 2, "a"), tell);
             assert!(of_other.is_none());
         };
         LocalSet::new().run_until(work).await;
+    }
+
+    #[tokio::test]
+    async fn clients_that_show_a_name_at_once_have_one_answer() {
+        let link = Rc::new(GuarddLink::new());
+        let mut unsent = link.take_unsent();
+        let until = clock::now().0 + 60_000_000_000;
+        let too_many = Some("too many".to_owned());
+        let tell = async {
+            let number = asked_name(&mut unsent);
+            assert!(unsent.try_recv().is_err(), "asked twice");
+            link.named(number, too_many, Vec::new(), Some(until));
+        };
+        let [first, second] = ["a", "A"].map(|name| link.refuses_name(target(1), 1, name));
+        let (first, second, ()) = tokio::join!(first, second, tell);
+        let by = [first, second].map(|refusal| refusal.map(|one| one.by));
+        assert_eq!(by, [Some(RefusedBy::Pace), Some(RefusedBy::Pause)]);
+        assert!(link.asked_names.borrow().is_empty() && link.waiting.borrow().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_name_that_is_asked_about_again_after_a_change_is_refused_for_no_pace() {
+        let link = Rc::new(GuarddLink::new());
+        let mut unsent = link.take_unsent();
+        let until = clock::now().0 + 60_000_000_000;
+        let too_many = Some("too many".to_owned());
+        // The second asks under what holds since; the answers come the other way round.
+        let later = async {
+            let first = asked_name(&mut unsent);
+            link.renew();
+            let tell = async {
+                let second = asked_name(&mut unsent);
+                link.named(second, None, Vec::new(), None);
+                link.named(first, too_many, Vec::new(), Some(until));
+            };
+            let (refusal, ()) = tokio::join!(link.refuses_name(target(1), 1, "a"), tell);
+            refusal
+        };
+        let (first, second) = tokio::join!(link.refuses_name(target(1), 1, "a"), later);
+        assert!(first.is_none() && second.is_none());
+        assert!(link.asked_names.borrow().is_empty());
+        // An answer that was overtaken says at least that the name was judged.
+        let tell = async {
+            let number = asked_name(&mut unsent);
+            link.renew();
+            link.named(number, None, Vec::new(), None);
+        };
+        tokio::join!(link.refuses_name(target(1), 1, "b"), tell);
+        let shown: Shown = (target(1), "b".into());
+        let names = link.names.borrow();
+        assert!(names.get(1, &shown).is_none() && names.was_judged(1, &shown));
     }
 
     #[tokio::test]
@@ -661,7 +797,7 @@ mod tests {
             let tell = async {
                 link.named(asked_name(&mut unsent), too_many, Vec::new(), Some(until));
             };
-            tokio::join!(link.name_terms(target(1), "a"), tell);
+            tokio::join!(link.name_terms(target(1), 1, "a"), tell);
             for _ in 0..3 {
                 link.leave_out(1);
             }

@@ -7,8 +7,11 @@ use super::{
     wire::{Entry, RedirectTarget},
 };
 
-/// Names that are cached at once. Beyond that the session with the most loses its own: whoever shows names without end evicts no others'.
+/// Names that are cached at once, and void ones. Beyond that the outermost session with the most loses its own: whoever shows names without
+/// end evicts no others'.
 const MAX_NAMES: usize = 4096;
+/// Nanoseconds after which a name that nobody has shown since it became void makes room first.
+const UNUSED: u64 = 60_000_000_000;
 
 /// A name that a client shows at a target.
 pub(super) type Shown = (RedirectTarget, Box<str>);
@@ -49,6 +52,18 @@ impl NameTerms {
             rules: Rc::default(),
         }
     }
+
+    /// The same for another client that waits for the same answer: of a refusal by pace, one has the record.
+    pub(super) fn for_another(self) -> Self {
+        let refusal = self.refusal.map(|refusal| {
+            let by = match refusal.by {
+                RefusedBy::Policies => RefusedBy::Policies,
+                RefusedBy::Pace | RefusedBy::Pause => RefusedBy::Pause,
+            };
+            NameRefusal { by, ..refusal }
+        });
+        Self { refusal, ..self }
+    }
 }
 
 impl NameRefusal {
@@ -56,7 +71,10 @@ impl NameRefusal {
     pub(super) fn entry(&self, why: &str) -> Entry {
         match self.by {
             RefusedBy::Policies => Entry::denied(why),
-            RefusedBy::Pace | RefusedBy::Pause => Entry::refused(why),
+            RefusedBy::Pace | RefusedBy::Pause => Entry {
+                no_rule: true,
+                ..Entry::refused(why)
+            },
         }
     }
 }
@@ -64,10 +82,36 @@ impl NameRefusal {
 /// Owns what is cached of names, and the pauses.
 #[derive(Debug, Default)]
 pub(super) struct NameCache {
-    sessions: HashMap<u32, HashMap<Shown, NameTerms>>,
+    /// By account, which is an outermost session: those inside it are as many as an agent likes.
+    accounts: HashMap<u32, HashMap<Shown, CachedName>>,
     /// How many names those are.
     count: usize,
+    /// By session.
     pauses: HashMap<u32, Pause>,
+}
+
+/// A name that guardd has judged.
+#[derive(Debug)]
+enum CachedName {
+    Valid(NameTerms),
+    /// What it said counts no more, since that boot time. It judges the name again without taking it for a new one.
+    Void(u64),
+}
+
+impl CachedName {
+    fn terms(&self) -> Option<&NameTerms> {
+        match self {
+            Self::Valid(terms) => Some(terms),
+            Self::Void(_) => None,
+        }
+    }
+
+    fn is_unused(&self, now: u64) -> bool {
+        match self {
+            Self::Valid(_) => false,
+            Self::Void(since) => now.saturating_sub(*since) > UNUSED,
+        }
+    }
 }
 
 /// A moment in which guardd is asked about no new name of a session.
@@ -81,44 +125,77 @@ struct Pause {
 }
 
 impl NameCache {
-    pub(super) fn get(&self, shown: &Shown) -> Option<NameTerms> {
-        let (target, _) = shown;
-        self.sessions.get(&target.session)?.get(shown).cloned()
+    pub(super) fn get(&self, account: u32, shown: &Shown) -> Option<NameTerms> {
+        self.cached(account, shown)?.terms().cloned()
     }
 
-    pub(super) fn keep(&mut self, shown: Shown, terms: NameTerms) {
-        if self.count >= MAX_NAMES {
-            self.make_room();
+    /// Whether guardd has judged a name for the account before, by policies, sessions or holes that may have changed since.
+    pub(super) fn was_judged(&self, account: u32, shown: &Shown) -> bool {
+        self.cached(account, shown).is_some()
+    }
+
+    fn cached(&self, account: u32, shown: &Shown) -> Option<&CachedName> {
+        self.accounts.get(&account)?.get(shown)
+    }
+
+    pub(super) fn keep(&mut self, account: u32, shown: Shown, terms: NameTerms, now: u64) {
+        self.insert(account, shown, CachedName::Valid(terms), now);
+    }
+
+    /// Keeps of a name only that it was judged: the answer was overtaken by a change.
+    pub(super) fn keep_void(&mut self, account: u32, shown: Shown, now: u64) {
+        if !self.was_judged(account, &shown) {
+            self.insert(account, shown, CachedName::Void(now), now);
         }
-        let own = self.sessions.entry(shown.0.session).or_default();
-        if own.insert(shown, terms).is_none() {
+    }
+
+    fn insert(&mut self, account: u32, shown: Shown, name: CachedName, now: u64) {
+        if self.count >= MAX_NAMES && !self.was_judged(account, &shown) {
+            self.make_room(now);
+        }
+        let own = self.accounts.entry(account).or_default();
+        if own.insert(shown, name).is_none() {
             self.count += 1;
         }
     }
 
-    fn make_room(&mut self) {
-        let most = self.sessions.iter().max_by_key(|(_, own)| own.len());
-        let most = most.map(|(session, _)| *session);
-        if let Some(own) = most.and_then(|session| self.sessions.remove(&session)) {
+    /// Names that nobody has shown for a while go first: their sessions may have ended.
+    fn make_room(&mut self, now: u64) {
+        for own in self.accounts.values_mut() {
+            own.retain(|_, name| !name.is_unused(now));
+        }
+        self.accounts.retain(|_, own| !own.is_empty());
+        self.count = self.accounts.values().map(HashMap::len).sum();
+        if self.count < MAX_NAMES {
+            return;
+        }
+        let most = self.accounts.iter().max_by_key(|(_, own)| own.len());
+        let most = most.map(|(account, _)| *account);
+        if let Some(own) = most.and_then(|account| self.accounts.remove(&account)) {
             self.count -= own.len();
         }
     }
 
-    /// The rules as the session has them already, if it has. A wildcard's are the same for each name below it, and may be long: as many
+    /// The rules as the account has them already, if it has. A wildcard's are the same for each name below it, and may be long: as many
     /// names as a client likes have them once.
-    pub(super) fn shared(&self, session: u32, rules: Vec<Rules>) -> Rc<[Rules]> {
-        let own = self.sessions.get(&session);
-        let same = own.and_then(|own| own.values().find(|known| known.rules[..] == rules[..]));
+    pub(super) fn shared(&self, account: u32, rules: Vec<Rules>) -> Rc<[Rules]> {
+        let own = self.accounts.get(&account).into_iter();
+        let mut known = own.flat_map(|own| own.values().filter_map(CachedName::terms));
+        let same = known.find(|known| known.rules[..] == rules[..]);
         match same {
             Some(known) => Rc::clone(&known.rules),
             None => rules.into(),
         }
     }
 
-    /// Drops what is cached. The pauses stay: they depend on no policy.
-    pub(super) fn clear(&mut self) {
-        self.sessions.clear();
-        self.count = 0;
+    /// Makes void what is cached. The pauses stay: they depend on no policy.
+    pub(super) fn clear(&mut self, now: u64) {
+        let names = self.accounts.values_mut().flat_map(HashMap::values_mut);
+        for name in names {
+            if name.terms().is_some() {
+                *name = CachedName::Void(now);
+            }
+        }
     }
 
     /// Why the session may show no new name now, if it may not.
@@ -189,21 +266,54 @@ mod tests {
     #[test]
     fn a_session_with_names_without_end_evicts_its_own() {
         let mut cache = NameCache::default();
-        cache.keep(shown(1, 0), open());
+        cache.keep(1, shown(1, 0), open(), 5);
         for number in 0..3 * MAX_NAMES {
-            cache.keep(shown(2, number), open());
+            cache.keep(2, shown(2, number), open(), 5);
             assert!(cache.count <= MAX_NAMES);
         }
-        assert!(cache.get(&shown(1, 0)).is_some());
-        assert!(cache.get(&shown(2, 0)).is_none());
-        assert!(cache.get(&shown(2, 3 * MAX_NAMES - 1)).is_some());
-        let kept: usize = cache.sessions.values().map(HashMap::len).sum();
+        assert!(cache.get(1, &shown(1, 0)).is_some());
+        assert!(cache.get(2, &shown(2, 0)).is_none());
+        assert!(cache.get(2, &shown(2, 3 * MAX_NAMES - 1)).is_some());
+        let kept: usize = cache.accounts.values().map(HashMap::len).sum();
         assert_eq!(kept, cache.count);
         // Once more is no other.
-        cache.keep(shown(1, 0), open());
+        cache.keep(1, shown(1, 0), open(), 5);
         assert_eq!(kept, cache.count);
-        cache.clear();
-        assert!(cache.get(&shown(1, 0)).is_none() && cache.count == 0);
+    }
+
+    #[test]
+    fn sessions_inside_one_evict_its_names_together() {
+        let mut cache = NameCache::default();
+        for number in 0..100 {
+            cache.keep(1, shown(1, number), open(), 5);
+        }
+        // Each has fewer than the other account's.
+        for number in 0..2 * MAX_NAMES {
+            let session = u32::try_from(2 + number / 50).unwrap();
+            cache.keep(2, shown(session, number), open(), 5);
+        }
+        let has_all = (0..100).all(|number| cache.get(1, &shown(1, number)).is_some());
+        assert!(has_all && cache.count <= MAX_NAMES);
+    }
+
+    #[test]
+    fn a_name_that_was_judged_before_a_change_is_known_to_have_been() {
+        let mut cache = NameCache::default();
+        cache.keep(1, shown(1, 0), open(), 5);
+        cache.keep_void(1, shown(1, 1), 5);
+        cache.clear(10);
+        for number in 0..2 {
+            assert!(cache.get(1, &shown(1, number)).is_none());
+            assert!(cache.was_judged(1, &shown(1, number)));
+        }
+        assert!(!cache.was_judged(1, &shown(1, 2)) && !cache.was_judged(2, &shown(1, 0)));
+        // One that is in use stays when there is no room.
+        cache.keep(1, shown(1, 0), open(), 20);
+        for number in 0..MAX_NAMES {
+            cache.keep(2, shown(2, number), open(), 20 + UNUSED);
+        }
+        assert!(cache.get(1, &shown(1, 0)).is_some());
+        assert!(!cache.was_judged(1, &shown(1, 1)));
     }
 
     #[test]

@@ -180,7 +180,9 @@ impl Client {
             |host: Authority| host.host().trim_end_matches('.').to_owned(),
         );
         let link = &self.context.link;
-        let named = link.name_terms(self.context.target, &host).await;
+        let named = link
+            .name_terms(self.context.target, terms.account, &host)
+            .await;
         if let Some(misnamed) = self.misnamed(terms, parts, &named) {
             return Err(misnamed);
         }
@@ -203,7 +205,11 @@ impl Client {
         }
         let fix = "name fewer hosts, and send this one again in a while";
         let problem = Problem::stopped(why, fix.to_owned()).under(rule);
-        self.context.log_name(refusal.by, refused(parts, &problem));
+        let entry = Entry {
+            no_rule: true,
+            ..refused(parts, &problem)
+        };
+        self.context.log_name(refusal.by, entry);
         Some(problem)
     }
 

@@ -11,29 +11,44 @@ use tokio::{
 };
 
 use super::{
-    client::ConnectionContext, networks::ConnectionSlot, process::reset, upstream::Upstream,
-    wire::Entry,
+    client::ConnectionContext, name_cache::RefusedBy, networks::ConnectionSlot, process::reset,
+    upstream::Upstream, wire::Entry,
 };
 
 /// How long a client may take for its ClientHello.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Serves a client until its end, or until the policies judge it otherwise.
+/// Why nothing of a connection passes.
+struct Refused {
+    by: RefusedBy,
+    entry: Entry,
+}
+
+/// Whatever is no name's has a record each time.
+impl From<Entry> for Refused {
+    fn from(entry: Entry) -> Self {
+        let by = RefusedBy::Policies;
+        Self { by, entry }
+    }
+}
+
+/// Serves a client of an account until its end, or until the policies judge it otherwise.
 pub(super) async fn serve(
     context: ConnectionContext,
+    account: u32,
     mut stream: TcpStream,
     upstream: Rc<Upstream>,
     _place: Option<ConnectionSlot>,
 ) {
     let passed = async {
-        let begun = begun(&context, &mut stream).await?;
+        let begun = begun(&context, account, &mut stream).await?;
         let opened = upstream.stream().await;
         let mut other = opened.map_err(|why| Entry::refused(&why.to_string()))?;
         other
             .write_all(&begun)
             .await
             .map_err(|error| Entry::refused(&error.to_string()))?;
-        Ok::<_, Entry>(other)
+        Ok::<_, Refused>(other)
     };
     match passed.await {
         Ok(mut other) => tokio::select! {
@@ -41,25 +56,33 @@ pub(super) async fn serve(
             _ = copy_bidirectional(&mut stream, &mut other) => {}
             () = context.link.closes(context.target) => reset(&stream),
         },
-        Err(entry) => {
-            context.log(entry);
+        Err(Refused { by, entry }) => {
+            context.log_name(by, entry);
             reset(&stream);
         }
     }
 }
 
 /// What the client has sent first, which shows a name that the policies allow; else why not.
-async fn begun(context: &ConnectionContext, stream: &mut TcpStream) -> Result<Vec<u8>, Entry> {
+async fn begun(
+    context: &ConnectionContext,
+    account: u32,
+    stream: &mut TcpStream,
+) -> Result<Vec<u8>, Refused> {
     let mut begun = Vec::new();
     loop {
         let wanted = match tls::hear(&begun) {
-            Err(odd) => return Err(Entry::denied(odd.as_str())),
+            Err(odd) => return Err(Entry::denied(odd.as_str()).into()),
             Ok(Heard::More(wanted)) => wanted,
             Ok(Heard::Name(name)) => {
-                return match context.link.refuses_name(context.target, name).await {
+                let link = &context.link;
+                return match link.refuses_name(context.target, account, name).await {
                     Some(refusal) => {
                         let why = format!("the name that TLS shows (SNI): {}", refusal.why);
-                        Err(refusal.entry(&why))
+                        Err(Refused {
+                            by: refusal.by,
+                            entry: refusal.entry(&why),
+                        })
                     }
                     None => Ok(begun),
                 };
@@ -72,10 +95,10 @@ async fn begun(context: &ConnectionContext, stream: &mut TcpStream) -> Result<Ve
         match read {
             Ok(0) => {
                 let why = "the client has ended before its ClientHello was there";
-                return Err(Entry::refused(why));
+                return Err(Entry::refused(why).into());
             }
             Ok(read) => begun.truncate(length + read),
-            Err(error) => return Err(Entry::refused(&error.to_string())),
+            Err(error) => return Err(Entry::refused(&error.to_string()).into()),
         }
     }
 }

@@ -26,8 +26,12 @@ impl State {
                 number,
                 target,
                 name,
+                again,
             } => {
-                let ShownName { why, rules, until } = self.name_in_time(&target, &name);
+                let ShownName { why, rules, until } = match again {
+                    true => self.proxy_name(&target, &name),
+                    false => self.name_in_time(&target, &name),
+                };
                 let until = until.map(|end| end.0);
                 self.proxy.say(ToProxy::Name {
                     number,
@@ -88,14 +92,18 @@ impl State {
             target.port,
         );
         let denied = entry.denied.then_some(Verdict::Deny);
+        // Of what was closed before a request was read no rule is told.
+        let rule = match entry.no_rule {
+            true => None,
+            false => entry.rule.or_else(|| rule_of(self.target_access(target))),
+        };
         let record = Http {
             destination: RecordedDestination::Endpoint(key.endpoint(None)).into(),
             outcome: cut(Some(entry.outcome)).into(),
             method: cut(entry.method).into(),
             path: cut(entry.path).into(),
             host: cut(entry.host).into(),
-            // Of what was closed before a request was read no rule is told.
-            rule: cut(entry.rule.or_else(|| rule_of(self.target_access(target)))).into(),
+            rule: cut(rule).into(),
             why: cut(entry.why).into(),
             verdict: denied.map(|deny| deny.as_str().to_owned()).into(),
             status: entry.status.into(),

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// New names of an outermost session and those inside it that are judged at once, and below after how many nanoseconds one more is: 128
-/// a second. The proxy caches names, and asks about all that are in use again where policies, sessions or holes have changed.
+/// a second. The proxy caches names, and asks again about those in use where policies, sessions or holes have changed: these are not counted.
 const PACE: Pace = Pace {
     burst: 1024,
     refill: 7_812_500,

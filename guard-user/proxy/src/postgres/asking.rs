@@ -171,6 +171,7 @@ impl AskedStatement<'_> {
             outcome: outcome.to_owned(),
             status: None,
             denied: false,
+            no_rule: false,
         }
     }
 }

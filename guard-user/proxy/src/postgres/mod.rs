@@ -53,6 +53,7 @@ use frame::Reader;
 use guard_policy::Profile;
 use refusal::Refusal;
 use server::BothDirections;
+use server_name::UnshownName;
 use start::{StartedConnection, Unstarted};
 
 /// Whether the destination speaks PostgreSQL's protocol; `None` if policies disagree.
@@ -126,7 +127,10 @@ async fn end(
         ErrorKind::Unsupported => Refusal::bound(&why),
         _ => return drop(client.shutdown().await),
     };
-    context.log(Entry::refused(&why));
+    match UnshownName::behind(error) {
+        Some(unshown) => context.log_name(unshown.by, unshown.entry()),
+        None => context.log(Entry::refused(&why)),
+    }
     tell(client, &refusal).await;
 }
 

@@ -8,8 +8,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::{
     super::{
         judge::Rules,
-        name_cache::NameTerms,
-        wire::{Passing, TargetTerms},
+        name_cache::{NameTerms, RefusedBy},
+        wire::{Entry, Passing, TargetTerms},
     },
     client::PostgresClient,
     is_spoken,
@@ -26,6 +26,29 @@ pub(super) struct NamedTerms {
 impl NamedTerms {
     fn is_of(&self, terms: &Rc<TargetTerms>, rules: &Rc<[Rules]>) -> bool {
         Rc::ptr_eq(&self.terms, terms) && Rc::ptr_eq(&self.rules, rules)
+    }
+}
+
+/// The name in TLS may not be shown there, or not now.
+#[derive(Debug, thiserror::Error)]
+#[error("the name in TLS (SNI) may not be shown there: {why}")]
+pub(super) struct UnshownName {
+    why: String,
+    pub(super) by: RefusedBy,
+}
+
+impl UnshownName {
+    /// What a connection ended for, where it is that.
+    pub(super) fn behind(error: &io::Error) -> Option<&Self> {
+        error.get_ref()?.downcast_ref()
+    }
+
+    /// Its record.
+    pub(super) fn entry(&self) -> Entry {
+        Entry {
+            no_rule: self.by != RefusedBy::Policies,
+            ..Entry::refused(&self.to_string())
+        }
     }
 }
 
@@ -48,13 +71,15 @@ where
         let Some(name) = shown.filter(|_| terms.names && !terms.is_open()) else {
             return Ok(terms);
         };
-        let NameTerms { refusal, rules } = context.link.name_terms(context.target, &name).await;
+        let link = &context.link;
+        let named = link.name_terms(context.target, terms.account, &name).await;
+        let NameTerms { refusal, rules } = named;
         if let Some(refusal) = refusal {
-            let why = format!(
-                "the name in TLS (SNI) may not be shown there: {}",
-                refusal.why
-            );
-            return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+            let unshown = UnshownName {
+                why: refusal.why.to_string(),
+                by: refusal.by,
+            };
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, unshown));
         }
         self.login.server = Some(name);
         if rules.is_empty() {
@@ -109,6 +134,22 @@ mod tests {
             },
             ..Rules::default()
         }
+    }
+
+    #[test]
+    fn a_connection_that_ends_for_its_name_says_by_whom_it_is_refused() {
+        let ended = |by| {
+            let why = "too many".to_owned();
+            io::Error::new(io::ErrorKind::PermissionDenied, UnshownName { why, by })
+        };
+        for (by, no_rule) in [(RefusedBy::Pause, true), (RefusedBy::Policies, false)] {
+            let error = ended(by);
+            let behind = UnshownName::behind(&error).unwrap();
+            assert_eq!((behind.by, behind.entry().no_rule), (by, no_rule));
+            assert_eq!(behind.entry().why, Some(error.to_string()));
+        }
+        let other = io::Error::new(io::ErrorKind::PermissionDenied, "nothing passes");
+        assert!(UnshownName::behind(&other).is_none());
     }
 
     #[test]

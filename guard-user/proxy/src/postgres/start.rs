@@ -204,7 +204,8 @@ async fn within(
     let greeting = Greeting::hear(tls, stream, context.target.address, Speaks::Postgres).await;
     let greeting = greeting.map_err(Unstarted::Broken)?;
     context.secure = Some(Rc::clone(&greeting.secure));
-    greeting.secure.hold(context).await;
+    let held = greeting.secure.hold(context).await;
+    held.map_err(|_| Unstarted::Ended)?;
     let server = greeting.secure.dial(server).await;
     // Also if the server cannot be trusted: the client gets that as an error.
     let client = greeting.answer().await.map_err(Unstarted::Broken)?;

@@ -542,6 +542,7 @@ async fn hosts_that_are_named_too_fast_are_refused_with_one_record() {
             .await;
         let logged = lab.guardd.logged.borrow();
         assert_eq!((logged.len(), logged[0].denied), (1, false));
+        assert!(logged[0].no_rule);
         assert_eq!(logged[0].host.as_deref(), Some("n0.example"));
         // Of the one that is known, and of the first.
         assert_eq!(*lab.guardd.names.borrow(), 2);

@@ -450,6 +450,33 @@ async fn what_is_no_authority_signs_for_nobody() {
 }
 
 #[tokio::test]
+async fn a_name_that_is_shown_too_fast_ends_its_connection() {
+    const OTHER: &str = "other.example";
+    here(async {
+        let company = Company::new();
+        let (to, arrived) = destination(&company.issue(OTHER, |_| {}), &[HTTP11]).await;
+        let mut terms = read_only().unwrap();
+        terms.names = true;
+        let lab = Lab::trusting(Some(terms), no(), to, &company.pem()).await;
+        // Longer than this test.
+        let until = guard_sys::clock::now().0 + 600_000_000_000;
+        *lab.guardd.judges_again.borrow_mut() = Some(until);
+        let trusted = everywhere(&lab.tls);
+        for _ in 0..2 {
+            let ended = secured(&lab, &trusted, OTHER, &[HTTP11]).await;
+            assert!(ended.is_err());
+        }
+        lab.guardd
+            .until("logged", |guardd| !guardd.logged.borrow().is_empty())
+            .await;
+        let logged = lab.guardd.logged.borrow();
+        assert_eq!((logged.len(), logged[0].no_rule), (1, true));
+        assert!(arrived.borrow().is_empty());
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_request_is_for_whom_tls_was_begun_with() {
     here(async {
         let company = Company::new();

@@ -20,7 +20,7 @@ use std::{
 };
 
 use anyhow::Result;
-use guard_proto::wire::AuthorityScope;
+use guard_proto::wire::{AuthorityScope, TargetTerms};
 use http::uri;
 use rustls::{
     ServerConfig,
@@ -36,7 +36,7 @@ use self::{
     authority::Authority,
     dial::{Dialer, Dialled},
 };
-use super::{client::ConnectionContext, stream::Stream, upstream::Version};
+use super::{client::ConnectionContext, name_cache::RefusedBy, stream::Stream, upstream::Version};
 
 pub(super) use explain::GONE;
 
@@ -193,6 +193,10 @@ pub(super) struct Greeting {
     pub(super) secure: Rc<Secure>,
 }
 
+/// The client's session shows names too fast, as the audit log has it: the connection is to end. The next one may be judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TooFast;
+
 /// TLS with one destination.
 pub(super) struct Secure {
     tls: Rc<Tls>,
@@ -291,19 +295,31 @@ impl Secure {
     }
 
     /// Holds the name that the client has shown to those that the policies have there. Without one, it is reached by its address.
-    pub(super) async fn hold(&self, context: &ConnectionContext) {
-        let terms = context.link.terms(context.target).await;
-        if !self.is_shown || terms.is_some_and(|terms| !terms.names || terms.is_open()) {
-            return;
+    ///
+    /// # Errors
+    ///
+    /// Where it is not judged now.
+    pub(super) async fn hold(&self, context: &ConnectionContext) -> Result<(), TooFast> {
+        let (link, target) = (&context.link, context.target);
+        let terms = link.terms(target).await;
+        let is_free = |terms: &Rc<TargetTerms>| !terms.names || terms.is_open();
+        if !self.is_shown || terms.as_ref().is_some_and(is_free) {
+            return Ok(());
         }
-        if let Some(refusal) = context
-            .link
-            .refuses_name(context.target, &self.name())
-            .await
-        {
-            context.log_name(refusal.by, refusal.entry(&refusal.why));
-            // It is held once.
-            let _ = self.refused.set(refusal.why);
+        // Without terms nothing passes, whatever it shows.
+        let account = terms.map_or(target.session, |terms| terms.account);
+        let name = self.name();
+        let Some(refusal) = link.refuses_name(target, account, &name).await else {
+            return Ok(());
+        };
+        context.log_name(refusal.by, refusal.entry(&refusal.why));
+        match refusal.by {
+            RefusedBy::Policies => {
+                // It is held once.
+                let _ = self.refused.set(refusal.why);
+                Ok(())
+            }
+            RefusedBy::Pace | RefusedBy::Pause => Err(TooFast),
         }
     }
 
