@@ -5,6 +5,8 @@ use std::sync::LazyLock;
 use anyhow::{Context as _, Result};
 use guard_lab::{Attempt, Cgroup, Report, bins};
 
+use crate::escapes::helpers::LISTENERS;
+use crate::escapes::layer::Layer;
 use crate::escapes::scene::{EscapeScene, WayAddresses, said};
 use crate::escapes::way::{Came, Tried, closed, family};
 
@@ -104,7 +106,8 @@ family! { "Root of a session (`--user root`)";
         => || tried(shared()?, &format!("cd /proc/{}/root/", guardd()?));
     chroot: closed("changing the root directory", "Operation not permitted", NONE).without("changes it") => || tried(shared()?, "chroot / true");
     shadow: closed("the system's passwords", "Permission denied", OWNERS).without("reads them") => || tried(shared()?, "exec 3</etc/shadow");
-    sockets: closed("a Unix socket bound over guardd's path in a further user namespace", "EPERM", "the path does not count there")
+    sockets: closed("a Unix socket bound over guardd's path in a further user namespace", "EPERM", LISTENERS)
+        .by_layers(&[Layer::UnixSockets])
         .without("connects") => || {
             let place = WayAddresses::new()?;
             let scene = shared()?;
