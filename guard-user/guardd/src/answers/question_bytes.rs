@@ -11,6 +11,7 @@ use super::{Answers, no_random, other_digits, questions::GivenQuestion, random, 
 use crate::{
     config::{Code, Config, SignedScope},
     control::{failure::CallError, ids},
+    holes::covers::may_be_for_another_host,
     requests::{Pending, offers::longest_yes},
     state::State,
     times::after,
@@ -164,9 +165,10 @@ impl State {
         if let Some(http) = http.filter(|http| may(SignedScope::Path) && !http.is_statement()) {
             offers.push(format!("path={}", http.as_pattern()));
         }
+        let of_one_host = http.is_some_and(|http| !may_be_for_another_host(http));
         for (is_meant, scope, offer) in [
             (asked.burst.is_some(), SignedScope::Prefix, "scope=prefix"),
-            (http.is_some(), SignedScope::Writes, "scope=writes"),
+            (of_one_host, SignedScope::Writes, "scope=writes"),
             (http.is_none(), SignedScope::ReadOnly, "read-only"),
         ] {
             if is_meant && may(scope) {

@@ -119,7 +119,7 @@ fn host_of(request: &HttpRequest) -> Option<&str> {
 }
 
 /// Whether a server may take a request for one to another host. A header that is not shown may say so, too.
-fn may_be_for_another_host(request: &HttpRequest) -> bool {
+pub(crate) fn may_be_for_another_host(request: &HttpRequest) -> bool {
     let host = host_of(request).unwrap_or_default();
     let says_so = || request.is_cut() || judge::names_another_host(&request.headers, host);
     !request.is_statement() && says_so()
