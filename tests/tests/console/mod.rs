@@ -19,7 +19,15 @@ use serde_json::{Value, json};
 use passkey::Passkey;
 use scene::{Looked, ORIGIN};
 
+use crate::mistakes::suggests;
 use crate::signed::scene::{COURIER, altered};
+
+#[test]
+fn what_is_no_verb_of_its_is_answered_with_the_command_that_was_meant() -> Tested {
+    suggests("guard-console", "lgoin", "guard-console login")?;
+    let enable = "sudo systemctl enable --now guard-console";
+    suggests("guard-console", "up", enable)
+}
 
 #[test]
 fn a_question_appears_and_a_signed_answer_opens_its_hole_once() -> Tested {

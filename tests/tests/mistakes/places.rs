@@ -167,7 +167,7 @@ const ROWS: &[Row] = &[
     ),
     (
         Root,
-        "setpriv --bounding-set=-all --inh-caps=-all -- guardd --state-dir mine --pin-dir $PINS",
+        "setpriv --bounding-set=-all --inh-caps=-all -- guardd --state-dir mine --pin-dir $PINS --cgroup-root $ROOT",
         2,
         &["guardd:", "capabilities"],
     ),

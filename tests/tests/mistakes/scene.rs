@@ -121,16 +121,10 @@ impl MistakeScene {
             .current_dir(self.home())
             .env("GUARD_SOCKET", self.daemon.socket())
             .env("STATE", self.daemon.state_dir())
-            .env("PINS", self.other_pins())
+            .env("PINS", other(self.daemon.pin_dir()))
+            .env("ROOT", other(self.daemon.cgroup_root()))
             .env("PATH", format!("{}:{path}", self.bin().display()))
             .env("HOME", self.home())
-    }
-
-    /// Where no guardd has pins, also where one of this machine's runs.
-    fn other_pins(&self) -> std::path::PathBuf {
-        let pins = self.daemon.pin_dir().display().to_string();
-        // No name has a dot in a bpffs.
-        format!("{pins}-other").into()
     }
 
     fn bin(&self) -> std::path::PathBuf {
@@ -174,4 +168,9 @@ impl MistakeScene {
         symlink(Path::new("nowhere.toml"), home.join("dangling.toml"))?;
         Ok(())
     }
+}
+
+/// What no guardd uses, also where one of this machine's runs. No name has a dot in a bpffs.
+fn other(path: &std::path::Path) -> String {
+    format!("{}-other", path.display())
 }

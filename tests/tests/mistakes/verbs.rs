@@ -433,13 +433,6 @@ fn help_and_version_are_words_too() -> Tested {
     Ok(())
 }
 
-#[test]
-fn of_the_programs_beside_guard() -> Tested {
-    suggests("guard-console", "lgoin", "guard-console login")?;
-    let enable = "sudo systemctl enable --now guard-console";
-    suggests("guard-console", "up", enable)
-}
-
 /// The program says which command was meant by a word that is no verb of its.
 pub(crate) fn suggests(program: &str, typed: &str, command: &str) -> Tested {
     let told = exec::output(Command::new(bins::find(program)?).arg(typed))?;
