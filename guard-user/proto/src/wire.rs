@@ -68,7 +68,8 @@ pub enum ToDaemon {
         target: RedirectTarget,
         /// The name, as the client wrote it; empty where it shows none.
         name: String,
-        /// guardd has judged it before, and policies, sessions or holes have changed since: it is no new name of the session.
+        /// guardd has judged it before, and policies, sessions or holes have changed since: it is no new name of the session, and judged at
+        /// another pace.
         #[serde(default)]
         again: bool,
     },
@@ -178,8 +179,8 @@ pub enum ToProxy {
         /// rule by which.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         rules: Vec<Rules>,
-        /// Where it may not because its session shows new names too fast: until when guardd judges no other of them, in nanoseconds of boot
-        /// time. Until then the proxy refuses those by itself, and counts them ([`ToDaemon::LeftOut`]).
+        /// Where it may not because its session shows names too fast: until when guardd judges no other new one, or none again where it was
+        /// asked so, in nanoseconds of boot time. Until then the proxy refuses those by itself, and counts them ([`ToDaemon::LeftOut`]).
         #[serde(default, skip_serializing_if = "Option::is_none")]
         until: Option<u64>,
     },

@@ -57,6 +57,8 @@ enum Waiting {
         shown: Shown,
         account: u32,
         epoch: u64,
+        /// It was judged before, as guardd was told.
+        again: bool,
         /// Clients that show it at once have one answer.
         tell: Vec<oneshot::Sender<NameTerms>>,
     },
@@ -245,13 +247,14 @@ impl GuarddLink {
         })
     }
 
-    /// What is cached of a name; or that the session may show no new one now. One that was judged before is none.
+    /// What is cached of a name; or that guardd is not asked now about new ones of the session, or about those that were judged before.
     fn known_name(&self, account: u32, shown: &Shown) -> Option<NameTerms> {
         let names = self.names.borrow();
-        if names.was_judged(account, shown) {
-            return names.get(account, shown);
+        if let Some(known) = names.get(account, shown) {
+            return Some(known);
         }
-        let paused = names.paused(shown.0.session, clock::now().0);
+        let again = names.was_judged(account, shown);
+        let paused = names.paused(shown.0.session, again, clock::now().0);
         paused.map(NameTerms::refused)
     }
 
@@ -286,6 +289,7 @@ impl GuarddLink {
             shown,
             account,
             epoch,
+            again,
             tell: vec![tell],
         };
         self.waiting.borrow_mut().insert(number, waiting);
@@ -310,7 +314,8 @@ impl GuarddLink {
         Some(waiting)
     }
 
-    /// guardd's answer about a name. `until`: it judges no other new one of the session before.
+    /// guardd's answer about a name. `until`: it judges no other new one of the session before, or no other again where it was asked so.
+    /// Nothing of that is cached: what was judged before stays so, and is asked about once that time is over.
     pub(super) fn named(
         &self,
         number: Number,
@@ -322,6 +327,7 @@ impl GuarddLink {
             shown,
             account,
             epoch,
+            again,
             tell,
         }) = self.take_named(number)
         else {
@@ -333,7 +339,7 @@ impl GuarddLink {
             // An earlier message may have had an answer meanwhile.
             (Some(why), Some(until)) => match names.get(account, &shown) {
                 Some(known) => known,
-                None => NameTerms::refused(names.pause(session, until, why.into(), now)),
+                None => NameTerms::refused(names.pause(session, again, until, why.into(), now)),
             },
             (why, _) => {
                 let refusal = why.map(|why| NameRefusal {
@@ -734,6 +740,46 @@ mod tests {
             assert!(of_other.is_none());
         };
         LocalSet::new().run_until(work).await;
+    }
+
+    #[tokio::test]
+    async fn names_that_are_not_judged_again_now_stay_known_and_are_asked_about_later() {
+        let link = Rc::new(GuarddLink::new());
+        let mut unsent = link.take_unsent();
+        for name in ["a", "b"] {
+            let tell = async { link.named(asked_name(&mut unsent), None, Vec::new(), None) };
+            let (known, ()) = tokio::join!(link.refuses_name(target(1), 1, name), tell);
+            assert!(known.is_none());
+        }
+        link.renew();
+        // The first pause is over when guardd tells of it.
+        let now = clock::now().0;
+        for until in [now, now + 60_000_000_000] {
+            let tell = async {
+                let asked = said(&mut unsent);
+                let ToDaemon::Name { number, again, .. } = asked else {
+                    panic!("it says {asked:?}");
+                };
+                assert!(again);
+                let too_many = Some("too many".to_owned());
+                link.named(number, too_many, Vec::new(), Some(until));
+            };
+            let (refusal, ()) = tokio::join!(link.refuses_name(target(1), 1, "a"), tell);
+            assert_eq!(refusal.map(|one| one.by), Some(RefusedBy::Pace));
+        }
+        for name in ["a", "b"] {
+            let refusal = link.refuses_name(target(1), 1, name).await;
+            assert_eq!(refusal.map(|one| one.by), Some(RefusedBy::Pause), "{name}");
+            let shown: Shown = (target(1), name.into());
+            let names = link.names.borrow();
+            assert!(names.get(1, &shown).is_none() && names.was_judged(1, &shown));
+        }
+        assert!(unsent.try_recv().is_err(), "asked again");
+        // New ones are judged all the while, and stay allowed.
+        let tell = async { link.named(asked_name(&mut unsent), None, Vec::new(), None) };
+        let (new, ()) = tokio::join!(link.refuses_name(target(1), 1, "c"), tell);
+        assert!(new.is_none());
+        assert!(link.refuses_name(target(1), 1, "c").await.is_none());
     }
 
     #[tokio::test]

@@ -1,4 +1,4 @@
-//! What guardd says of the names that clients show, as far as it is cached, and which sessions show new ones too fast.
+//! What guardd says of the names that clients show, as far as it is cached, and which sessions show them too fast.
 
 use std::{collections::HashMap, mem, rc::Rc};
 
@@ -38,7 +38,7 @@ pub(super) struct NameRefusal {
 pub(super) enum RefusedBy {
     /// By the policies.
     Policies,
-    /// By guardd, which judges no more new names of the session for a moment.
+    /// By guardd, which judges no more new names of the session for a moment, or none again.
     Pace,
     /// By the proxy, for the rest of that moment: guardd hears only how many these are.
     Pause,
@@ -87,14 +87,15 @@ pub(super) struct NameCache {
     /// How many names those are.
     count: usize,
     /// By session.
-    pauses: HashMap<u32, Pause>,
+    pauses: HashMap<u32, Pauses>,
 }
 
 /// A name that guardd has judged.
 #[derive(Debug)]
 enum CachedName {
     Valid(NameTerms),
-    /// What it said counts no more, since that boot time. It judges the name again without taking it for a new one.
+    /// What it said counts no more, since that boot time. It judges the name again, at another pace than new ones. Where that is too fast,
+    /// the name stays this: it is asked about once the pause is over.
     Void(u64),
 }
 
@@ -114,14 +115,42 @@ impl CachedName {
     }
 }
 
-/// A moment in which guardd is asked about no new name of a session.
+/// When guardd is asked about no names of a session.
+#[derive(Clone, Debug, Default)]
+struct Pauses {
+    /// About no new ones.
+    new: Pause,
+    /// About none that were judged before.
+    again: Pause,
+    /// Refusals of which guardd has no record, and has not heard the number.
+    left_out: u64,
+}
+
+impl Pauses {
+    const fn of(&self, again: bool) -> &Pause {
+        if again { &self.again } else { &self.new }
+    }
+
+    fn of_mut(&mut self, again: bool) -> &mut Pause {
+        if again {
+            &mut self.again
+        } else {
+            &mut self.new
+        }
+    }
+
+    /// When the last of them ends.
+    fn end(&self) -> u64 {
+        self.new.until.max(self.again.until)
+    }
+}
+
+/// A moment in which guardd is not asked.
 #[derive(Clone, Debug, Default)]
 struct Pause {
     /// In nanoseconds of boot time.
     until: u64,
     why: Rc<str>,
-    /// Refusals of which guardd has no record, and has not heard the number.
-    left_out: u64,
 }
 
 impl NameCache {
@@ -198,28 +227,30 @@ impl NameCache {
         }
     }
 
-    /// Why the session may show no new name now, if it may not.
-    pub(super) fn paused(&self, session: u32, now: u64) -> Option<NameRefusal> {
-        let pause = self.pauses.get(&session)?;
+    /// Why the session may show no new name now, or none `again` that was judged before, if it may not.
+    pub(super) fn paused(&self, session: u32, again: bool, now: u64) -> Option<NameRefusal> {
+        let pause = self.pauses.get(&session)?.of(again);
         (now < pause.until).then(|| NameRefusal {
             why: Rc::clone(&pause.why),
             by: RefusedBy::Pause,
         })
     }
 
-    /// Has guardd asked about no new name of the session until then. Of names that were asked about at once, the first has the record.
+    /// Has guardd asked about no new name of the session until then, or about none `again`. Of names that were asked about at once, the first
+    /// has the record.
     pub(super) fn pause(
         &mut self,
         session: u32,
+        again: bool,
         until: u64,
         why: Rc<str>,
         now: u64,
     ) -> NameRefusal {
         // Those of sessions that have ended go, too.
         self.pauses
-            .retain(|_, pause| now < pause.until || pause.left_out > 0);
-        let is_paused = self.paused(session, now).is_some();
-        let pause = self.pauses.entry(session).or_default();
+            .retain(|_, pauses| now < pauses.end() || pauses.left_out > 0);
+        let is_paused = self.paused(session, again, now).is_some();
+        let pause = self.pauses.entry(session).or_default().of_mut(again);
         pause.until = until.max(pause.until);
         pause.why = Rc::clone(&why);
         let by = match is_paused {
@@ -231,15 +262,15 @@ impl NameCache {
 
     /// Counts a refusal that gets no record. Returns when guardd is to hear the number, where this is the first of them.
     pub(super) fn leave_out(&mut self, session: u32) -> Option<u64> {
-        let pause = self.pauses.entry(session).or_default();
-        pause.left_out += 1;
-        (pause.left_out == 1).then_some(pause.until)
+        let pauses = self.pauses.entry(session).or_default();
+        pauses.left_out += 1;
+        (pauses.left_out == 1).then(|| pauses.end())
     }
 
     /// Their number, which guardd is about to hear.
     pub(super) fn take_left_out(&mut self, session: u32) -> u64 {
-        let pause = self.pauses.get_mut(&session);
-        pause.map_or(0, |pause| mem::take(&mut pause.left_out))
+        let pauses = self.pauses.get_mut(&session);
+        pauses.map_or(0, |pauses| mem::take(&mut pauses.left_out))
     }
 }
 
@@ -320,18 +351,51 @@ mod tests {
     fn a_pause_has_one_record_and_counts_the_others() {
         let mut cache = NameCache::default();
         let why = || -> Rc<str> { "too many".into() };
-        assert!(cache.paused(1, 5).is_none());
-        assert_eq!(cache.pause(1, 10, why(), 5).by, RefusedBy::Pace);
+        assert!(cache.paused(1, false, 5).is_none());
+        assert_eq!(cache.pause(1, false, 10, why(), 5).by, RefusedBy::Pace);
         // Asked about before the first answer came.
-        assert_eq!(cache.pause(1, 11, why(), 6).by, RefusedBy::Pause);
-        let paused = |cache: &NameCache, session, now| cache.paused(session, now).is_some();
+        assert_eq!(cache.pause(1, false, 11, why(), 6).by, RefusedBy::Pause);
+        let paused = |cache: &NameCache, session, now| cache.paused(session, false, now).is_some();
         assert!(paused(&cache, 1, 10) && !paused(&cache, 1, 11) && !paused(&cache, 2, 6));
         assert_eq!(cache.leave_out(1), Some(11));
         assert_eq!(cache.leave_out(1), None);
         // What nobody has heard of stays, and nothing else of what is over.
-        assert_eq!(cache.pause(2, 30, why(), 20).by, RefusedBy::Pace);
+        assert_eq!(cache.pause(2, false, 30, why(), 20).by, RefusedBy::Pace);
         assert_eq!(cache.take_left_out(1), 2);
-        assert_eq!(cache.pause(2, 50, why(), 40).by, RefusedBy::Pace);
+        assert_eq!(cache.pause(2, false, 50, why(), 40).by, RefusedBy::Pace);
         assert!(!cache.pauses.contains_key(&1));
+    }
+
+    #[test]
+    fn names_judged_before_and_new_ones_have_each_their_own_pause() {
+        let mut cache = NameCache::default();
+        cache.keep(1, shown(1, 0), open(), 5);
+        cache.clear(6);
+        assert_eq!(
+            cache.pause(1, true, 20, "again".into(), 10).by,
+            RefusedBy::Pace
+        );
+        let why = |cache: &NameCache, again, now| {
+            let refusal = cache.paused(1, again, now);
+            refusal.map(|one| one.why.to_string())
+        };
+        assert!(why(&cache, false, 10).is_none());
+        assert_eq!(
+            cache.pause(1, false, 15, "new".into(), 10).by,
+            RefusedBy::Pace
+        );
+        assert_eq!(why(&cache, false, 14).as_deref(), Some("new"));
+        assert_eq!(why(&cache, true, 19).as_deref(), Some("again"));
+        assert!(why(&cache, false, 15).is_none() && why(&cache, true, 20).is_none());
+        // guardd hears of both once the later one is over, and of one that goes on nothing is lost.
+        assert_eq!(cache.leave_out(1), Some(20));
+        assert_eq!(cache.take_left_out(1), 1);
+        assert_eq!(
+            cache.pause(2, false, 30, "new".into(), 16).by,
+            RefusedBy::Pace
+        );
+        assert!(why(&cache, true, 16).is_some());
+        // The name is judged again as one that is known.
+        assert!(cache.get(1, &shown(1, 0)).is_none() && cache.was_judged(1, &shown(1, 0)));
     }
 }

@@ -28,10 +28,7 @@ impl State {
                 name,
                 again,
             } => {
-                let ShownName { why, rules, until } = match again {
-                    true => self.proxy_name(&target, &name),
-                    false => self.name_in_time(&target, &name),
-                };
+                let ShownName { why, rules, until } = self.name_in_time(&target, &name, again);
                 let until = until.map(|end| end.0);
                 self.proxy.say(ToProxy::Name {
                     number,

@@ -1,7 +1,7 @@
 //! guardd's side of the proxy.
 //!
 //! `workers` has one run and listen in network namespaces while something in force needs it (`worker.rs`). Its messages
-//! (`messages.rs`) go to `terms.rs` (how a target is judged), `name_pace.rs` (how fast new names are judged), `requests.rs` (whether a
+//! (`messages.rs`) go to `terms.rs` (how a target is judged), `name_pace.rs` (how fast names are judged), `requests.rs` (whether a
 //! request may pass) and the audit log. A request that may not is held in `held.rs`, or refused. A person's yes to it (`approve.rs`) is a
 //! hole for it (`holes/requests.rs`), and `record_pass.rs` records each use.
 //!
@@ -58,7 +58,7 @@ pub(crate) struct Proxy {
     closings: Closings,
     /// How many requests each session has made lately: no approver reads those of a flood.
     pace: Meters,
-    /// The new names that each session has shown lately.
+    /// The names of each session that were judged lately.
     names: NamePace,
     /// Sessions that wait for a certificate to trust.
     vouching: Vouching,

@@ -1,4 +1,5 @@
-//! How fast a session may show new names. Below a wildcard there are as many as an agent likes, and each is judged for it.
+//! How fast a session may show names. Below a wildcard there are as many as an agent likes, and each is judged for it; after a change those
+//! in use are, again.
 
 use std::time::Duration;
 
@@ -15,54 +16,87 @@ use crate::{
 };
 
 /// New names of an outermost session and those inside it that are judged at once, and below after how many nanoseconds one more is: 128
-/// a second. The proxy caches names, and asks again about those in use where policies, sessions or holes have changed: these are not counted.
-const PACE: Pace = Pace {
+/// a second.
+const NEW: Pace = Pace {
     burst: 1024,
     refill: 7_812_500,
 };
+/// The same of names that were judged before, 1,000 a second. The proxy caches 4,096 names, and asks again about those in use where
+/// policies, sessions or holes have changed. That it is one of these, guardd has only the proxy's word for.
+const AGAIN: Pace = Pace {
+    burst: 4096,
+    refill: 1_000_000,
+};
 /// How long the proxy refuses names of a session by itself, once there were more.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Why a name is refused then.
-const TOO_FAST: &str = "its session has shown more new names lately than guardd judges";
 
-/// The new names that each session has shown lately.
+/// The names of each session that were judged lately.
 #[derive(Debug)]
-pub(super) struct NamePace(Meters);
+pub(super) struct NamePace {
+    new: Meters,
+    /// Those that were judged before a change.
+    again: Meters,
+}
 
 impl Default for NamePace {
     fn default() -> Self {
-        Self(Meters::at(PACE))
+        Self {
+            new: Meters::at(NEW),
+            again: Meters::at(AGAIN),
+        }
     }
 }
 
 impl NamePace {
-    /// Until when no other name of a session is judged, where this one is not.
+    /// Until when no other new name of a session is judged, or none `again`, where this one is not.
     fn refuses(
         &mut self,
+        again: bool,
         session: SessionId,
         outermost: SessionId,
         now: BootTime,
     ) -> Option<BootTime> {
-        let admitted = self.0.admit(session, outermost, now);
+        let meters = if again {
+            &mut self.again
+        } else {
+            &mut self.new
+        };
+        let admitted = meters.admit(session, outermost, now);
         admitted.is_none().then(|| after(now, PAUSE))
     }
 
     /// Removes a session, and its share if no other session has a part in it.
     pub(super) fn forget(&mut self, session: SessionId, outermost: SessionId, is_shared: bool) {
-        self.0.forget(session, outermost, is_shared);
+        for meters in [&mut self.new, &mut self.again] {
+            meters.forget(session, outermost, is_shared);
+        }
+    }
+}
+
+/// Why a name is refused at that pace.
+const fn too_fast(again: bool) -> &'static str {
+    if again {
+        "its session has shown more names lately than guardd judges again after a change"
+    } else {
+        "its session has shown more new names lately than guardd judges"
     }
 }
 
 impl State {
-    /// What is said of a name that a client shows there, unless its session shows names too fast.
-    pub(super) fn name_in_time(&mut self, target: &RedirectTarget, name: &str) -> ShownName {
+    /// What is said of a name that a client shows there, unless its session shows names too fast; `again`: it was judged before a change.
+    pub(super) fn name_in_time(
+        &mut self,
+        target: &RedirectTarget,
+        name: &str,
+        again: bool,
+    ) -> ShownName {
         let session = SessionId(target.session);
         let outermost = self.sessions.live(session).map(Session::outermost);
         let pace = &mut self.proxy.names;
-        let until = outermost.and_then(|of| pace.refuses(session, of, clock::now()));
+        let until = outermost.and_then(|of| pace.refuses(again, session, of, clock::now()));
         match until {
             Some(_) => ShownName {
-                why: Some(TOO_FAST.to_owned()),
+                why: Some(too_fast(again).to_owned()),
                 rules: Vec::new(),
                 until,
             },
@@ -75,33 +109,68 @@ impl State {
 mod tests {
     use super::*;
 
+    const SECOND: u64 = 1_000_000_000;
+    const NOW: BootTime = BootTime(1_000 * SECOND);
+    const LATER: BootTime = BootTime(NOW.0 + SECOND);
+
+    /// How many of so many names of an outermost session are judged.
+    fn judged(
+        pace: &mut NamePace,
+        again: bool,
+        session: SessionId,
+        names: usize,
+        now: BootTime,
+    ) -> usize {
+        let all = (0..names).filter(|_| pace.refuses(again, session, session, now).is_none());
+        all.count()
+    }
+
     #[test]
     fn names_without_end_are_judged_at_a_pace_and_keep_no_other_session_waiting() {
-        let mut pace = NamePace::default();
         let (loud, quiet) = (SessionId(1), SessionId(2));
-        let second = 1_000_000_000;
-        let now = BootTime(1_000 * second);
-        let judged = (0..1_000_000).filter(|_| pace.refuses(loud, loud, now).is_none());
-        assert_eq!(judged.count(), 1024);
-        let until = BootTime(now.0 + second);
-        assert_eq!(pace.refuses(loud, loud, now), Some(until));
-        assert_eq!(pace.refuses(quiet, quiet, now), None);
-        let judged = (0..1_000).filter(|_| pace.refuses(loud, loud, until).is_none());
-        assert_eq!(judged.count(), 128);
+        for (again, burst, a_second) in [(false, 1024, 128), (true, 4096, 1000)] {
+            let mut pace = NamePace::default();
+            assert_eq!(judged(&mut pace, again, loud, 1_000_000, NOW), burst);
+            assert_eq!(pace.refuses(again, loud, loud, NOW), Some(LATER));
+            assert_eq!(pace.refuses(again, quiet, quiet, NOW), None);
+            assert_eq!(judged(&mut pace, again, loud, 10_000, LATER), a_second);
+        }
+    }
+
+    #[test]
+    fn new_names_and_those_judged_again_have_each_their_own_pace() {
+        let session = SessionId(1);
+        for (first, other, burst) in [(true, false, 1024), (false, true, 4096)] {
+            let mut pace = NamePace::default();
+            judged(&mut pace, first, session, 10_000, NOW);
+            assert!(pace.refuses(first, session, session, NOW).is_some());
+            assert_eq!(judged(&mut pace, other, session, 10_000, NOW), burst);
+        }
+    }
+
+    #[test]
+    fn after_a_change_all_names_that_the_proxy_caches_are_judged_also_soon_after_a_flood() {
+        let mut pace = NamePace::default();
+        for change in 0..10 {
+            let now = BootTime(NOW.0 + change * 5 * SECOND);
+            assert_eq!(judged(&mut pace, true, SessionId(1), 100_000, now), 4096);
+        }
     }
 
     #[test]
     fn sessions_inside_one_have_its_pace_together() {
-        let mut pace = NamePace::default();
-        let now = BootTime(1_000_000_000_000);
         let outermost = SessionId(1);
-        let all = (0..64).flat_map(|number| std::iter::repeat_n(SessionId(1 + number), 1_000));
-        let judged = all.filter(|session| pace.refuses(*session, outermost, now).is_none());
         // Each has one.
-        assert_eq!(judged.count(), 1024 + 62);
-        for number in 0..64 {
-            pace.forget(SessionId(1 + number), outermost, number < 63);
+        for (again, expected) in [(false, 1024 + 62), (true, 4096 + 59)] {
+            let mut pace = NamePace::default();
+            let all = (0..64).flat_map(|number| std::iter::repeat_n(SessionId(1 + number), 1_000));
+            let is_judged =
+                |session: &SessionId| pace.refuses(again, *session, outermost, NOW).is_none();
+            assert_eq!(all.filter(is_judged).count(), expected);
+            for number in 0..64 {
+                pace.forget(SessionId(1 + number), outermost, number < 63);
+            }
+            assert_eq!(pace.refuses(again, outermost, outermost, NOW), None);
         }
-        assert_eq!(pace.refuses(outermost, outermost, now), None);
     }
 }

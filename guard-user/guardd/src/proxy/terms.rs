@@ -41,7 +41,8 @@ pub(crate) struct ShownName {
     pub(crate) why: Option<String>,
     /// What its own rules say of requests, which they judge beside the target's terms. Where it may not, the rule by which.
     pub(crate) rules: Vec<Rules>,
-    /// Until when no other new name of the session is judged, where it shows these too fast.
+    /// Until when no other name of the session is judged that is new as this one, or was judged before as this one, where it shows these too
+    /// fast.
     pub(crate) until: Option<BootTime>,
 }
 
