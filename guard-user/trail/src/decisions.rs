@@ -76,12 +76,22 @@ pub struct HttpDecision {
     pub is_pattern: bool,
     /// Whether it was about a request with a body, which no rule tells from others.
     pub has_body: bool,
-    /// Whether it was about all writes to one host, which no rule for an address tells from others.
-    pub is_of_host: bool,
+    /// To whom, where it was about all writes: no rule for an address tells these by their host.
+    pub all_writes: Option<WritesTo>,
     /// Yes or no.
     pub yes: bool,
     /// The approver, the time, and what the answer was about.
     pub why: String,
+}
+
+/// To whom all writes are that a yes lets through at an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WritesTo {
+    /// To the host that it names.
+    OneHost,
+    /// It names none: the request that it answered had no Host, and may be for any of those behind the address. A guardd before 0.3.0 never
+    /// wrote one.
+    NoHost,
 }
 
 /// What a hole has in place of ports that is for questions alone.
@@ -188,7 +198,7 @@ impl LoggedDecisions {
                 path: Some(http.path.clone()),
                 is_pattern: false,
                 has_body: http.bytes != Some(0),
-                is_of_host: false,
+                all_writes: None,
                 yes,
                 why,
             }),
@@ -289,10 +299,19 @@ fn opened_for(
         path: http.path.clone(),
         is_pattern: !one,
         has_body: one && asked.and_then(|asked| asked.bytes) != Some(0),
-        is_of_host: http.host.is_some() && http.method.is_none() && http.path.is_none(),
+        all_writes: all_writes(http),
         yes: true,
         why,
     }
+}
+
+/// To whom all writes are that a hole is for, if it is for all.
+fn all_writes(http: &HttpHole) -> Option<WritesTo> {
+    let is_for_all = http.method.is_none() && http.path.is_none();
+    is_for_all.then_some(match http.host {
+        Some(_) => WritesTo::OneHost,
+        None => WritesTo::NoHost,
+    })
 }
 
 /// Whether the yes to a request, the first of these records, opened a name and not the address that was asked for.

@@ -6,7 +6,7 @@ use guard_judge::http::LEFT_OUT;
 use guard_policy::{self as policy, PortSpec, Prefix};
 
 use super::{
-    super::decisions::{ConnectionDecision, DecisionKind, HttpDecision},
+    super::decisions::{ConnectionDecision, DecisionKind, HttpDecision, WritesTo},
     SaidThere, SuggestedHttp, overlap, said_there,
 };
 
@@ -15,6 +15,9 @@ const ANY_BODY: &str = "a rule cannot tell one body from another: with this, wha
 
 /// A rule for an address is for all hosts there.
 const ANY_HOST: &str = "a rule for an address cannot tell one host from another: with this, whatever is written to any of them passes";
+
+/// A request without a Host may be for any of them, and a yes to its like is none to writes to each.
+const NO_HOST: &str = "the yes names no host, and a rule for an address is for all hosts there: with this, whatever is written to any of them passes";
 
 /// HTTP answers by where to.
 #[derive(Default)]
@@ -88,9 +91,9 @@ impl Http {
         let rules = self.by_place.entry((one.to, one.ports)).or_default();
         let is_known = |known: &SuggestedHttp| {
             let same = (known.is_allowed, &known.method, &known.path, &known.query);
-            let is_of_host = |one: &SuggestedHttp| one.wider == Some(ANY_HOST);
+            let by_host = |one: &SuggestedHttp| one.wider.filter(|why| *why != ANY_BODY);
             same == (rule.is_allowed, &rule.method, &rule.path, &rule.query)
-                && is_of_host(known) == is_of_host(&rule)
+                && by_host(known) == by_host(&rule)
         };
         if !rules.iter().any(is_known) {
             rules.push(rule);
@@ -142,9 +145,10 @@ fn suggested(one: &HttpDecision) -> Result<SuggestedHttp, &'static str> {
         method: one.method.clone(),
         path: path.map(str::to_owned),
         query: query.map(str::to_owned),
-        wider: match (one.yes, one.is_of_host, one.has_body) {
-            (true, true, _) => Some(ANY_HOST),
-            (true, false, true) => Some(ANY_BODY),
+        wider: match (one.yes, one.all_writes, one.has_body) {
+            (true, Some(WritesTo::OneHost), _) => Some(ANY_HOST),
+            (true, Some(WritesTo::NoHost), _) => Some(NO_HOST),
+            (true, None, true) => Some(ANY_BODY),
             _ => None,
         },
         why: one.why.clone(),

@@ -248,17 +248,60 @@ fn a_yes_to_the_writes_of_one_host_opens_no_others_of_its_address() {
     let http = json!({"method": "PUT", "path": "/a", "host": "staging", "bytes": 0});
     let all = |host: Value| json!({"http": {"host": host, "method": null, "path": null, "requests_left": null, "digest": null}});
     let yes = answered("r1", "yes", &shown("192.0.2.10", 443, http));
-    let suggested = |host: Value| suggested(&[yes.clone(), opened("h1", Some("r1"), all(host))]);
-    let of_one = suggested(json!("staging")).toml;
+    let opens = |host: Value| opened("h1", Some("r1"), all(host));
+    let of_one = suggested(&[yes.clone(), opens(json!("staging"))]).toml;
     assert!(
         of_one.contains("# Left to you, since a rule for an address cannot tell one host from another: with this, whatever is written to any of them passes.\n#[[rule.http]]\n#action = \"allow\"\n"),
         "{of_one}"
     );
-    let of_all = suggested(Value::Null).toml;
-    assert!(
-        of_all.contains("\n[[rule.http]]\naction = \"allow\"\n"),
-        "{of_all}"
+    // A guardd before 0.3.0 wrote no host: then, too, no rule is live.
+    let of_all = suggested(&[yes, opens(Value::Null)]).toml;
+    assert!(is_left_to_the_reader(&of_all, "h1"), "{of_all}");
+}
+
+/// Whether the yes that opened a hole to all writes is a comment, with the reason, and no live rule lets any write pass.
+fn is_left_to_the_reader(toml: &str, hole: &str) -> bool {
+    let comment = format!(
+        "({hole}) of s1, 2026-11-20T12:00:00Z, asked by curl, stopped by rule production\n\
+         # Left to you, since the yes names no host, and a rule for an address is for all hosts there: with this, whatever is written to any of them passes.\n\
+         #[[rule.http]]\n#action = \"allow\"\n"
     );
+    toml.contains(&comment) && !toml.contains("\n[[rule.http]]\n")
+}
+
+#[test]
+fn a_yes_to_the_writes_of_requests_without_a_host_opens_no_host() {
+    let http = |host: Value| json!({"method": "PUT", "path": "/a", "host": host, "bytes": 0});
+    let all = |host: Value| json!({"http": {"host": host, "method": null, "path": null, "requests_left": null, "digest": null}});
+    let yes = |request: &str, hole: &str, host: Value| {
+        let shown = shown("192.0.2.10", 443, http(host.clone()));
+        [
+            answered(request, "yes", &shown),
+            opened(hole, Some(request), all(host)),
+        ]
+    };
+    let without = yes("r1", "h1", Value::Null);
+    let alone = suggested(&without);
+    assert!(is_left_to_the_reader(&alone.toml, "h1"), "{}", alone.toml);
+    assert!(alone.left_out.is_empty(), "{:?}", alone.left_out);
+    let [rule] = &alone.rules[..] else {
+        panic!("{:?}", alone.rules);
+    };
+    assert_eq!(rule.action, "read-only");
+    assert!(rule.http.iter().all(|one| one.wider.is_some()));
+    // The same where the log's beginning is gone, which told what was asked.
+    let beheaded = suggested(&without[1..]);
+    assert!(!beheaded.toml.contains("\n[[rule.http]]\n"));
+    assert!(
+        beheaded.toml.contains("\n#[[rule.http]]\n"),
+        "{}",
+        beheaded.toml
+    );
+    // Beside a yes to one host's writes each is named.
+    let both = [yes("r2", "h2", json!("staging")), without].concat();
+    let both = suggested(&both).toml;
+    assert!(is_left_to_the_reader(&both, "h1"), "{both}");
+    assert!(both.contains("yes to r2 (h2)"), "{both}");
 }
 
 #[test]
