@@ -9,7 +9,7 @@
 // The attribute macros make public functions without documentation of their own.
 #![allow(missing_docs, unreachable_pub)]
 
-mod answers;
+mod answered_names;
 mod began;
 mod case;
 mod connected;
@@ -113,7 +113,7 @@ fn egress(ctx: SkBuffContext) -> i32 {
 /// A packet on its way in: each passes, and what a name server answers is read.
 #[cgroup_skb(ingress)]
 fn ingress(ctx: SkBuffContext) -> i32 {
-    answers::note(ctx.as_ptr().cast());
+    answered_names::note(ctx.as_ptr().cast());
     ALLOW
 }
 
@@ -232,7 +232,7 @@ fn connect(ctx: &SockAddrContext, to: &Connection, hook: Hook) -> i32 {
     }
     let answer = judge_call(ctx, to, hook, cgroup, HoleId(0));
     if answer == ALLOW {
-        answers::expect(ctx, to);
+        answered_names::expect(ctx, to);
     }
     answer
 }
@@ -286,7 +286,7 @@ fn send(ctx: &SockAddrContext, to: &Connection, hook: Hook) -> i32 {
     }
     let answer = judge_call(ctx, to, hook, cgroup, known.granted);
     if answer == ALLOW {
-        answers::expect(ctx, to);
+        answered_names::expect(ctx, to);
     }
     answer
 }

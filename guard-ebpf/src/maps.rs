@@ -416,7 +416,7 @@ pub(crate) struct UnsentState {
     pub(crate) pad: u32,
 }
 
-/// Who asked a name server. See [`crate::answers`].
+/// Who asked a name server. See [`crate::answered_names`].
 #[repr(C)]
 pub(crate) struct AskedState {
     /// The name server: the words of an [`Address`].
