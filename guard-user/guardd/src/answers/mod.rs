@@ -1,5 +1,5 @@
 //! Answers from elsewhere: a yes that somebody has signed over the bytes of guardd's question, whichever courier hands it in. Those at
-//! the machine are in `requests/answers.rs`.
+//! the machine are in `requests/approve_or_deny.rs`.
 //!
 //! `question_bytes.rs` makes a question's bytes, once, and `shows.rs` what people read of it. `taking.rs` checks a signed answer, one
 //! condition after the other, and notes on the disk that it is used before anything opens; `stopping.rs` says what a yes opens, by

@@ -3,7 +3,7 @@
 //!
 //! One for connections is checked (`checked.rs`) and opened (`opening.rs`, `widening.rs`) in the kernel, which judges by it and ends
 //! it by its own clock. guardd judges the others (`names.rs`, `requests.rs`); answers to requests open them
-//! (`resolver/answers.rs`, `proxy/approve.rs`). A person closes any (`closing.rs`), `ending.rs` tidies up after each,
+//! (`resolver/approve.rs`, `proxy/approve.rs`). A person closes any (`closing.rs`), `ending.rs` tidies up after each,
 //! and `shut.rs` says through which nothing passes any more.
 
 pub(crate) mod checked;

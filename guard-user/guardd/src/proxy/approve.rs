@@ -24,7 +24,7 @@ use crate::{
     record::audit::LogEntry,
     requests::{
         HttpRequestKey, Pending, RequestKey,
-        answers::CalledRequest,
+        approve_or_deny::CalledRequest,
         given::{self, AnsweredRequest, OpenedByYes, YesOrNo},
         hosts, shown,
     },

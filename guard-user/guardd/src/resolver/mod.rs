@@ -2,12 +2,12 @@
 //!
 //! `workers` has one run and listen in network namespaces while a policy in force speaks of names (`worker.rs`). It gets what
 //! policies say of names and whose sessions they are for, and tells what sessions have learned (`messages.rs`). A person is asked
-//! about names in `held_questions.rs`, and answers in `answers.rs`. `unserved.rs` says why a question got no answer. `soon.rs` has it know of a
-//! policy that is about to take another's place.
+//! about names in `held_questions.rs`, and says yes in `approve.rs`. `unserved.rs` says why a question got no answer. `soon.rs` has
+//! it know of a policy that is about to take another's place.
 //!
 //! Without a resolver, the kernel half refuses the questions of sessions whose policies speak of names.
 
-mod answers;
+mod approve;
 pub(crate) mod held_questions;
 mod messages;
 mod refused;

@@ -1,10 +1,10 @@
-//! An approver's answers to requests: `State::approve` and `State::deny`. A no, and a yes to an HTTP request or statement, are
+//! An approver's yes or no to a request: `State::approve` and `State::deny`. A no, and a yes to an HTTP request or statement, are
 //! written to the audit log and synced before they take effect. A yes about connections is written (`answered`), then its holes are
 //! opened in the kernel and written (`hole-open`), and the log is synced before the caller hears; else none stays open.
 //!
 //! A yes about connections becomes a `CheckedHole`, which is checked against the policies, and then holes (`holes/opening.rs`). A
 //! yes to an HTTP request or SQL statement opens a hole (`proxy/approve.rs`), and so does one to a question for a name
-//! (`resolver/answers.rs`). What somebody signed elsewhere comes here by way of `answers/`, once that has checked it.
+//! (`resolver/approve.rs`). What somebody signed elsewhere comes here by way of `answers/`, once that has checked it.
 
 use guard_common::{BootTime, SessionId, Verdict};
 use guard_datapath::Datapath;

@@ -1,5 +1,5 @@
-//! A person's answers to questions for names: a yes is a hole for the name (`holes/names.rs`), through which nothing but
-//! questions pass.
+//! A person's yes to a question for a name: a hole for the name (`holes/names.rs`), through which nothing but questions
+//! pass.
 
 use guard_common::HoleId;
 use guard_policy as policy;
@@ -20,7 +20,7 @@ use crate::{
     record::{Recorder, audit::LogEntry},
     requests::{
         Pending, RequestKey,
-        answers::{AnsweredIds, CalledRequest, own_first},
+        approve_or_deny::{AnsweredIds, CalledRequest, own_first},
         bursts,
         bursts::BurstExtent,
         given::{AnsweredRequest, HoleCoverage, OpenedByYes, YesOrNo},
