@@ -5,7 +5,6 @@
 //! borrows the `state::State` out of `shared::Shared` for a moment. What an operation changed is a `changes::Change`,
 //! and `State::apply` does what follows.
 
-mod answers;
 pub mod args;
 mod changes;
 pub mod config;
@@ -27,6 +26,7 @@ mod resolver;
 pub mod service;
 mod sessions;
 mod shared;
+mod signed_answers;
 mod start;
 mod state;
 mod tick;

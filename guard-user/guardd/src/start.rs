@@ -21,7 +21,6 @@ use guard_sys::{
 use rustix::process::{Resource, Rlimit, geteuid, getrlimit, setrlimit};
 
 use crate::{
-    answers::{Answers, people::People},
     args::Paths,
     config::{Config, GateBy},
     control::failure::CallError,
@@ -42,6 +41,7 @@ use crate::{
     requests::{Requests, followers::Followers},
     resolver,
     sessions::{Sessions, launchers::Launchers},
+    signed_answers::{SignedAnswers, people::People},
     state::{Shelves, State},
     unix::Sockets,
     watch::Watches,
@@ -262,7 +262,11 @@ fn owners(
             shelves.requests.clone(),
             shelves.choices.clone(),
         ),
-        answers: Answers::new(People::read(paths.approvers()), &shelves.answers, &config),
+        signed_answers: SignedAnswers::new(
+            People::read(paths.approvers()),
+            &shelves.signed_answers,
+            &config,
+        ),
         decisions: Decisions::read(paths.decisions()),
         fleet: Fleet::new(paths.fleet(), config.fleet.clone()),
         recorder: Recorder::new(audit),
@@ -359,7 +363,7 @@ impl State {
         self.sockets.allow(&mut self.datapath, socket);
         self.adopt(start, shelves)?;
         if self.config.answers.couriers.is_some() {
-            self.answers.begin(&shelves.answers);
+            self.signed_answers.begin(&shelves.signed_answers);
         }
         self.tidy_signed_questions();
         self.datapath.judge_at_security_hooks()?;

@@ -17,7 +17,6 @@ use guard_proto as proto;
 use guard_sys::pidfd::Peer;
 
 use crate::{
-    answers::{self, Answers},
     config::Config,
     control::{
         auth::{Caller, CallerPlace},
@@ -36,6 +35,7 @@ use crate::{
     requests::{Requests, StoredRequest, offers::LastYes},
     resolver::Resolver,
     sessions::{self, Sessions},
+    signed_answers::{self, SignedAnswers},
     unix::Sockets,
 };
 
@@ -58,8 +58,8 @@ pub(crate) struct Shelves {
     pub(crate) flows: Shelf<KeptFlows>,
     /// What people chose last, by uid.
     pub(crate) choices: Shelf<VecDeque<LastYes>>,
-    /// Of answers from elsewhere.
-    pub(crate) answers: answers::AnswerFiles,
+    /// Of answers that people sign elsewhere.
+    pub(crate) signed_answers: signed_answers::AnswerFiles,
     /// The file for the key of the certificate authority. Only the proxy reads it.
     pub(crate) key: PathBuf,
 }
@@ -108,7 +108,7 @@ impl Shelves {
             flows: Shelf::open(flows)?,
             choices: Shelf::open(choices)?,
             named: Shelf::open(named)?,
-            answers: answers::AnswerFiles {
+            signed_answers: signed_answers::AnswerFiles {
                 questions: Shelf::open(questions)?,
                 used: Shelf::open(used)?,
                 boot: Shelf::open(boot)?,
@@ -120,7 +120,7 @@ impl Shelves {
     /// Removes temporary files that a killed guardd left. Returns how many.
     pub(crate) fn sweep(&self) -> usize {
         let states = self.sessions.sweep() + self.holes.sweep() + self.requests.sweep();
-        let answers = &self.answers;
+        let answers = &self.signed_answers;
         let answers = answers.questions.sweep() + answers.used.sweep() + answers.boot.sweep();
         let learned = self.names.sweep() + self.flows.sweep() + self.choices.sweep();
         states + self.named.sweep() + self.policies.sweep() + learned + answers
@@ -136,9 +136,9 @@ impl Shelves {
         self.flows.destroy();
         self.choices.destroy();
         self.named.destroy();
-        self.answers.questions.destroy();
-        self.answers.used.destroy();
-        self.answers.boot.destroy();
+        self.signed_answers.questions.destroy();
+        self.signed_answers.used.destroy();
+        self.signed_answers.boot.destroy();
         // There may be none.
         let _ = fs::remove_file(&self.key);
     }
@@ -150,9 +150,9 @@ impl Shelves {
         self.requests.clear();
         self.named.clear();
         self.policies.clear();
-        self.answers.questions.clear();
-        self.answers.used.clear();
-        self.answers.boot.clear();
+        self.signed_answers.questions.clear();
+        self.signed_answers.used.clear();
+        self.signed_answers.boot.clear();
     }
 }
 
@@ -177,8 +177,8 @@ pub(crate) struct State {
     pub(crate) holes: Holes,
     /// The requests.
     pub(crate) requests: Requests,
-    /// Answers from elsewhere.
-    pub(crate) answers: Answers,
+    /// Answers that people sign elsewhere.
+    pub(crate) signed_answers: SignedAnswers,
     /// What people have decided about places and files.
     pub(crate) decisions: Decisions,
     /// The policies of the fleet.
@@ -211,7 +211,7 @@ impl State {
     /// `Refused` where that is in doubt, as for a peer that has ended.
     pub(crate) fn caller(&self, peer: &Peer) -> Result<Caller, CallError> {
         let caller = self.machine.caller(&self.sessions, peer)?;
-        let is_courier = self.answers.is_courier(caller.uid);
+        let is_courier = self.signed_answers.is_courier(caller.uid);
         Ok(match (caller.place, is_courier) {
             (CallerPlace::Outside, true) => Caller {
                 place: CallerPlace::Courier,

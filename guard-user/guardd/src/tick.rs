@@ -1,6 +1,6 @@
 //! guardd's tick, which does all that is due by time alone, in a fixed order. Each step is in the folder that it is about: `holes`,
-//! `sessions`, `proxy`, `holds`, `workers`, `fleet`, `requests`, `policies`, `record`, `answers`, `resolver`,
-//! `flows`.
+//! `sessions`, `proxy`, `holds`, `workers`, `fleet`, `requests`, `policies`, `record`, `signed_answers`,
+//! `resolver`, `flows`.
 
 use std::time::Duration;
 

@@ -1,8 +1,8 @@
 //! Authorisation: the only place that makes an approver or an agent of a caller.
 //!
 //! A [`Caller`] is what the kernel says of the peer. An [`Agent`] comes from [`authorise`] or [`assigner`]. An [`Approver`] comes
-//! from [`authorise`], or stands for a user for whom `answers/` acts ([`Approver::on_behalf_of`]). A verb takes one of them, or a
-//! [`Courier`].
+//! from [`authorise`], or stands for a user for whom `signed_answers/` acts ([`Approver::on_behalf_of`]). A verb takes one of them, or
+//! a [`Courier`].
 
 use guard_common::SessionId;
 use guard_proto::Call;
@@ -46,8 +46,8 @@ impl Approver {
         self.uid
     }
 
-    /// The approver who has signed an answer about that user's sessions, once `answers/` has checked that it may; and a courier, for what it
-    /// may see of that user's, and say no to.
+    /// The approver who has signed an answer about that user's sessions, once `signed_answers/` has checked that it may; and a courier,
+    /// for what it may see of that user's, and say no to.
     #[must_use]
     pub(crate) fn on_behalf_of(owner: u32) -> Self {
         Self { uid: owner }

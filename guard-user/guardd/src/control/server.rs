@@ -23,7 +23,6 @@ use tokio::{
 };
 
 use crate::{
-    answers::meter,
     control::{
         auth::CallerPlace,
         failure::CallError,
@@ -33,6 +32,7 @@ use crate::{
     },
     record::metrics,
     shared::Shared,
+    signed_answers::meter,
     state::State,
     times::is_past,
 };
@@ -327,7 +327,11 @@ async fn respond(
             error_frame(WireError::expected_more())?
         }
         Called::Guard(Call::AnswerSigned { .. })
-            if shared.with(|state| state.answers.has_too_many_wrong(peer.uid(), clock::now())) =>
+            if shared.with(|state| {
+                state
+                    .signed_answers
+                    .has_too_many_wrong(peer.uid(), clock::now())
+            }) =>
         {
             send(write, error_frame(too_many_wrong().into())?).await?;
             return Err(FrameError::Flood);

@@ -115,7 +115,7 @@ impl State {
         let (_, problem) = read_back(&self.datapath);
         let head = self.recorder.audit().head();
         Presence {
-            machine: self.answers.machine().to_owned(),
+            machine: self.signed_answers.machine().to_owned(),
             version: VERSION.to_owned(),
             enforcing: problem.is_none(),
             problem,

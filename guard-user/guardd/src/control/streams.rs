@@ -48,7 +48,7 @@ impl Viewer {
     fn owners(self, state: &State) -> Option<Vec<u32>> {
         match self {
             Self::Approver(who) => (!who.is_root()).then(|| vec![who.uid()]),
-            Self::Courier(_) => Some(state.answers.courier_owners()),
+            Self::Courier(_) => Some(state.signed_answers.courier_owners()),
         }
     }
 
@@ -56,7 +56,7 @@ impl Viewer {
     fn keeps_log(self, shared: &Shared) -> bool {
         match self {
             Self::Approver(who) => who.is_root(),
-            Self::Courier(who) => shared.with(|state| state.answers.keeps_log(who)),
+            Self::Courier(who) => shared.with(|state| state.signed_answers.keeps_log(who)),
         }
     }
 
@@ -82,7 +82,7 @@ impl Viewer {
     fn follow(self, state: &State) -> Vec<Following> {
         let who = match self {
             Self::Approver(who) => vec![who],
-            Self::Courier(_) => state.answers.courier_approvers(),
+            Self::Courier(_) => state.signed_answers.courier_approvers(),
         };
         let requests = &state.requests;
         who.into_iter().map(|who| requests.follow(who)).collect()

@@ -14,7 +14,6 @@ use guard_proto::{
 use guard_sys::{clock::Clocks, pidfd::Peer};
 
 use crate::{
-    answers::couriers::{self, Carrier},
     control::{
         answering::Answering,
         auth::{Agent, Approver, Authorised, Courier, assigner, authorise, courier},
@@ -32,6 +31,7 @@ use crate::{
     requests::{Pending, bursts::BurstExtent},
     sessions::{appeared::appeared, apply, assign, create},
     shared::Shared,
+    signed_answers::couriers::{self, Carrier},
     state::State,
     unix::{self, UnixRefusal, Withheld},
 };
@@ -189,8 +189,10 @@ async fn carried(
         Call::Pending {} => one(&state.pending_to(who)?),
         Call::Question { id } => one(&state.question_to(&id)?),
         Call::Approvers {} => one(&state.approvers(|_| true)),
-        Call::Invitation { invitation } => one(&state.answers.invitation(&invitation)?),
-        Call::Present { invitation, key } => one(&state.answers.present(&invitation, &key)?),
+        Call::Invitation { invitation } => one(&state.signed_answers.invitation(&invitation)?),
+        Call::Present { invitation, key } => {
+            one(&state.signed_answers.present(&invitation, &key)?)
+        }
         Call::Deny { id, seconds, by } => one(&state.deny_by(&carrier(by), &id, seconds)?),
         Call::Close { ids, all, by } => one(&state.close_by(&carrier(by), &ids, all)?),
         Call::Sessions {} => one(&state.sessions_carried()),
@@ -211,7 +213,7 @@ async fn carried(
 
 /// Where the settings name the courier that carries to the fleet's servers, no other one says whether they are reached.
 fn linked_by(state: &mut State, who: Courier, connected: bool) -> Result<Vec<u8>, CallError> {
-    if state.fleet.link().is_wanted && !state.answers.keeps_log(who) {
+    if state.fleet.link().is_wanted && !state.signed_answers.keeps_log(who) {
         return Err(CallError::refused(
             "this courier does not say whether the fleet's servers are reached",
             "the settings name another one that carries to them",
@@ -236,8 +238,10 @@ fn elsewhere(shared: &Shared, by: &Answering, call: Call) -> Result<Vec<u8>, Cal
             let may = |users: &[String]| by.who.is_root() || users.contains(&name);
             one(&state.approvers(may))
         }
-        Call::Invitation { invitation } => one(&state.answers.invitation(&invitation)?),
-        Call::Present { invitation, key } => one(&state.answers.present(&invitation, &key)?),
+        Call::Invitation { invitation } => one(&state.signed_answers.invitation(&invitation)?),
+        Call::Present { invitation, key } => {
+            one(&state.signed_answers.present(&invitation, &key)?)
+        }
         Call::Invite { who, seconds } => one(&state.invite(&who, seconds)?),
         Call::Accept {
             name,
@@ -610,7 +614,7 @@ impl State {
     pub(crate) fn pending(&mut self, who: Approver) -> Result<RequestsReply, CallError> {
         let mut listed = self.pending_of(who, |owner| who.answers_for(owner))?;
         for one in &mut listed.requests {
-            let kept = self.answers.question(&one.id);
+            let kept = self.signed_answers.question(&one.id);
             let code = kept.map(|kept| kept.code.clone());
             one.code = code.filter(|code| !code.is_empty());
         }

@@ -4,7 +4,7 @@
 //!
 //! A yes about connections becomes a `CheckedHole`, which is checked against the policies, and then holes (`holes/opening.rs`). A
 //! yes to an HTTP request or SQL statement opens a hole (`proxy/approve.rs`), and so does one to a question for a name
-//! (`resolver/approve.rs`). What somebody signed elsewhere comes here by way of `answers/`, once that has checked it.
+//! (`resolver/approve.rs`). What somebody signed elsewhere comes here by way of `signed_answers/`, once that has checked it.
 
 use guard_common::{BootTime, SessionId, Verdict};
 use guard_datapath::Datapath;

@@ -224,7 +224,7 @@ impl State {
             return Ok(None);
         };
         let (old_name, new_name) = (&*was.policy.name, &*is.policy.name);
-        let more = (self.answers).newly_answering(&user, old_name, new_name);
+        let more = (self.signed_answers).newly_answering(&user, old_name, new_name);
         let more = more.into_iter().map(|name| {
             format!("{name} may answer under the policy {new_name}, and not under {old_name}")
         });

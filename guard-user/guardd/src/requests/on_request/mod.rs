@@ -27,7 +27,7 @@ use self::{
     hook::{HookEnd, RequestHook},
     waiting::{MOST, WaitingRuns},
 };
-use crate::{answers::questions::GivenQuestion, control::ids, shared::Shared};
+use crate::{control::ids, shared::Shared, signed_answers::questions::GivenQuestion};
 
 mod hook;
 mod waiting;
@@ -146,7 +146,7 @@ fn pending(shared: &Shared) -> Vec<WaitingRequest> {
     shared.with(|state| {
         let pending = state.requests.pending().iter();
         let told = pending.map(|asked| {
-            let question = state.answers.question(&asked.shown.id);
+            let question = state.signed_answers.question(&asked.shown.id);
             WaitingRequest {
                 told: ToldRequest {
                     id: asked.shown.id.clone(),
@@ -244,7 +244,7 @@ async fn tell(shared: &Shared, hook: &RequestHook, news: News) -> Option<News> {
         News::Request(id) | News::Code(id) => {
             let is_for_code = matches!(news, News::Code(_));
             let shown = shared.with(|state| {
-                let question = state.answers.question(id);
+                let question = state.signed_answers.question(id);
                 if is_for_code && !question.is_some_and(GivenQuestion::has_code_to_tell) {
                     return None;
                 }

@@ -6,12 +6,12 @@ use guard_signed::{Kind, Signed, approvers::SigningApprover as Person};
 use guard_sys::{accounts::Account, pidfd::Peer};
 
 use crate::{
-    answers::Answers,
     control::{
         answering::Answering,
         auth::{Approver, Courier},
         failure::CallError,
     },
+    signed_answers::SignedAnswers,
     state::State,
 };
 
@@ -34,13 +34,13 @@ impl State {
             return false;
         }
         let name = self.machine.user(owner);
-        let mut people = self.answers.people(by);
+        let mut people = self.signed_answers.people(by);
         people.any(|one| one.answers_for.contains(&name))
     }
 
     /// The live sessions that a courier may show.
     pub(crate) fn sessions_carried(&mut self) -> proto::SessionsReply {
-        let owners = self.answers.courier_approvers().into_iter();
+        let owners = self.signed_answers.courier_approvers().into_iter();
         let sessions = owners.flat_map(|who| self.sessions_of(who).sessions);
         proto::SessionsReply {
             sessions: sessions.collect(),
@@ -59,7 +59,7 @@ impl State {
 
     fn holes_by(&self, by: Option<&str>) -> Result<proto::HolesReply, CallError> {
         let mut listed = proto::HolesReply::default();
-        for who in self.answers.courier_approvers_by(by) {
+        for who in self.signed_answers.courier_approvers_by(by) {
             listed.holes.extend(self.holes_of(who)?.holes);
         }
         Ok(listed)
@@ -76,7 +76,7 @@ impl State {
         by: Option<&str>,
         latest: Option<u32>,
     ) -> Result<proto::flows::FlowsReply, CallError> {
-        let who = self.answers.courier_approvers_by(by);
+        let who = self.signed_answers.courier_approvers_by(by);
         let latest = latest.map(|most| usize::try_from(most).unwrap_or(usize::MAX));
         self.flows_of_all(&who, session, latest)
     }
@@ -98,7 +98,10 @@ impl State {
             return Err(crate::control::ids::no_hole(unknown));
         }
         let mut closed = proto::HolesReply::default();
-        for owner in self.answers.courier_approvers_by(carrier.by.as_deref()) {
+        for owner in self
+            .signed_answers
+            .courier_approvers_by(carrier.by.as_deref())
+        {
             let own = self.holes_of(owner)?.holes.into_iter().map(|hole| hole.id);
             let meant: Vec<_> = own.filter(|id| all || ids.contains(id)).collect();
             let by = self.said_by(carrier, owner);
@@ -186,7 +189,7 @@ impl State {
     }
 }
 
-impl Answers {
+impl SignedAnswers {
     /// Those who are enrolled, or the one of that name alone.
     fn people<'a>(&'a self, by: Option<&'a str>) -> impl Iterator<Item = &'a Person> {
         let people = self.people.known().all.iter();

@@ -1,4 +1,4 @@
-//! Answers from elsewhere: a yes that somebody has signed over the bytes of guardd's question, whichever courier hands it in. Those at
+//! Signed answers: a yes that somebody has signed elsewhere over the bytes of guardd's question, whichever courier hands it in. Those at
 //! the machine are in `requests/approve_or_deny.rs`.
 //!
 //! `question_bytes.rs` makes a question's bytes, once, and `shows.rs` what people read of it. `taking.rs` checks a signed answer, one
@@ -43,7 +43,7 @@ const MAX_INVITED: usize = 16;
 
 /// Owns who may sign answers, the questions that were made, and what is used.
 #[derive(Debug)]
-pub(crate) struct Answers {
+pub(crate) struct SignedAnswers {
     /// Who may answer.
     people: People,
     /// The questions whose bytes were given out.
@@ -93,7 +93,7 @@ fn number(files: &AnswerFiles) -> io::Result<String> {
     Ok(boot)
 }
 
-impl Answers {
+impl SignedAnswers {
     /// With what is on the disk of people; of the rest nothing, until [`Self::begin`].
     #[must_use]
     pub(crate) fn new(people: People, files: &AnswerFiles, config: &Config) -> Self {
@@ -306,13 +306,13 @@ mod tests {
     use super::*;
     use crate::config::AnswersTable as Settings;
 
-    fn answers(config: &Config) -> Answers {
+    fn answers(config: &Config) -> SignedAnswers {
         let files = AnswerFiles {
             questions: Shelf::nowhere(),
             used: Shelf::nowhere(),
             boot: Shelf::nowhere(),
         };
-        Answers::new(
+        SignedAnswers::new(
             People::read("/nonexistent/approvers.toml".into()),
             &files,
             config,

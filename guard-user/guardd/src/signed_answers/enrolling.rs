@@ -16,7 +16,7 @@ use guard_signed::{
 };
 use guard_sys::{accounts::Account, clock::Clocks};
 
-use super::{Answers, INVITED, question_bytes::switched_off};
+use super::{INVITED, SignedAnswers, question_bytes::switched_off};
 use crate::{
     control::{answering::Answering, failure::CallError},
     holes::checked,
@@ -29,7 +29,7 @@ impl State {
     /// Those who may answer from elsewhere, as `may` says by a person's list of users.
     #[must_use]
     pub(crate) fn approvers(&self, may: impl Fn(&[String]) -> bool) -> proto::approvers::Approvers {
-        let people = self.answers.people.known().all.iter();
+        let people = self.signed_answers.people.known().all.iter();
         let people = people.filter(|one| may(&one.answers_for));
         let is_off = self.config.answers.couriers.is_none();
         let off = is_off.then(|| {
@@ -57,8 +57,8 @@ impl State {
         if self.config.answers.couriers.is_none() {
             return Err(switched_off());
         }
-        self.answers.may_be_changed()?;
-        let about = self.answers.person(who)?;
+        self.signed_answers.may_be_changed()?;
+        let about = self.signed_answers.person(who)?;
         about.check()?;
         are_users(&about)?;
         let wanted = match seconds {
@@ -71,7 +71,7 @@ impl State {
             format!("the invitation counts for {time} instead of {wanted}: no longer than that")
         });
         let not_carried = not_carried(&about);
-        let invitation = self.answers.invite(about, time)?;
+        let invitation = self.signed_answers.invite(about, time)?;
         let clocks = Clocks::read();
         let origins = self.config.answers.origins.iter();
         Ok(proto::approvers::Invited {
@@ -97,7 +97,7 @@ impl State {
         fingerprint: &str,
         plain: bool,
     ) -> Result<proto::approvers::Approvers, CallError> {
-        let presented = self.answers.presented(name).cloned();
+        let presented = self.signed_answers.presented(name).cloned();
         let (about, key) = presented
             .and_then(|one| Some((one.about, one.key?)))
             .ok_or_else(|| nothing_presented(name))?;
@@ -105,7 +105,7 @@ impl State {
             return Err(another_key(name, &key.fingerprint));
         }
         let done = self.enrolled(by, &about, &key, plain)?;
-        self.answers.end_invitation(name);
+        self.signed_answers.end_invitation(name);
         Ok(done)
     }
 
@@ -124,7 +124,7 @@ impl State {
         if self.config.answers.couriers.is_none() {
             return Err(switched_off());
         }
-        let about = self.answers.person(who)?;
+        let about = self.signed_answers.person(who)?;
         about.check()?;
         let key = Key::of_line(line).map_err(|why| match line.starts_with(PASSKEY) {
             true => no_passkey(&why.to_string()),
@@ -141,7 +141,7 @@ impl State {
         key: &Key,
         plain: bool,
     ) -> Result<proto::approvers::Approvers, CallError> {
-        self.answers.may_be_changed()?;
+        self.signed_answers.may_be_changed()?;
         if !key.is_fido() && !plain {
             return Err(without_touch());
         }
@@ -149,7 +149,7 @@ impl State {
             return Err(revoked(&key.fingerprint));
         }
         are_users(about)?;
-        let mut now = self.answers.people.known().clone();
+        let mut now = self.signed_answers.people.known().clone();
         now.add(about, key)?;
         let DecidedBy { by, from } = self.machine.decided_by(Some(by));
         let record = ApproverAdded {
@@ -167,9 +167,9 @@ impl State {
         self.recorder.reserve()?;
         self.recorder.write(record)?;
         self.recorder.sync()?;
-        let replaced = self.answers.people.replace(now);
+        let replaced = self.signed_answers.people.replace(now);
         replaced.map_err(|error| not_written(&error))?;
-        let known = self.answers.people.known().all.iter();
+        let known = self.signed_answers.people.known().all.iter();
         let person = known.filter(|one| one.name == about.name);
         Ok(proto::approvers::Approvers {
             approvers: person.map(shown).collect(),
@@ -192,8 +192,8 @@ impl State {
         by: &Answering,
         called: &str,
     ) -> Result<proto::approvers::Approvers, CallError> {
-        self.answers.may_be_changed()?;
-        let mut now = self.answers.people.known().clone();
+        self.signed_answers.may_be_changed()?;
+        let mut now = self.signed_answers.people.known().clone();
         let gone = now.remove(called);
         if gone.is_empty() {
             return Err(nobody(called));
@@ -229,7 +229,7 @@ impl State {
     ///
     /// That the file cannot be written.
     pub(crate) fn revoke(&mut self, revoking: &Endorsed) -> Result<(), CallError> {
-        let mut now = self.answers.people.known().clone();
+        let mut now = self.signed_answers.people.known().clone();
         let revoked = revoking.bundle.revoked.iter();
         let gone: Vec<_> = revoked.flat_map(|key| now.remove(key)).collect();
         if gone.is_empty() {
@@ -266,7 +266,7 @@ impl State {
         decided: &DecidedBy,
     ) -> Result<(), CallError> {
         // The key first: what is not written down is gone all the same.
-        let replaced = self.answers.people.replace(now);
+        let replaced = self.signed_answers.people.replace(now);
         replaced.map_err(|error| not_written(&error))?;
         for (approver, key) in gone {
             self.recorder.note(ApproverRemoved {
@@ -282,7 +282,7 @@ impl State {
     }
 }
 
-impl Answers {
+impl SignedAnswers {
     /// Whether a key can be presented with an invitation. No try counts: nobody guesses its 128 bits, and whoever opens an old
     /// link would keep the console from carrying answers.
     ///

@@ -22,7 +22,7 @@ use guard_signed::{
 use guard_sys::clock;
 
 use super::{
-    Answers, no_random, other_digits,
+    SignedAnswers, no_random, other_digits,
     question_bytes::{closed, not_kept, switched_off},
     questions::{GivenQuestion, MOST_WRONG, PartialYes},
     refusals,
@@ -116,7 +116,7 @@ impl State {
         let mut meant = self.meant_by(signed)?;
         let request = meant.asked.shown.id.clone();
         let is_known = [0, meant.asked.owner].contains(&from.uid);
-        if !is_known && !self.answers.is_courier(from.uid) {
+        if !is_known && !self.signed_answers.is_courier(from.uid) {
             return Err(Doubt {
                 is_forged: false,
                 request: Some(request),
@@ -138,18 +138,18 @@ impl State {
     /// Keeps with a passkey what its authenticator says of it in an answer that was verified. It is for people to see: the answer counts
     /// by itself, whatever comes of this.
     fn learn(&mut self, signed: &Signed) {
-        let known = self.answers.people.known();
+        let known = self.signed_answers.people.known();
         let Some(now) = known.learned(&signed.key, signed.is_synced()) else {
             return;
         };
-        if let Err(error) = self.answers.people.replace(now) {
+        if let Err(error) = self.signed_answers.people.replace(now) {
             tracing::warn!(%error, "whether a passkey is synced cannot be kept");
         }
     }
 
     /// Conditions 1 to 3.
     fn meant_by(&self, signed: &Signed) -> Result<Meant, Doubt> {
-        let people = self.answers.people.known();
+        let people = self.signed_answers.people.known();
         let owner = people.owner_of(&signed.key);
         let (person, key) = owner.ok_or_else(|| Doubt::forged(refusals::no_key(&signed.key)))?;
         let answer = signed.verify(key, &self.config.answers.origins);
@@ -190,19 +190,21 @@ impl State {
 
     /// Condition 2.
     fn open_question(&self, answer: &Answer) -> Result<FoundQuestion, CallError> {
-        if answer.machine != self.answers.machine() {
+        if answer.machine != self.signed_answers.machine() {
             return Err(refusals::another_machine(
                 &answer.machine,
-                self.answers.machine(),
+                self.signed_answers.machine(),
             ));
         }
-        let found = self.answers.questions.with_hash(&answer.question);
+        let found = self.signed_answers.questions.with_hash(&answer.question);
         let (id, kept) = found.ok_or_else(refusals::unknown_question)?;
         let question = kept.question().ok_or_else(refusals::unknown_question)?;
-        if question.boot != self.answers.boot() || question.machine != self.answers.machine() {
+        if question.boot != self.signed_answers.boot()
+            || question.machine != self.signed_answers.machine()
+        {
             return Err(refusals::unknown_question());
         }
-        if self.answers.questions.is_used(&question.nonce) {
+        if self.signed_answers.questions.is_used(&question.nonce) {
             return Err(refusals::used(id));
         }
         if kept.is_over(clock::now()) {
@@ -228,7 +230,7 @@ impl State {
     ) -> Result<proto::approvers::Taken, CallError> {
         let by = answering(from, signed, meant, Vec::new());
         self.recorder.reserve()?;
-        self.answers.spend(meant)?;
+        self.signed_answers.spend(meant)?;
         let seconds = meant
             .answer
             .seconds
@@ -250,7 +252,7 @@ impl State {
             return Err(refusals::synced());
         }
         let lasting = self.is_offered(meant)?;
-        self.answers.has_code(meant)?;
+        self.signed_answers.has_code(meant)?;
         if !meant.kept.code.is_empty() {
             self.requests.note_signed_question();
         }
@@ -262,7 +264,7 @@ impl State {
         let is_wanted = |one: &Signature| {
             self.config.answers.synced || !is_synced(one.authenticator_data.as_deref())
         };
-        let others = (self.answers).others_who_said_so(&signed.key, meant, is_wanted)?;
+        let others = (self.signed_answers).others_who_said_so(&signed.key, meant, is_wanted)?;
         let given = u32::try_from(others.len() + 1).unwrap_or(u32::MAX);
         let approvals = Approvals { given, wanted };
         if given < wanted {
@@ -271,7 +273,7 @@ impl State {
             return Ok(taken(meant, "part", approvals, nothing));
         }
         let lasting = self
-            .answers
+            .signed_answers
             .longest_of(&others)
             .unwrap_or(lasting)
             .min(lasting);
@@ -282,10 +284,10 @@ impl State {
             terms,
         } = WantedHole::of(&meant.answer, &meant.question, lasting);
         self.recorder.reserve()?;
-        self.answers.spend(meant)?;
+        self.signed_answers.spend(meant)?;
         let opened = self.approve(&by, id, &widening, extent, &terms);
         // Whatever came of it: the next question has other bytes.
-        self.answers.questions.drop_of(id);
+        self.signed_answers.questions.drop_of(id);
         Ok(taken(meant, "yes", approvals, opened?))
     }
 
@@ -364,13 +366,16 @@ impl State {
             answer: meant.answer.clone(),
             signed: signature,
         });
-        let kept = self.answers.questions.keep(&meant.asked.shown.id, kept);
+        let kept = self
+            .signed_answers
+            .questions
+            .keep(&meant.asked.shown.id, kept);
         kept.map_err(|error| not_kept(&error))
     }
 
     /// Writes to the audit log that an answer was refused: one record a second for each who hands them in.
     fn note_refused(&mut self, from: &DecisionOrigin, signed: &Signed, doubt: &Doubt) {
-        let meter = &mut self.answers.meter;
+        let meter = &mut self.signed_answers.meter;
         let Some(count) = meter.refused(from.uid, doubt.is_forged, clock::now()) else {
             return;
         };
@@ -388,7 +393,7 @@ impl State {
 
     /// Writes to the audit log how many more were refused that no record stands for yet.
     pub(crate) fn write_refused_answers(&mut self) {
-        for (uid, count) in self.answers.meter.take_untold(clock::now()) {
+        for (uid, count) in self.signed_answers.meter.take_untold(clock::now()) {
             let record = AnswerRefused {
                 why: "more of them".into(),
                 by: self.machine.user(uid).into(),
@@ -444,7 +449,7 @@ fn may_answer(person: &Person, user: &str, stopping: &Stopping) -> Result<(), Ca
     Ok(())
 }
 
-impl Answers {
+impl SignedAnswers {
     /// Who may answer for a user's sessions under a policy of one name, and not under one of another: whoever writes a policy names it.
     pub(crate) fn newly_answering(&self, user: &str, old: &str, new: &str) -> Vec<String> {
         let people = &self.people;

@@ -7,7 +7,9 @@ use guard_proto as proto;
 use guard_signed::{Document as _, Question};
 use guard_sys::clock;
 
-use super::{Answers, no_random, other_digits, questions::GivenQuestion, random, shows::Shows};
+use super::{
+    SignedAnswers, no_random, other_digits, questions::GivenQuestion, random, shows::Shows,
+};
 use crate::{
     config::{Code, Config, SignedScope},
     control::{failure::CallError, ids},
@@ -58,24 +60,24 @@ impl State {
         let asked = self.requests.get(id).cloned()?;
         self.config.code_channel(&asked)?;
         let kept = self.asked_elsewhere(&asked).ok()?;
-        self.answers.questions.note_told(&asked.shown.id);
+        self.signed_answers.questions.note_told(&asked.shown.id);
         Some(kept.code).filter(|code| !code.is_empty())
     }
 
     /// The question about a request: the one that there is, if it asks what would be asked now.
     fn asked_elsewhere(&mut self, asked: &Pending) -> Result<GivenQuestion, CallError> {
-        if self.answers.boot().is_empty() {
+        if self.signed_answers.boot().is_empty() {
             return Err(without_number());
         }
-        if let Some(kept) = self.answers.questions.of(&asked.shown.id)
+        if let Some(kept) = self.signed_answers.questions.of(&asked.shown.id)
             && !kept.is_over(clock::now())
             && self.is_unchanged(asked, kept)
-            && !self.answers.is_spent(kept)
+            && !self.signed_answers.is_spent(kept)
         {
             return Ok(kept.clone());
         }
         let content = self.content(asked, asked.shown.pid);
-        let earlier = self.answers.questions.of(&asked.shown.id).cloned();
+        let earlier = self.signed_answers.questions.of(&asked.shown.id).cloned();
         let before = earlier.as_ref().map_or("", |earlier| earlier.code.as_str());
         let code = match content.code_by {
             // What was told with other bytes answers none of these.
@@ -99,7 +101,7 @@ impl State {
             ..GivenQuestion::new(bytes, after(now, LIFE), code)
         };
         let kept = kept.in_place_of(earlier.as_ref(), now);
-        self.answers
+        self.signed_answers
             .questions
             .keep(&asked.shown.id, kept.clone())
             .map_err(|error| not_kept(&error))?;
@@ -122,11 +124,11 @@ impl State {
         });
         Question {
             asked_at: 0,
-            boot: self.answers.boot().to_owned(),
+            boot: self.signed_answers.boot().to_owned(),
             code_by: self.config.code_channel(asked).map(str::to_owned),
             expires_at: 0,
             kind: kind(shown).to_owned(),
-            machine: self.answers.machine().to_owned(),
+            machine: self.signed_answers.machine().to_owned(),
             nonce: String::new(),
             offers: self.offered(asked),
             policy: shown.policy.clone(),
@@ -189,11 +191,11 @@ impl State {
     pub(crate) fn tidy_signed_questions(&mut self) {
         let (now, requests) = (clock::now(), &self.requests);
         let is_open = |id: &str| requests.get(id).is_some_and(|one| one.shown.id == id);
-        self.answers.questions.retain(now, is_open);
+        self.signed_answers.questions.retain(now, is_open);
     }
 }
 
-impl Answers {
+impl SignedAnswers {
     /// Whether an answer to it was taken, whatever came of that.
     fn is_spent(&self, kept: &GivenQuestion) -> bool {
         let question = kept.question();
