@@ -1,13 +1,16 @@
-//! Holes in the kernel.
+//! Holes in the kernel: opened, widened, closed and listed, and the connections that went through one (`THROUGH`), which are cut when it
+//! has ended.
+
+use std::collections::HashSet;
 
 use guard_common::{
     Address, BootTime, BudgetId, Connection, HoleEntry, HoleId, HoleKind, HoleList, Protocol,
     SessionId, meta,
 };
-use guard_sys::clock;
+use guard_sys::{clock, sock_destroy};
 
 use super::{
-    Datapath, DatapathError, Result, hole_list,
+    Datapath, DatapathError, Result, SessionCgroup, hole_list,
     maps::{bytes, gone, read},
 };
 
@@ -140,6 +143,46 @@ impl Datapath {
         gone(self.maps.holes.remove(&session.0))
             .map_err(DatapathError::ebpf("write the map HOLES"))?;
         self.maps.bump_generation()
+    }
+
+    /// Whether a socket went through a hole, as far as the kernel has it: of all holes the last 16,384.
+    #[must_use]
+    pub fn went_through(&self, cookie: u64) -> bool {
+        self.maps.through.get(&cookie, 0).is_ok()
+    }
+
+    /// How many sockets went through a hole, as far as the kernel has them: of all holes the last 16,384.
+    #[must_use]
+    pub fn let_through(&self, hole: HoleId) -> u64 {
+        let all = self.maps.through.iter();
+        let known = all.filter_map(std::result::Result::ok);
+        known.filter(|(_, through)| *through == hole.0).count() as u64
+    }
+
+    /// Closes the connections that went through `ended` holes: their programs get ECONNABORTED at once, instead of waiting for
+    /// answers to packets that are dropped. Returns how many there were.
+    ///
+    /// # Errors
+    ///
+    /// The system's. The packets are dropped all the same.
+    pub fn cut(&mut self, session: &SessionCgroup, ended: &[HoleId]) -> Result<usize> {
+        let cookies: HashSet<u64> = self
+            .maps
+            .through
+            .iter()
+            .filter_map(std::result::Result::ok)
+            .filter(|(_, hole)| ended.contains(&HoleId(*hole)))
+            .map(|(cookie, _)| cookie)
+            .collect();
+        if cookies.is_empty() {
+            return Ok(0);
+        }
+        let cut = self.destroy(session, cookies.len(), || sock_destroy::destroy(&cookies))?;
+        for cookie in &cookies {
+            gone(self.maps.through.remove(cookie))
+                .map_err(DatapathError::ebpf("write the map THROUGH"))?;
+        }
+        Ok(cut)
     }
 
     /// Removes the budgets of a hole that has ended. Returns the bytes that were left; `None` if they were not counted.

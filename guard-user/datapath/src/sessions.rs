@@ -1,5 +1,5 @@
-//! Sessions: a cgroup right below the root, and the kernel's entry for it. Their connections that a hole let through are cut here when it
-//! has ended (`THROUGH`), in each network that they are in.
+//! Sessions: a cgroup right below the root, and the kernel's entry for it. Sockets of a session are closed here, in each network that
+//! its processes are in.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -14,9 +14,9 @@ use std::{
 
 use aya::maps::MapError;
 use guard_common::{
-    AttemptCount, AttemptKey, HoleId, MAX_CHAIN, PolicyId, Session, SessionId, SessionStats, meta,
+    AttemptCount, AttemptKey, MAX_CHAIN, PolicyId, Session, SessionId, SessionStats, meta,
 };
-use guard_sys::{netns, sock_destroy};
+use guard_sys::netns;
 
 use super::{
     ChildCgroup, Datapath, DatapathError, Result, cgroup,
@@ -343,46 +343,6 @@ impl Datapath {
             .map(|entry| entry.map(|(id, value)| (SessionId(id), read(&value))))
             .collect::<std::result::Result<_, _>>()
             .map_err(DatapathError::ebpf("list the map STATS"))
-    }
-
-    /// Whether a socket went through a hole, as far as the kernel has it: of all holes the last 16,384.
-    #[must_use]
-    pub fn went_through(&self, cookie: u64) -> bool {
-        self.maps.through.get(&cookie, 0).is_ok()
-    }
-
-    /// How many sockets went through a hole, as far as the kernel has them: of all holes the last 16,384.
-    #[must_use]
-    pub fn let_through(&self, hole: HoleId) -> u64 {
-        let all = self.maps.through.iter();
-        let known = all.filter_map(std::result::Result::ok);
-        known.filter(|(_, through)| *through == hole.0).count() as u64
-    }
-
-    /// Closes the connections that went through `ended` holes: their programs get ECONNABORTED at once, instead of waiting for
-    /// answers to packets that are dropped. Returns how many there were.
-    ///
-    /// # Errors
-    ///
-    /// The system's. The packets are dropped all the same.
-    pub fn cut(&mut self, session: &SessionCgroup, ended: &[HoleId]) -> Result<usize> {
-        let cookies: HashSet<u64> = self
-            .maps
-            .through
-            .iter()
-            .filter_map(std::result::Result::ok)
-            .filter(|(_, hole)| ended.contains(&HoleId(*hole)))
-            .map(|(cookie, _)| cookie)
-            .collect();
-        if cookies.is_empty() {
-            return Ok(0);
-        }
-        let cut = self.destroy(session, cookies.len(), || sock_destroy::destroy(&cookies))?;
-        for cookie in &cookies {
-            gone(self.maps.through.remove(cookie))
-                .map_err(DatapathError::ebpf("write the map THROUGH"))?;
-        }
-        Ok(cut)
     }
 
     /// Closes `all` sockets, each in whichever network namespace of a session it is. Returns how many there were. A network that fails
