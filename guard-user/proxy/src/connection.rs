@@ -16,8 +16,10 @@ use super::{
     answers::Problem,
     client::{Client, ConnectionContext, Redirected},
     greeted::FirstWord,
+    link::GuarddLink,
     networks::{Common, ConnectionSlot, Network},
-    origin, postgres,
+    origin::{self, ConnectionOrigin},
+    postgres,
     process::reset,
     shared_io::SharedIo,
     shown,
@@ -55,27 +57,22 @@ pub(super) async fn serve(
 ) {
     match origin::of(&common.origins, network.cookie, &stream, peer) {
         Ok(Some(origin)) => {
-            let (target, link) = (origin.target, &common.link);
+            let Some(account) = account_of(&common.link, &origin).await else {
+                return reset(&stream);
+            };
             let context = ConnectionContext::new(
-                Rc::clone(link),
+                Rc::clone(&common.link),
                 Redirected {
-                    target,
+                    target: origin.target,
                     tgid: origin.tgid,
                 },
                 network,
                 Arc::clone(&common.room),
                 Rc::clone(&common.again),
             );
-            let terms = match origin.unscanned {
-                Some(listener) => link.terms_once_scanned(target, listener).await,
-                None => link.terms(target).await,
-            };
-            let Some(terms) = terms else {
-                return reset(&stream);
-            };
             let common = Rc::clone(common);
             let lanes = common.lanes.clone();
-            lanes.spawn(terms.account, async move {
+            lanes.spawn(account, async move {
                 let place = |account| common.place(account).map(Some).ok_or(LimitReached);
                 serve_to(context, Rc::clone(&common.tls), stream, place).await;
             });
@@ -89,10 +86,20 @@ pub(super) async fn serve(
     }
 }
 
+/// The account of a connection, once guardd has scanned what listens there; none: nothing passes. Of the terms nothing else is taken
+/// here: the lane's turn may come late, and what holds then is for [`serve_to`] to ask.
+async fn account_of(link: &GuarddLink, origin: &ConnectionOrigin) -> Option<u32> {
+    let terms = match origin.unscanned {
+        Some(listener) => link.terms_once_scanned(origin.target, listener).await,
+        None => link.terms(origin.target).await,
+    };
+    terms.map(|terms| terms.account)
+}
+
 /// The account has reached its limit of connections.
 pub(super) struct LimitReached;
 
-/// As [`serve`], once the original destination is known.
+/// As [`serve`], in the lane of its account. Nothing is connected to unless its terms still let something pass.
 pub(super) async fn serve_to(
     mut context: ConnectionContext,
     tls: Rc<Tls>,
