@@ -1,6 +1,9 @@
 //! The verdict of a session's policies on the BPF maps, and what a hole changes of it, as [`guard_common::decide`] has it: made
 //! policy by policy, of numbers, for the verifier's sake.
 //!
+//! Which rule wins: of a policy the one that guardd has compiled into the longest prefix and the range over the port, and of several
+//! policies the one with the strictest verdict, of equals the outermost policy's.
+//!
 //! What searches, and what joins what it found, are global functions, which the verifier checks once and on their own instead of once
 //! for each way in which a program may get there: with each guardd that starts, the verifier is most of what it waits for.
 

@@ -1,5 +1,9 @@
 //! The verdict of a chain of policies on a destination, holes left aside: what guardd tells people, and tells the proxy. The kernel half
 //! decides for itself.
+//!
+//! Which rule wins: of a policy the one with the most specific prefix, then the narrower protocol and ports, then the stricter action
+//! (`guard_policy` compiles it so), and of several policies the one with the strictest verdict, of equals a rule before a default unless
+//! it is a project's, and of those the outermost policy's.
 
 use guard_common::{
     Address, BootTime, Connection, Learned, NameId, Named, NamedKey, PolicyId, PolicyVerdict,
