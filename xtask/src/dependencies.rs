@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::env;
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,9 +12,8 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
-use crate::build;
 use crate::cache::{self, Cache};
-use crate::shell::{cargo, read, root, run, say, target, text, which};
+use crate::shell::{cargo, ending_with_us, read, root, run, say, target, text, which};
 
 /// The kind of entry in the cache, its archive, and a file that says that what clippy looks at is in it, too.
 const KIND: &str = "dependencies";
@@ -40,34 +40,44 @@ const UNFINISHED: &str = "dependencies.unfinished";
 /// another.
 const UNKEPT: &str = "dependencies.unkept";
 
-/// A file below `target` in which `.ci/restore` says which entry it has put in place, before this program was compiled.
-const TAKEN: &str = "dependencies.taken";
+/// A file below `target` with the names of the entries that were unpacked there, one after the other, also by `.ci/restore`. It is gone
+/// where they are: what is removed comes out of the cache again.
+const TAKEN: &str = "debug/dependencies.taken";
+/// A file below `target` that is locked by whoever unpacks there, also by `.ci/restore`.
+const LOCK: &str = "restore.lock";
 
-/// What `.ci/restore` has put in place: the name of an entry, which is empty where there is none.
+/// What was unpacked in this clone: the names of entries, the last of which is there whole.
 #[derive(Default)]
-struct Taken {
-    name: String,
-    /// How old the whole will be that is begun with it.
-    age: u32,
-}
+struct Taken(Vec<String>);
 
 impl Taken {
-    /// It is said once: what is removed after that comes out of the cache again.
-    fn once(cache: &Cache, target: &Path) -> Self {
-        let file = target.join(TAKEN);
-        let Ok(name) = fs::read_to_string(&file) else {
-            return Self::default();
-        };
-        let _ = fs::remove_file(file);
-        let name = name.trim_end().to_owned();
-        let age = number(&cache.path(&name).join(AGE)).map_or(OLDEST, |age| age + 1);
-        Self { name, age }
+    fn read(target: &Path) -> Self {
+        let names = fs::read_to_string(target.join(TAKEN)).unwrap_or_default();
+        Self(names.lines().map(str::to_owned).collect())
     }
 
     fn is(&self, entry: &Path) -> bool {
-        entry
-            .file_name()
-            .is_some_and(|name| name == self.name.as_str())
+        let last = self.0.last().map(|name| OsStr::new(name.as_str()));
+        last.is_some() && last == entry.file_name()
+    }
+
+    /// Adds what was unpacked last.
+    fn add(&self, entry: &Path, target: &Path) -> Result<()> {
+        let name = entry.file_name().unwrap_or_default().to_string_lossy();
+        let mut names: String = self.0.iter().map(|name| format!("{name}\n")).collect();
+        names.push_str(&format!("{name}\n"));
+        let file = target.join(TAKEN);
+        fs::create_dir_all(file.parent().unwrap_or(target))?;
+        Ok(fs::write(file, names)?)
+    }
+
+    /// How old the whole is that has these in it: of each but `entry` it has what is not wanted any more, too. Nobody knows how old one was
+    /// that the cache has no more.
+    fn age(&self, cache: &Cache, entry: Option<&Path>) -> u32 {
+        let entries = self.0.iter().map(|name| cache.path(name));
+        let others = entries.filter(|other| Some(other.as_path()) != entry);
+        let ages = others.map(|other| number(&other.join(AGE)).map_or(OLDEST, |age| age + 1));
+        ages.max().unwrap_or_default()
     }
 }
 
@@ -80,12 +90,12 @@ pub(crate) struct Dependencies {
 }
 
 /// What was there.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 enum Found {
     /// This clone has compiled before: of a directory that has been in use for long nobody knows what is still wanted.
     Own,
-    /// They came out of the cache, with those that clippy looks at or without.
-    Cached { linted: bool },
+    /// They came out of the cache, with those that clippy looks at or without: how old the whole is, with what lay there before.
+    Cached { linted: bool, age: u32 },
     /// Nothing, or what another lock file or manifest wanted, of which cargo takes what it can: how old the whole will be.
     Part { age: u32 },
 }
@@ -97,33 +107,52 @@ enum Found {
 /// That nothing says what they would be made from, or that there is nowhere to keep them.
 pub(crate) fn restore() -> Result<Dependencies> {
     let cache = Cache::open()?;
-    let taken = Taken::once(&cache, &target());
     let compiler = compiler()?;
     let key = key(&compiler)?;
-    let entry = cache.path(&format!("{KIND}-{key}"));
-    let unkept = target().join(UNKEPT);
-    let has_compiled = has_compiled();
-    let is_kept = !has_compiled && is_kept(&cache, &entry)?;
-    let mut found = match has_compiled {
-        true => number(&unkept).map_or(Found::Own, |age| Found::Part { age }),
-        false if is_kept => match take(&cache, &entry, &target(), &taken) {
-            true => Found::Cached {
-                linted: entry.join(LINTED).exists(),
-            },
-            false => Found::Part { age: 0 },
-        },
-        false => nearest(&cache, &compiler, &taken),
-    };
-    if let Found::Part { age } = &mut found {
-        *age = taken.age.max(*age);
-        fs::create_dir_all(target())?;
-        fs::write(unkept, age.to_string())?;
-    }
+    let found = restored(&cache, &key, &compiler, &target())?;
     Ok(Dependencies {
         cache,
         key,
         compiler,
         found,
+    })
+}
+
+/// What was there for a clone, and is in place now. Of two runs in it the second finds what the first has unpacked.
+fn restored(cache: &Cache, key: &str, compiler: &str, target: &Path) -> Result<Found> {
+    fs::create_dir_all(target)?;
+    let waiting = "waiting for another run in this clone, which unpacks compiled dependencies";
+    let _lock = cache::lock_file(&target.join(LOCK), waiting)?;
+    let unkept = target.join(UNKEPT);
+    if has_compiled(target) {
+        return Ok(number(&unkept).map_or(Found::Own, |age| Found::Part { age }));
+    }
+    let entry = cache.path(&format!("{KIND}-{key}"));
+    let found = begun(cache, &entry, compiler, target)?;
+    if let Found::Part { age } = found {
+        fs::write(unkept, age.to_string())?;
+    }
+    Ok(found)
+}
+
+/// Has in place what a clone begins with that has compiled nothing.
+fn begun(cache: &Cache, entry: &Path, compiler: &str, target: &Path) -> Result<Found> {
+    let taken = Taken::read(target);
+    if !is_kept(cache, entry)? {
+        let age = nearest(cache, compiler, target, &taken);
+        let age = age.max(taken.age(cache, None));
+        return Ok(Found::Part { age });
+    }
+    Ok(match take(cache, entry, target, &taken) {
+        true => Found::Cached {
+            linted: entry.join(LINTED).exists(),
+            age: number(&entry.join(AGE))
+                .unwrap_or(OLDEST)
+                .max(taken.age(cache, Some(entry))),
+        },
+        false => Found::Part {
+            age: taken.age(cache, None),
+        },
     })
 }
 
@@ -133,27 +162,28 @@ fn is_kept(cache: &Cache, entry: &Path) -> Result<bool> {
     Ok(entry.join(ARCHIVE).is_file())
 }
 
-/// Takes the newest of those that the same compiler has made from something else: most of what they are is the same.
-fn nearest(cache: &Cache, compiler: &str, taken: &Taken) -> Found {
+/// Takes the newest of those that the same compiler has made from something else: most of what they are is the same. Gives the age of what
+/// is begun with it.
+fn nearest(cache: &Cache, compiler: &str, target: &Path, taken: &Taken) -> u32 {
     let dir = cache.path("");
     match newest(&dir, compiler) {
-        Some((entry, age)) if take(cache, &entry, &target(), taken) => {
+        Some((entry, age)) if take(cache, &entry, target, taken) => {
             say(
                 "the compiled dependencies in the cache are of another Cargo.lock: compiling what is new",
             );
-            Found::Part { age: age + 1 }
+            age + 1
         }
         _ => {
             say(&format!(
                 "no compiled dependencies in {}: compiling them, which takes some ten minutes on two processors",
                 dir.display()
             ));
-            Found::Part { age: 0 }
+            0
         }
     }
 }
 
-/// The newest entry that a compiler has made and that is not too old to begin with, and its age.
+/// The newest entry that a compiler has made and that is not too old to begin with, and its age. As `newest` in `.ci/restore`.
 fn newest(cache: &Path, compiler: &str) -> Option<(PathBuf, u32)> {
     let entries = fs::read_dir(cache).ok()?.flatten();
     let fit = entries.filter_map(|entry| {
@@ -183,10 +213,12 @@ fn take(cache: &Cache, entry: &Path, target: &Path, taken: &Taken) -> bool {
     }
     let archive = entry.join(ARCHIVE);
     // Nobody replaces it meanwhile.
-    let taken = cache
-        .lock_shared(KIND)
-        .and_then(|_lock| unpack(&archive, target).and_then(|()| cache::touch(entry)));
-    let Err(problem) = taken else {
+    let unpacked = cache.lock_shared(KIND).and_then(|_lock| {
+        unpack(&archive, target)?;
+        taken.add(entry, target)?;
+        cache::touch(entry)
+    });
+    let Err(problem) = unpacked else {
         return true;
     };
     // What is whole is for other clones, whatever hinders this one: a disk without room, say.
@@ -226,12 +258,10 @@ fn is_damaged(archive: &Path) -> Result<bool> {
 impl Dependencies {
     /// Keeps them for the next clone, where it would not find them; `linted`, where clippy has looked at all.
     pub(crate) fn keep(&self, linted: bool) {
-        let entry = self.cache.path(&format!("{KIND}-{}", self.key));
         let age = match self.found {
             Found::Own => return,
-            Found::Cached { linted: had } if had || !linted => return,
-            Found::Cached { .. } => number(&entry.join(AGE)).unwrap_or(OLDEST),
-            Found::Part { age } => age,
+            Found::Cached { linted: had, .. } if had || !linted => return,
+            Found::Cached { age, .. } | Found::Part { age } => age,
         };
         let pack = |dir: &Path| {
             fs::write(dir.join(COMPILER), &self.compiler)?;
@@ -249,8 +279,8 @@ impl Dependencies {
 }
 
 /// Whether cargo has compiled this workspace's own crates here.
-fn has_compiled() -> bool {
-    let made = fs::read_dir(build::tested().join(DIRS[0]));
+fn has_compiled(target: &Path) -> bool {
+    let made = fs::read_dir(target.join(PROFILES[0]).join(DIRS[0]));
     let mut made = made.into_iter().flatten().flatten();
     made.any(|entry| entry.file_name().to_string_lossy().starts_with("guard-"))
 }
@@ -311,7 +341,9 @@ fn unpack(archive: &Path, target: &Path) -> Result<()> {
     let unfinished = target.join(UNFINISHED);
     cache::remove(&unfinished)?;
     fs::create_dir_all(&unfinished)?;
-    let unpacked = run(&mut compressed("-x", archive, &unfinished)?).and_then(|()| {
+    // It ends with this run: the next one removes what is unfinished.
+    let mut tar = ending_with_us(&compressed("-x", archive, &unfinished)?);
+    let unpacked = run(&mut tar).and_then(|()| {
         for place in places() {
             move_into(&unfinished.join(&place), &target.join(&place))?;
         }
@@ -413,6 +445,8 @@ fn stem(name: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read as _;
+    use std::process::Stdio;
     use std::time::{Duration, UNIX_EPOCH};
 
     use super::*;
@@ -465,7 +499,9 @@ mod tests {
         Ok(())
     }
 
-    /// Where an archive has one file, and its text.
+    /// The key of an entry,
+    const KEY: &str = "0123456789abcdef";
+    /// where its archive has one file, and the text of that.
     const PLACE: &str = "debug/deps/libserde-0123456789abcdef.rlib";
     const TEXT: &str = "compiled";
 
@@ -475,7 +511,7 @@ mod tests {
         let file = from.path().join(PLACE);
         fs::create_dir_all(file.parent().context("it is in no directory")?)?;
         fs::write(&file, TEXT)?;
-        cache.replace(KIND, "0123456789abcdef", |dir| {
+        cache.replace(KIND, KEY, |dir| {
             run(compressed("-c", &dir.join(ARCHIVE), from.path())?.arg(PLACE))
         })
     }
@@ -530,14 +566,66 @@ mod tests {
         one.and(other)?;
         assert_eq!(fs::read_to_string(&place)?, TEXT);
         fs::write(&place, "used")?;
-        let taken = Taken::once(&cache, &target);
-        assert_eq!(taken.age, OLDEST);
+        let taken = Taken::read(&target);
+        assert_eq!(taken.age(&cache, None), OLDEST);
         assert!(take(&cache, &entry, &target, &taken));
         assert_eq!(fs::read_to_string(&place)?, "used");
         fs::remove_dir_all(target.join("debug"))?;
-        let taken = Taken::once(&cache, &target);
+        let taken = Taken::read(&target);
         assert!(take(&cache, &entry, &target, &taken));
         assert_eq!(fs::read_to_string(&place)?, TEXT);
+        Ok(())
+    }
+
+    #[test]
+    fn of_two_runs_in_a_clone_one_unpacks_also_where_one_before_was_killed() -> Result<()> {
+        let (dir, target) = (tempfile::tempdir()?, tempfile::tempdir()?);
+        let cache = Cache::at(dir.path());
+        fs::write(packed(&cache)?.join(AGE), "2")?;
+        let mut killed = Command::new("flock")
+            .arg("--no-fork")
+            .arg(target.path().join(LOCK))
+            .args(["sh", "-c", "echo locked; exec sleep 600"])
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let said = killed.stdout.as_mut().context("it says nothing")?;
+        said.read_exact(&mut [0; "locked".len()])?;
+        killed.kill()?;
+        killed.wait()?;
+        let begin = || restored(&cache, KEY, "rustc", target.path());
+        let (one, other) = beside(begin, begin);
+        let found = Found::Cached {
+            linted: false,
+            age: 2,
+        };
+        assert_eq!((one?, other?), (found, found));
+        assert_eq!(fs::read_to_string(target.path().join(PLACE))?, TEXT);
+        assert_eq!(Taken::read(target.path()).0.len(), 1);
+        Ok(())
+    }
+
+    #[test]
+    fn what_was_unpacked_before_makes_the_whole_older() -> Result<()> {
+        let (dir, target, clean) = (
+            tempfile::tempdir()?,
+            tempfile::tempdir()?,
+            tempfile::tempdir()?,
+        );
+        let cache = Cache::at(dir.path());
+        fs::write(packed(&cache)?.join(AGE), "0")?;
+        let before = cache.path("dependencies-fedcba9876543210");
+        fs::create_dir(&before)?;
+        fs::write(before.join(AGE), "3")?;
+        Taken::default().add(&before, target.path())?;
+        let begin = |target: &Path| restored(&cache, KEY, "rustc", target);
+        let cached = |age| Found::Cached { linted: false, age };
+        // Also for the run behind it, which unpacks nothing.
+        for _ in 0..2 {
+            assert_eq!(begin(target.path())?, cached(4));
+        }
+        fs::remove_dir_all(&before)?;
+        assert_eq!(begin(target.path())?, cached(OLDEST));
+        assert_eq!(begin(clean.path())?, cached(0));
         Ok(())
     }
 
