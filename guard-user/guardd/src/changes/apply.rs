@@ -22,7 +22,10 @@ impl State {
                 self.proxy.renew();
                 self.resolver.renew_names();
             }
-            Change::Sessions => self.resolver.renew(),
+            Change::Sessions => {
+                self.relays.note_sessions(&self.sessions);
+                self.resolver.renew();
+            }
             Change::Slots => {
                 self.proxy.renew();
                 self.resolver.renew();

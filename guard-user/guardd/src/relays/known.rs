@@ -1,6 +1,6 @@
 //! The listeners that guardd knows, and when each is scanned.
 
-use std::{cmp::Reverse, collections::HashMap, net::SocketAddr, rc::Rc, time::Duration};
+use std::{collections::HashSet, net::SocketAddr, rc::Rc, time::Duration};
 
 use guard_common::{
     Address, BootTime, Connection, DNS_PORT, Event, MAX_LEADS, NetnsCookie, PolicyId, Protocol,
@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 
 use super::{
     Opened, Relays,
+    eviction::{Candidate, ClientSessions, Counts, evicted},
     past::{ListeningPort, Past, PastProgram},
     scan::ScanResult,
     shown, through,
@@ -103,10 +104,8 @@ pub(super) struct KnownListener {
     pub(super) who: Option<ScanResult>,
     /// Who connected last.
     pub(super) by: Client,
-    /// The outermost session of that session, or itself.
-    share: SessionId,
-    /// Another outermost session has connected as well, as far as this guardd knows.
-    is_shared: bool,
+    /// Who has connected, as far as the kernel half reports it: one connection to a listener each 250 milliseconds.
+    clients: ClientSessions,
     /// The policies that judge that session.
     pub(super) chain: Vec<PolicyId>,
     /// Until when the kernel reports what the listener's processes connect to.
@@ -181,8 +180,7 @@ impl Relays {
                 relay,
                 who: None,
                 by: Client::default(),
-                share: SessionId(0),
-                is_shared: false,
+                clients: ClientSessions::unknown(),
                 chain: Vec::new(),
                 followed: BootTime(0),
                 used: BootTime(0),
@@ -237,24 +235,26 @@ impl Relays {
         self.known.values().filter_map(|known| known.due).min()
     }
 
+    /// Notes which outermost sessions are live, or have a live one inside: what others have used is nobody's.
+    pub(super) fn keep_clients(&mut self, live: &HashSet<SessionId>) {
+        for known in self.known.values_mut() {
+            known.clients.keep(live);
+        }
+    }
+
     /// The listeners to scan now, and who connected last to each. Those not yet scanned come first; each outermost
-    /// session has a limited share.
-    pub(super) fn due(
-        &self,
-        now: BootTime,
-        outermost: impl Fn(SessionId) -> SessionId,
-    ) -> Vec<(Ticket, Client)> {
+    /// session has a limited share, and what several use is scanned where one of them has some of it left.
+    pub(super) fn due(&self, now: BootTime) -> Vec<(Ticket, Client)> {
         let due = self.known.iter().filter_map(|(ticket, known)| {
             let at = known.due.filter(|at| *at <= now)?;
             Some((known.in_kernel.is_some(), at, *ticket, known.by))
         });
         let mut due: Vec<_> = due.collect();
         due.sort_unstable();
-        let mut shares: HashMap<SessionId, usize> = HashMap::new();
-        due.retain(|(.., by)| {
-            let share = shares.entry(outermost(by.session)).or_default();
-            *share += 1;
-            *share <= TOGETHER
+        let mut turns = Counts::default();
+        due.retain(|(_, _, ticket, _)| {
+            let known = self.known.get(ticket);
+            known.is_some_and(|known| turns.take_turn(&known.clients, TOGETHER))
         });
         due.into_iter()
             .map(|(_, _, ticket, by)| (ticket, by))
@@ -282,11 +282,10 @@ impl Relays {
         let known = self.known.entry(ticket).or_insert_with(new);
         // One listener may serve many addresses: the scan uses the one that was asked for last.
         known.relay.address = event.destination;
-        known.is_shared |= ![SessionId(0), outermost].contains(&known.share);
+        known.clients.add(outermost);
         if netns.0 != 0 {
             known.relay.netns = netns;
             known.by = Client::of(event);
-            known.share = outermost;
         }
         known.used = event.at;
         known.has_ended = false;
@@ -325,35 +324,27 @@ impl Relays {
             .retain(|_, known| !is_there(known) || known.relay.address != address);
     }
 
-    /// Evicts the oldest listeners not yet scanned, if one outermost session has too many; the kernel reports them again.
+    /// Evicts a listener not yet scanned, if one outermost session uses too many; the kernel reports it again.
     fn let_wait(&mut self, outermost: SessionId) {
-        let waits = |known: &KnownListener| known.share == outermost && known.in_kernel.is_none();
-        let waiting = || self.known.iter().filter(|(_, known)| waits(known));
-        if waiting().count() >= MAX_WAITING {
-            let oldest = waiting().min_by_key(|(_, known)| (known.leads_somewhere(), known.used));
-            if let Some(oldest) = oldest.map(|(ticket, _)| *ticket) {
-                self.known.remove(&oldest);
-            }
+        let waits =
+            |known: &&KnownListener| known.clients.has(outermost) && known.in_kernel.is_none();
+        let waiting = || self.known.values().filter(waits);
+        if waiting().count() < MAX_WAITING {
+            return;
+        }
+        let gone = evicted(waiting().map(KnownListener::candidate));
+        if let Some(ticket) = gone {
+            self.known.remove(&ticket);
         }
     }
 
-    /// Evicts a listener if there are too many: of those that can be found again by a scan, the least recently used one of the
-    /// session that has most, and of that session's one that nobody else uses, as connections to it may wait until somebody connects there
-    /// anew. Where a client stays connected, it is in use. Returns its ticket, if nothing is lost with it.
+    /// Evicts a listener if there are too many ([`evicted`]), as connections to it may wait until somebody connects there anew. Where a
+    /// client stays connected, it is in use. Returns its ticket, if nothing is lost with it.
     fn make_room(&mut self) -> Option<Ticket> {
         if self.known.len() < MAX_KNOWN {
             return None;
         }
-        let mut shares: HashMap<SessionId, usize> = HashMap::new();
-        for known in self.known.values().filter(|known| !known.leads_somewhere()) {
-            *shares.entry(known.share).or_default() += 1;
-        }
-        let most = |known: &KnownListener| Reverse(shares.get(&known.share).copied());
-        let oldest = self.known.iter().min_by_key(|(_, known)| {
-            let last = known.used.max(known.busy);
-            (known.leads_somewhere(), most(known), known.is_shared, last)
-        });
-        let ticket = oldest.map(|(ticket, _)| *ticket)?;
+        let ticket = evicted(self.known.values().map(KnownListener::candidate))?;
         let known = self.known.remove(&ticket)?;
         (!known.leads_somewhere()).then_some(ticket)
     }
@@ -380,7 +371,7 @@ impl Relays {
     }
 
     /// The listeners that may get the connections of a session, inside an outermost one, to there: the machine's own, and those that these
-    /// sessions have connected to last, wherever that was; none of the session's own, whose cgroup that is. One may have each address of
+    /// sessions have connected to, wherever that was; none of the session's own, whose cgroup that is. One may have each address of
     /// the loopback, and is known by the last that was asked for.
     pub(super) fn reached_by(
         &self,
@@ -400,7 +391,7 @@ impl Relays {
         let is_there = |at: Address| at == to.to || (at.is_loopback() && to.to.is_loopback());
         self.known.values().filter(move |known| {
             let is_here = known.relay.netns == self.own && self.own.0 != 0;
-            (is_here || known.share == by.outermost)
+            (is_here || known.clients.has(by.outermost))
                 && !known.has_ended
                 && known.relay.owner != by.cgroup
                 && known.relay.port == to.port
@@ -418,7 +409,7 @@ impl Relays {
         let is_there = |at: Address| at == to.to || (at.is_loopback() && to.to.is_loopback());
         let there = self.known.values().filter(|known| {
             let is_here = known.relay.netns == self.own && self.own.0 != 0;
-            (is_here || known.share == by.outermost)
+            (is_here || known.clients.has(by.outermost))
                 && known.relay.port == to.port
                 && is_there(known.relay.address)
         });
@@ -445,7 +436,7 @@ impl Relays {
             let relay = &known.relay;
             let listener = Connection::new(relay.address, Protocol::TCP, relay.port);
             let is_here = relay.netns == self.own && self.own.0 != 0;
-            (is_here || known.share == by.outermost)
+            (is_here || known.clients.has(by.outermost))
                 && !known.has_ended
                 && relay.owner != by.cgroup
                 && known.leads().len() > 1
@@ -559,8 +550,7 @@ impl KnownListener {
             relay: Relay::new(ticket, netns, event.destination, event.port),
             who: None,
             by: Client::of(event),
-            share: outermost,
-            is_shared: false,
+            clients: ClientSessions::of(outermost),
             chain: Vec::new(),
             followed: BootTime(0),
             used: event.at,
@@ -573,6 +563,15 @@ impl KnownListener {
             has_ended: false,
             dialed: Vec::new(),
             hurried: BootTime(0),
+        }
+    }
+
+    fn candidate(&self) -> Candidate<'_> {
+        Candidate {
+            ticket: self.relay.ticket,
+            clients: &self.clients,
+            loses: self.leads_somewhere(),
+            used: self.used.max(self.busy),
         }
     }
 
@@ -943,6 +942,85 @@ mod tests {
     }
 
     #[test]
+    fn who_connect_to_very_many_together_cut_nothing_that_a_third_uses() {
+        let mut relays = Relays::default();
+        let (thirds, all) = (1, MAX_KNOWN as u64);
+        let mut note = |ticket: u64, session| {
+            let event = Event {
+                count: ticket,
+                at: BootTime(ticket),
+                cgroup: 1,
+                port: u16::try_from(ticket).unwrap(),
+                session: SessionId(session),
+                ..Event::default()
+            };
+            let gone = relays.note(&event, event.session, &[], true);
+            let known = relays.known.get_mut(&Ticket(ticket)).unwrap();
+            known.in_kernel = Some(known.relay);
+            gone
+        };
+        assert_eq!(note(thirds, 3), None);
+        // Both use all, the third's as well, and the last to connect is one of them.
+        for session in [1, 2] {
+            for ticket in 1..=all {
+                assert_eq!(note(ticket, session), None);
+            }
+        }
+        for more in 1..=100 {
+            let gone = note(all + more, 1);
+            assert_eq!(gone, Some(Ticket(thirds + more)));
+            assert_eq!(note(all + more, 2), None);
+        }
+        // Once the third has ended, it is theirs alone, and the least recently used.
+        relays.keep_clients(&HashSet::from([SessionId(1), SessionId(2)]));
+        let event = Event {
+            count: all + 101,
+            session: SessionId(1),
+            ..Event::default()
+        };
+        assert_eq!(
+            relays.note(&event, event.session, &[], true),
+            Some(Ticket(thirds))
+        );
+    }
+
+    #[test]
+    fn what_waits_for_its_scan_is_not_evicted_by_those_who_connect_there_too() {
+        let mut relays = Relays::default();
+        let mut note = |ticket: u64, session| {
+            let event = Event {
+                count: ticket,
+                at: BootTime(ticket),
+                cgroup: 1,
+                session: SessionId(session),
+                destination: IpAddr::from([127, 0, 0, 1]).into(),
+                port: u16::try_from(ticket).unwrap(),
+                ..Event::default()
+            };
+            relays.note(&event, event.session, &[], true);
+        };
+        let first = 1;
+        note(first, 3);
+        for session in [1, 2] {
+            for ticket in 1..=MAX_WAITING as u64 {
+                note(ticket, session);
+            }
+        }
+        for more in 1..=100 {
+            note(1000 + more, 1);
+            note(1000 + more, 2);
+        }
+        assert!(relays.known.contains_key(&Ticket(first)));
+        assert_eq!(relays.known.len(), MAX_WAITING);
+        // It is scanned in the third's share, though theirs is used up by what is due before.
+        let known = relays.known.get_mut(&Ticket(first)).unwrap();
+        known.due = Some(BootTime(5000));
+        let due = relays.due(BootTime(5000));
+        assert!(due.iter().any(|(ticket, _)| *ticket == Ticket(first)));
+        assert_eq!(due.len(), 2 * TOGETHER + 1);
+    }
+
+    #[test]
     fn what_could_not_be_read_at_first_is_waited_for() {
         let mut relays = Relays::default();
         relays.note(&Event::default(), ALONE, &[], true);
@@ -984,7 +1062,7 @@ mod tests {
         add(2000, 2, true, 900);
         add(2001, 3, true, 1001);
         let due: Vec<u64> = relays
-            .due(BootTime(1000), |id| id)
+            .due(BootTime(1000))
             .iter()
             .map(|one| one.0.0)
             .collect();

@@ -2,6 +2,7 @@
 //! connection; guardd scans it and writes its upstreams to the map `RELAYS`, by which the kernel half decides.
 
 pub(crate) mod command;
+mod eviction;
 pub(crate) mod follow;
 mod known;
 mod past;
@@ -250,6 +251,12 @@ impl Relays {
         }
     }
 
+    /// Notes that sessions have begun or ended.
+    pub(crate) fn note_sessions(&mut self, sessions: &Sessions) {
+        let live: HashSet<_> = sessions.all_live().map(Session::outermost).collect();
+        self.keep_clients(&live);
+    }
+
     /// Writes what is known of a listener to the kernel map. True if the map had less.
     fn tell_kernel(&mut self, kernel: &mut Datapath, ticket: Ticket) -> bool {
         let Some(known) = self.known.get_mut(&ticket) else {
@@ -275,8 +282,7 @@ impl Relays {
         sessions: &Sessions,
         now: BootTime,
     ) -> Vec<(Ticket, Listener)> {
-        let outermost = |id| sessions.get(id).map_or(id, Session::outermost);
-        let due = self.due(now, outermost);
+        let due = self.due(now);
         if due.is_empty() {
             return Vec::new();
         }

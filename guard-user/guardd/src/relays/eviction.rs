@@ -1,0 +1,245 @@
+//! Which listener makes room for a new one. Each is charged to the outermost session that has fewest of those that connect to it, and one
+//! goes that is charged to a session with most. So a session loses none while it uses less than an equal part of all, whoever else
+//! connects to the same, and however many do so together.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeSet, HashMap, HashSet},
+};
+
+use guard_common::{BootTime, SessionId, Ticket};
+
+/// In place of clients that are not known, or have all ended.
+const NOBODY: SessionId = SessionId(0);
+
+/// The outermost sessions that have connected to a listener, or in which one has.
+#[derive(Clone, Debug)]
+pub(super) struct ClientSessions(BTreeSet<SessionId>);
+
+impl ClientSessions {
+    /// Those of a listener that an earlier guardd knew.
+    pub(super) fn unknown() -> Self {
+        Self::of(NOBODY)
+    }
+
+    /// One.
+    pub(super) fn of(outermost: SessionId) -> Self {
+        Self(BTreeSet::from([outermost]))
+    }
+
+    /// One more.
+    pub(super) fn add(&mut self, outermost: SessionId) {
+        self.0.insert(outermost);
+    }
+
+    /// Whether that is one.
+    pub(super) fn has(&self, outermost: SessionId) -> bool {
+        self.0.contains(&outermost)
+    }
+
+    /// Leaves out those that have ended. Who is not known may not have.
+    pub(super) fn keep(&mut self, live: &HashSet<SessionId>) {
+        self.0
+            .retain(|client| *client == NOBODY || live.contains(client));
+    }
+
+    /// Whom the listener may be charged to.
+    fn accounts(&self) -> impl Iterator<Item = SessionId> {
+        let nobody = self.0.is_empty().then_some(NOBODY);
+        self.0.iter().copied().chain(nobody)
+    }
+}
+
+/// A listener that may go.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Candidate<'k> {
+    pub(super) ticket: Ticket,
+    pub(super) clients: &'k ClientSessions,
+    /// No scan finds again all that is known of it.
+    pub(super) loses: bool,
+    /// When it was last in use.
+    pub(super) used: BootTime,
+}
+
+/// The listener that goes: of those charged to a session with most, the least recently used one, and last one with which something is lost.
+pub(super) fn evicted<'k>(all: impl Iterator<Item = Candidate<'k>>) -> Option<Ticket> {
+    let all: Vec<_> = all.collect();
+    let mut uses = Counts::default();
+    for client in all.iter().flat_map(|one| one.clients.accounts()) {
+        uses.add(client);
+    }
+    let first = all
+        .iter()
+        .min_by_key(|one| (Reverse(uses.fewest(one.clients)), one.loses, one.used));
+    first.map(|one| one.ticket)
+}
+
+/// How many listeners, or turns, each has.
+#[derive(Debug, Default)]
+pub(super) struct Counts(HashMap<SessionId, usize>);
+
+impl Counts {
+    fn of(&self, client: SessionId) -> usize {
+        self.0.get(&client).copied().unwrap_or(0)
+    }
+
+    fn add(&mut self, client: SessionId) {
+        *self.0.entry(client).or_default() += 1;
+    }
+
+    /// How many that one of a listener's clients has which has fewest.
+    fn fewest(&self, clients: &ClientSessions) -> usize {
+        let counts = clients.accounts().map(|client| self.of(client));
+        counts.min().unwrap_or(0)
+    }
+
+    /// Takes a turn for a listener, of that one of its clients which has taken fewest. False if each has taken `limit`.
+    pub(super) fn take_turn(&mut self, clients: &ClientSessions, limit: usize) -> bool {
+        let fewest = clients.accounts().min_by_key(|client| self.of(*client));
+        let client = fewest.filter(|client| self.of(*client) < limit);
+        if let Some(client) = client {
+            self.add(client);
+        }
+        client.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A listener of a table that is made up, by its ticket's number.
+    #[derive(Clone, Debug)]
+    struct Listed {
+        clients: ClientSessions,
+        loses: bool,
+        used: u64,
+    }
+
+    fn clients(of: &BTreeSet<u32>) -> ClientSessions {
+        ClientSessions(of.iter().copied().map(SessionId).collect())
+    }
+
+    fn listed() -> impl Strategy<Value = Listed> {
+        let of = prop::collection::btree_set(0_u32..5, 0..4);
+        (of, any::<bool>(), 0_u64..8).prop_map(|(of, loses, used)| Listed {
+            clients: clients(&of),
+            loses,
+            used,
+        })
+    }
+
+    fn candidates(all: &[Listed]) -> impl Iterator<Item = Candidate<'_>> {
+        (0..).zip(all).map(|(number, one)| Candidate {
+            ticket: Ticket(number),
+            clients: &one.clients,
+            loses: one.loses,
+            used: BootTime(one.used),
+        })
+    }
+
+    /// Whether a session uses it. What nobody uses counts as that of session 0.
+    fn has_client(one: &Listed, session: u32) -> bool {
+        one.clients.0.contains(&SessionId(session)) || (session == 0 && one.clients.0.is_empty())
+    }
+
+    /// By counting for each client anew: all of a listener's clients have at least so many.
+    fn naive_fewest(all: &[Listed], one: &Listed) -> usize {
+        let counts = (0..5).filter(|session| has_client(one, *session));
+        let counts =
+            counts.map(|session| all.iter().filter(|one| has_client(one, session)).count());
+        counts.min().unwrap()
+    }
+
+    /// Whether one is to go before another, as the sentence says.
+    fn naive_goes_before(all: &[Listed], one: &Listed, other: &Listed) -> bool {
+        let (first, second) = (naive_fewest(all, one), naive_fewest(all, other));
+        if first != second {
+            first > second
+        } else if one.loses != other.loses {
+            other.loses
+        } else {
+            one.used < other.used
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(256))]
+
+        /// Against each by itself.
+        #[test]
+        fn none_is_to_go_before_what_goes(all in prop::collection::vec(listed(), 0..12)) {
+            let Some(gone) = evicted(candidates(&all)) else {
+                prop_assert!(all.is_empty());
+                return Ok(());
+            };
+            let gone = &all[usize::try_from(gone.0).unwrap()];
+            let before = all.iter().find(|one| naive_goes_before(&all, one, gone));
+            prop_assert!(before.is_none(), "{:?} before {:?}", before, gone);
+        }
+
+        /// Whatever the others do, together or not.
+        #[test]
+        fn who_uses_less_than_its_part_loses_none(
+            connects in prop::collection::vec((1_u32..5, 0_u64..40), 1..200),
+            room in 4_usize..16,
+        ) {
+            let mut table: HashMap<u64, ClientSessions> = HashMap::new();
+            for (session, listener) in connects {
+                if !table.contains_key(&listener) && table.len() == room {
+                    let all = table.iter().map(|(ticket, clients)| Candidate {
+                        ticket: Ticket(*ticket),
+                        clients,
+                        loses: false,
+                        used: BootTime(*ticket),
+                    });
+                    let gone = evicted(all).unwrap();
+                    let accounts: BTreeSet<_> = table.values().flat_map(ClientSessions::accounts).collect();
+                    for client in table[&gone.0].accounts() {
+                        let uses = table.values().filter(|clients| clients.has(client)).count();
+                        prop_assert!(uses * accounts.len() >= room, "{:?} has {}", client, uses);
+                    }
+                    table.remove(&gone.0);
+                }
+                let outermost = SessionId(session);
+                let known = table.entry(listener).or_insert_with(|| ClientSessions::of(outermost));
+                known.add(outermost);
+            }
+        }
+
+        /// A listener waits only where each of its clients has had all of its turns.
+        #[test]
+        fn whoever_has_a_turn_left_is_enough(
+            all in prop::collection::vec(listed(), 0..20),
+            limit in 1_usize..4,
+        ) {
+            let mut turns = Counts::default();
+            let mut taken = 0;
+            for one in &all {
+                let has_left = one.clients.accounts().any(|client| turns.of(client) < limit);
+                prop_assert_eq!(turns.take_turn(&one.clients, limit), has_left);
+                taken += usize::from(has_left);
+            }
+            prop_assert_eq!(turns.0.values().sum::<usize>(), taken);
+            prop_assert!(turns.0.values().all(|turns| *turns <= limit));
+        }
+    }
+
+    #[test]
+    fn what_only_ended_sessions_have_used_is_nobodys() {
+        let (mut ended, mut shared) = (clients(&[1].into()), clients(&[1, 2].into()));
+        let mut unknown = ClientSessions::unknown();
+        unknown.add(SessionId(1));
+        let live = HashSet::from([SessionId(2)]);
+        for clients in [&mut ended, &mut shared, &mut unknown] {
+            clients.keep(&live);
+        }
+        let accounts = |clients: &ClientSessions| clients.accounts().collect::<Vec<_>>();
+        assert_eq!(accounts(&ended), [NOBODY]);
+        assert_eq!(accounts(&shared), [SessionId(2)]);
+        assert_eq!(accounts(&unknown), [NOBODY]);
+        assert!(!ended.has(SessionId(1)) && shared.has(SessionId(2)));
+    }
+}
