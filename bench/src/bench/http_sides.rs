@@ -136,7 +136,7 @@ impl HttpSides {
     }
 
     /// On each side in turns.
-    pub(super) fn each(&mut self, rounds: usize, task: &Task) -> Result<Measured> {
+    pub(super) fn each(&mut self, rounds: usize, task: &Task) -> Result<ComparedSamples> {
         let samples = interleave(
             rounds,
             self,
@@ -159,7 +159,7 @@ impl HttpSides {
             unreachable!("it has been measured");
         };
         let others = std::iter::once(none).chain(sides).collect();
-        Ok(Measured { guard, others })
+        Ok(ComparedSamples { guard, others })
     }
 
     /// Has the client under the guard do something.
@@ -173,8 +173,8 @@ impl HttpSides {
     }
 }
 
-/// What came of it.
-pub(super) struct Measured {
+/// What was measured of the client under the guard, and of the others.
+pub(super) struct ComparedSamples {
     pub(super) guard: Samples,
     /// What there was beside it, no guard first.
     pub(super) others: Vec<Other>,

@@ -151,7 +151,7 @@ pub(super) fn machines(plan: &Plan) -> Result<Vec<Figure>> {
     let time = |name: &str, took: Duration, target| {
         figure(name, Unit::Time, took.as_nanos() as f64, target)
     };
-    let Measured {
+    let FleetCosts {
         connected,
         percent,
         carried,
@@ -323,8 +323,8 @@ impl ConnectedMachine {
     }
 }
 
-/// What was measured of all machines.
-struct Measured {
+/// What a fleet of so many machines costs.
+struct FleetCosts {
     /// Until all are connected.
     connected: Duration,
     /// Of a processor of the server's, while all say that they are there.
@@ -355,7 +355,7 @@ async fn measured(
     url: &str,
     ca: &Path,
     server: u32,
-) -> Result<Measured> {
+) -> Result<FleetCosts> {
     let begun = Instant::now();
     let turns = Semaphore::new(AT_ONCE);
     let connecting = machines.iter().map(|machine| async {
@@ -379,7 +379,7 @@ async fn measured(
     sleep(QUIET).await;
     verify.send_replace(true);
     let verified = pushed(&person, policy, count, &mut all_got, server).await?;
-    Ok(Measured {
+    Ok(FleetCosts {
         connected,
         percent,
         carried,

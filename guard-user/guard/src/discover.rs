@@ -100,9 +100,9 @@ fn wanted<'a>(args: &'a DiscoverArgs, name: &'a str) -> write::Wanted<'a> {
         agreed: None,
         here: args.here,
         mode: match (args.print, args.yes) {
-            (true, _) => write::Mode::Print,
-            (false, true) => write::Mode::Narrow,
-            (false, false) => write::Mode::Ask,
+            (true, _) => write::WriteMode::Print,
+            (false, true) => write::WriteMode::Narrow,
+            (false, false) => write::WriteMode::Ask,
         },
     }
 }
@@ -150,11 +150,11 @@ pub(crate) fn take_over(
     Ok(there.text)
 }
 
-fn offering(print: bool) -> write::Mode {
+fn offering(print: bool) -> write::WriteMode {
     if print {
-        write::Mode::Print
+        write::WriteMode::Print
     } else {
-        write::Mode::Offer
+        write::WriteMode::Offer
     }
 }
 

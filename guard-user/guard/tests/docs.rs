@@ -411,16 +411,101 @@ const SHARED_NAMES: [(&str, &str); 10] = [
     ("Verb", "clap's verbs of a program"),
 ];
 
+/// Whether a file has tests and nothing else.
+fn is_of_tests(file: &Path) -> bool {
+    file.iter()
+        .any(|part| part == "tests" || part == "tests.rs")
+}
+
+/// The name of the type that an item defines.
+fn defined(item: &str) -> Option<String> {
+    let kinds = ["struct ", "enum ", "trait ", "type ", "union "];
+    let rest = kinds.iter().find_map(|kind| item.strip_prefix(kind))?;
+    let name: String = rest.chars().take_while(|c| c.is_alphanumeric()).collect();
+    (!name.is_empty()).then_some(name)
+}
+
+/// An item without its visibility.
+fn behind_visibility(item: &str) -> &str {
+    let Some(rest) = item.strip_prefix("pub") else {
+        return item;
+    };
+    let in_scope = rest
+        .strip_prefix('(')
+        .and_then(|scope| scope.split_once(')'));
+    in_scope.map_or(rest, |(_, rest)| rest).trim_start()
+}
+
+/// The types that code defines, of any visibility, within functions too.
+fn types(code: &str) -> Vec<String> {
+    let items = code.lines().filter_map(|line| {
+        let item = behind_visibility(line.trim_start());
+        // One that is indented belongs to a trait or its implementation.
+        let is_associated = line.starts_with(' ') && item.starts_with("type ");
+        (!is_associated).then(|| defined(item)).flatten()
+    });
+    items.collect()
+}
+
+/// The directories of all crates.
+fn crates() -> Vec<PathBuf> {
+    let tops = ["bench", "guard-common", "guard-ebpf", "tests", "xtask"];
+    let mut all: Vec<_> = tops.iter().map(|name| root().join(name)).collect();
+    let entries = fs::read_dir(root().join("guard-user")).unwrap();
+    let users = entries.map(|entry| entry.unwrap().path());
+    all.extend(users.filter(|path| path.join("Cargo.toml").exists()));
+    all
+}
+
+/// Where the types of one name are.
+type TypesByName = BTreeMap<String, Vec<PathBuf>>;
+
+fn types_by_name(files: &[PathBuf], of: impl Fn(&str) -> Vec<String>) -> TypesByName {
+    let mut found = TypesByName::new();
+    for file in files {
+        for name in of(&fs::read_to_string(file).unwrap()) {
+            found.entry(name).or_default().push(file.clone());
+        }
+    }
+    found
+}
+
+#[test]
+fn no_two_types_of_a_crate_have_one_name() {
+    let some =
+        "pub(crate) struct A;\nimpl Of for A {\n    type B = ();\n}\ntype C = A;\n    enum D {}\n";
+    assert_eq!(types(some), ["A", "C", "D"]);
+    let code = |text: &str| types(text.split("#[cfg(test)]\nmod tests {").next().unwrap());
+    for directory in crates() {
+        let mut files = Vec::new();
+        sources(&directory.join("src"), &mut files);
+        files.retain(|file| !is_of_tests(file));
+        let mut found = types_by_name(&files, code);
+        found.retain(|_, files| files.len() > 1);
+        assert!(found.is_empty(), "{}: {found:#?}", directory.display());
+    }
+}
+
+/// Names that say nothing of what a type holds: at most one type of the workspace has each, of those in tests, too.
+const GENERAL_NAMES: [&str; 4] = ["Answer", "Place", "Terms", "Told"];
+
+#[test]
+fn at_most_one_type_has_a_general_name() {
+    let mut files = Vec::new();
+    for directory in crates() {
+        sources(&directory, &mut files);
+    }
+    let mut found = types_by_name(&files, types);
+    found.retain(|name, files| GENERAL_NAMES.contains(&name.as_str()) && files.len() > 1);
+    assert!(found.is_empty(), "{found:#?}");
+}
+
 #[test]
 fn no_two_public_types_have_one_name() {
     let mut files = Vec::new();
     sources(&root().join("guard-common/src"), &mut files);
     sources(&root().join("guard-user"), &mut files);
-    files.retain(|file| {
-        !file
-            .iter()
-            .any(|part| part == "tests" || part == "tests.rs")
-    });
+    files.retain(|file| !is_of_tests(file));
     let guardd = root().join("guard-user/guardd/src");
     let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for file in files {
@@ -431,14 +516,9 @@ fn no_two_public_types_have_one_name() {
             let of_guardd = line.strip_prefix("pub(crate) ").filter(|_| is_of_guardd);
             of_guardd.or_else(|| line.strip_prefix("pub "))
         });
-        for line in public {
-            let kinds = ["struct ", "enum ", "trait ", "type ", "union "];
-            let name = kinds.iter().find_map(|kind| line.strip_prefix(kind));
-            if let Some(name) = name {
-                let name = name.chars().take_while(|c| c.is_alphanumeric());
-                let places = found.entry(name.collect()).or_default();
-                places.push(file.display().to_string());
-            }
+        for name in public.filter_map(defined) {
+            let places = found.entry(name).or_default();
+            places.push(file.display().to_string());
         }
     }
     found.retain(|_, places| places.len() > 1);

@@ -5,7 +5,7 @@ use std::{io, thread};
 use tokio::sync::oneshot;
 
 /// Work, as a thread takes it.
-type Job = Box<dyn FnOnce() + Send>;
+type Work = Box<dyn FnOnce() + Send>;
 
 /// Runs work that takes long on a thread of its own, so that the calling one goes on. tokio's `spawn_blocking` panics where no
 /// thread can begin (`TasksMax=` of a unit, `pids.max` of a cgroup, `RLIMIT_NPROC`).
@@ -26,15 +26,15 @@ pub fn are_used_up(error: &io::Error) -> bool {
     )
 }
 
-fn begin(job: Job) -> io::Result<()> {
-    let begun = thread::Builder::new().spawn(job);
+fn begin(work: Work) -> io::Result<()> {
+    let begun = thread::Builder::new().spawn(work);
     begun
         .map(drop)
         .map_err(|error| io::Error::new(error.kind(), format!("no thread can begin: {error}")))
 }
 
 async fn run_by<T: Send + 'static>(
-    begin: impl FnOnce(Job) -> io::Result<()>,
+    begin: impl FnOnce(Work) -> io::Result<()>,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<T> {
     let (tell, told) = oneshot::channel();
@@ -64,7 +64,7 @@ mod tests {
 
     #[test]
     fn where_no_thread_can_begin_that_is_an_error_and_no_panic() {
-        let none = |_: Job| Err(io::Error::from(io::ErrorKind::WouldBlock));
+        let none = |_: Work| Err(io::Error::from(io::ErrorKind::WouldBlock));
         let error = block_on(run_by(none, || 1)).unwrap_err();
         assert!(are_used_up(&error), "{error}");
     }

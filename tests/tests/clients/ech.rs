@@ -18,7 +18,7 @@ use super::names::has;
 use crate::{
     names::scene::with_resolvers,
     resolver::{
-        place::{DNS, POLICY, Place, usual},
+        place::{DNS, POLICY, ResolverScene, usual},
         server,
     },
 };
@@ -64,7 +64,7 @@ fn keys_for_a_server_s_name_do_not_come_where_tls_has_to_show_it() -> Tested {
     if !has("dig")? {
         return Ok(());
     }
-    let place = Place::build(keys, |daemon| daemon.policy("shows", &shows()))?;
+    let place = ResolverScene::build(keys, |daemon| daemon.policy("shows", &shows()))?;
     let server = format!("@{DNS}");
     for protocol in ["+notcp", "+tcp"] {
         let words = ["+short", protocol, &server, NAME, "HTTPS"];

@@ -26,7 +26,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::names::scene::with_resolvers;
 use crate::resolver::churn::{self, Churn};
-use crate::resolver::place::{Place, usual};
+use crate::resolver::place::{ResolverScene, usual};
 use crate::together::{cases, each_from};
 
 /// Where the name server and all others are.
@@ -329,7 +329,7 @@ fn addresses_that_dnsmasq_changes(time: Duration, sessions: usize) -> Tested {
         .prefix("guard-names-")
         .tempdir_in("/tmp")?;
     let config = format!("resolvers = [\"{}:53\", \"{}:53\"]\n", DNS[0], DNS[1]);
-    let place = Place::build(usual, |daemon| daemon.config(&config))?;
+    let place = ResolverScene::build(usual, |daemon| daemon.config(&config))?;
     let hosts = kept.path().join("hosts");
     fs::write(&hosts, host(0))?;
     let mut dnsmasq = dnsmasq_in(place.network);

@@ -14,7 +14,7 @@ use ring::{
 use crate::{
     names::scene::with_resolvers,
     resolver::{
-        place::{DNS, POLICY, Place},
+        place::{DNS, POLICY, ResolverScene},
         server,
     },
 };
@@ -141,7 +141,7 @@ fn delv_validates_what_is_signed_and_nothing_else() -> Tested {
     let policy = POLICY
         .replace("name = \"names\"", "name = \"validates\"")
         .replace("[\"*.api", "[\"api.example.com\", \"*.api");
-    let place = Place::build(
+    let place = ResolverScene::build(
         move |asked, _| vec![zone.answer(asked).unwrap()],
         |daemon| daemon.policy("validates", &with_resolvers(&policy)),
     )?;

@@ -17,13 +17,13 @@ pub(crate) struct Client<'n> {
     port: u16,
 }
 
-pub(crate) struct Answer {
+pub(crate) struct Response {
     pub(crate) status: u16,
     pub(crate) head: String,
     pub(crate) body: String,
 }
 
-impl Answer {
+impl Response {
     /// A header's value.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.head.lines().find_map(|line| {
@@ -72,7 +72,12 @@ impl<'n> Client<'n> {
     }
 
     /// Sends a request with just these headers.
-    pub(crate) fn send(&self, line: &str, headers: &[(&str, &str)], body: &str) -> Result<Answer> {
+    pub(crate) fn send(
+        &self,
+        line: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Result<Response> {
         let mut stream = self.connect()?;
         let headers: String = headers
             .iter()
@@ -89,32 +94,32 @@ impl<'n> Client<'n> {
         let text = String::from_utf8(text)?;
         let (head, body) = text.split_once("\r\n\r\n").context("it did not answer")?;
         let status = head.split(' ').nth(1).context("no status")?.parse()?;
-        Ok(Answer {
+        Ok(Response {
             status,
             head: head.to_owned(),
             body: body.to_owned(),
         })
     }
 
-    pub(crate) fn try_get(&self, place: &str) -> Result<Answer> {
+    pub(crate) fn try_get(&self, place: &str) -> Result<Response> {
         self.send(&format!("GET {place}"), &[("host", HOST)], "")
     }
 
-    pub(crate) fn get(&self, place: &str, cookie: Option<&str>) -> Answer {
+    pub(crate) fn get(&self, place: &str, cookie: Option<&str>) -> Response {
         let cookie = cookie.map(|cookie| ("cookie", cookie));
         let headers: Vec<_> = [("host", HOST)].into_iter().chain(cookie).collect();
         self.send(&format!("GET {place}"), &headers, "").unwrap()
     }
 
-    pub(crate) fn form(&self, place: &str, body: &str, cookie: Option<&str>) -> Answer {
+    pub(crate) fn form(&self, place: &str, body: &str, cookie: Option<&str>) -> Response {
         self.post(place, "application/x-www-form-urlencoded", body, cookie)
     }
 
-    pub(crate) fn json(&self, place: &str, body: &Value, cookie: Option<&str>) -> Answer {
+    pub(crate) fn json(&self, place: &str, body: &Value, cookie: Option<&str>) -> Response {
         self.post(place, "application/json", &body.to_string(), cookie)
     }
 
-    fn post(&self, place: &str, kind: &str, body: &str, cookie: Option<&str>) -> Answer {
+    fn post(&self, place: &str, kind: &str, body: &str, cookie: Option<&str>) -> Response {
         let own = [("host", HOST), ("origin", ORIGIN), ("content-type", kind)];
         let cookie = cookie.map(|cookie| ("cookie", cookie));
         let headers: Vec<_> = own.into_iter().chain(cookie).collect();

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::{
     OTHER,
-    http::Answer,
+    http::Response,
     notify::{Got, Taker, shows},
     passkey::Passkey,
     scene::{HOST, Looked, ORIGIN},
@@ -132,7 +132,7 @@ impl Device {
         })
     }
 
-    fn add(&self, looked: &Looked<'_>, cookie: &str) -> Result<Answer> {
+    fn add(&self, looked: &Looked<'_>, cookie: &str) -> Result<Response> {
         add(looked, cookie, &self.subscription())
     }
 
@@ -144,7 +144,7 @@ impl Device {
     }
 }
 
-fn add(looked: &Looked<'_>, cookie: &str, subscription: &Value) -> Result<Answer> {
+fn add(looked: &Looked<'_>, cookie: &str, subscription: &Value) -> Result<Response> {
     let headers = [
         ("host", HOST),
         ("origin", ORIGIN),
@@ -162,7 +162,7 @@ fn count(looked: &Looked<'_>) -> usize {
     dir.map_or(0, |dir| dir.count())
 }
 
-fn keys_page(looked: &Looked<'_>, cookie: &str) -> Answer {
+fn keys_page(looked: &Looked<'_>, cookie: &str) -> Response {
     let page = looked.http.get("/approvers", Some(cookie));
     assert_eq!(page.status, 200, "{}", page.body);
     page

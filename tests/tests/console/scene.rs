@@ -7,7 +7,7 @@ use guard_lab::{Json as _, Network, PATIENCE, Running, Tested, bins};
 use serde_json::{Value, json};
 
 use super::{
-    http::{Answer, Client},
+    http::{Client, Response},
     passkey::Passkey,
 };
 use crate::signed::scene::{COURIER, SignedScene, agent};
@@ -193,7 +193,7 @@ impl<'n> Looked<'n> {
     }
 
     /// Hands an answer in.
-    pub(crate) fn hand_in(&self, cookie: &str, place: &str, signed: &Value) -> Answer {
+    pub(crate) fn hand_in(&self, cookie: &str, place: &str, signed: &Value) -> Response {
         self.http.json(place, signed, Some(cookie))
     }
 }

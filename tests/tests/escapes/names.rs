@@ -62,7 +62,7 @@ use hickory_proto::{
 
 use crate::escapes::way::{Came, Tried, Way, closed, family};
 use crate::names::scene::with_resolvers;
-use crate::resolver::place::{self, API, DB, DNS, DNS_V6, PUBLIC, Place};
+use crate::resolver::place::{self, API, DB, DNS, DNS_V6, PUBLIC, ResolverScene};
 use crate::resolver::server::{self, OwnServer};
 
 pub(super) const JUDGED: &str = "the resolver refuses names that no rule names";
@@ -252,13 +252,13 @@ fn has_bits(way: &str, bits: u8) -> Result<Tried> {
 
 /// A place, and a name server beside the machine's own.
 struct Asked {
-    place: Place,
+    place: ResolverScene,
     other: OwnServer,
 }
 
 impl Asked {
     fn new(server: Server) -> Self {
-        let place = Place::new().unwrap();
+        let place = ResolverScene::new().unwrap();
         let at = beside(&place, server);
         let other = OwnServer::start(place.network.prod(), &at, place::usual).unwrap();
         Self { place, other }
@@ -301,7 +301,7 @@ impl Asked {
 }
 
 /// Where a server listens beside the machine's own of IPv4.
-fn beside(place: &Place, server: Server) -> String {
+fn beside(place: &ResolverScene, server: Server) -> String {
     if !matches!(server, Server::OwnV6) {
         // Nobody is allowed to ask there.
         return format!("{OTHER}:53");
@@ -321,7 +321,8 @@ fn straight(way: &str, outside: &str) -> Result<Tried> {
         "\n[[rule]]\nname = \"loopback\"\nto = [\"@loopback\"]\naction = \"allow\"\n";
     let policy = with_resolvers(&format!("{}{LOOPBACK}", place::POLICY));
     let policy = policy.replace("name = \"names\"", "name = \"loopback\"");
-    let place = Place::build(place::usual, |daemon| daemon.policy("loopback", &policy)).unwrap();
+    let place =
+        ResolverScene::build(place::usual, |daemon| daemon.policy("loopback", &policy)).unwrap();
     let _listening = listening(&place)?;
     let mut shell = Shell::start(&place.daemon, "loopback")?;
     for at in ["127.0.0.1", "::1"] {
@@ -352,7 +353,7 @@ fn attempted(with: &Report, without: &Report) -> Tried {
 
 /// A connection, after a question.
 fn reached(words: &[&str], attempt: &Attempt) -> Result<Tried> {
-    let place = Place::serving(cloaked).unwrap();
+    let place = ResolverScene::serving(cloaked).unwrap();
     let _production = place.production().unwrap();
     let mut shell = Shell::start(&place.daemon, "names")?;
     if !words.is_empty() {
@@ -367,7 +368,7 @@ fn reached(words: &[&str], attempt: &Attempt) -> Result<Tried> {
 /// Data that a name server hears, more than a budget of names has room for.
 fn tunnel() -> Result<Tried> {
     const ZONE: &str = "tunnel.api.example.com";
-    let place = Place::new().unwrap();
+    let place = ResolverScene::new().unwrap();
     let came = |said: String| {
         let names = place.dns.heard();
         let names: Vec<_> = names
@@ -415,7 +416,7 @@ fn alias() -> Result<Tried> {
         let record = Record::from_rdata(owner, 60, RData::HTTPS(HTTPS(service)));
         server::bytes(&server::answer(asked, vec![record]), is_stream)
     };
-    let place = Place::serving(serving).unwrap();
+    let place = ResolverScene::serving(serving).unwrap();
     let _production = place.production().unwrap();
     let attempt = Attempt::tcp(place::OTHER, 443);
     let reach = |name: &str| -> Result<Report> {
@@ -472,8 +473,8 @@ fn rebound_later() -> Result<Tried> {
     )
 }
 
-fn bound_to(address: impl Fn(&str) -> &'static str + Send + Sync + 'static) -> Place {
-    Place::serving(move |asked, is_stream| {
+fn bound_to(address: impl Fn(&str) -> &'static str + Send + Sync + 'static) -> ResolverScene {
+    ResolverScene::serving(move |asked, is_stream| {
         let name = server::name_in(asked);
         let at = address(&name).parse().unwrap();
         let records = server::addresses(asked, &name, &[at], 1);
@@ -483,7 +484,7 @@ fn bound_to(address: impl Fn(&str) -> &'static str + Send + Sync + 'static) -> P
 }
 
 /// A connection to where the last of some names leads. On this machine somebody listens, too.
-fn reached_on(place: &Place, names: &[&str], address: &str) -> Result<Tried> {
+fn reached_on(place: &ResolverScene, names: &[&str], address: &str) -> Result<Tried> {
     let _listening = listening(place)?;
     let _production = place.production().unwrap();
     let kind = if address.contains(':') {
@@ -511,7 +512,7 @@ fn is_here(address: &str) -> bool {
 }
 
 /// Somebody on this machine who echoes.
-fn listening(place: &Place) -> Result<Running> {
+fn listening(place: &ResolverScene) -> Result<Running> {
     let mut python = place.network.dev().command_as(AGENT, "/usr/bin/python3");
     let mut listening = Running::start(python.args(["-c", LISTENS]))?;
     listening.line_with("listens", PATIENCE)?;
@@ -547,7 +548,8 @@ while True:
         "\n[[rule]]\nname = \"own\"\nto = [\"127.0.0.1\"]\nports = [\"udp\"]\naction = \"allow\"\n";
     let policy =
         format!("{}{own}", place::POLICY).replace("name = \"names\"", "name = \"own-server\"");
-    let place = Place::build(place::usual, |daemon| daemon.policy("own-server", &policy)).unwrap();
+    let place =
+        ResolverScene::build(place::usual, |daemon| daemon.policy("own-server", &policy)).unwrap();
     let _production = place.production().unwrap();
     let mut low = place.network.dev().command("sh");
     low.args([
@@ -577,7 +579,7 @@ while True:
 
 /// What the outer session has learned is not the inner one's, which may not ask for it.
 fn nested() -> Result<Tried> {
-    let place = Place::new().unwrap();
+    let place = ResolverScene::new().unwrap();
     let _production = place.production().unwrap();
     let mut shell = Shell::start(&place.daemon, "names")?;
     let said = place
@@ -632,7 +634,7 @@ for to in sys.argv[1:]:
         said = errno.errorcode[error.errno]
 print("answer", said)
 "#;
-    let place = Place::new().unwrap();
+    let place = ResolverScene::new().unwrap();
     let production = place.production().unwrap();
     let program = place.daemon.write_for_agents("neighbours.py", ASKS)?;
     let left = || -> Result<usize> {

@@ -26,7 +26,7 @@ use crate::together::in_turn;
 use crate::{
     console::{
         browser::{DESK, both, fits, is_named},
-        http::{Answer, Client},
+        http::{Client, Response},
         passkey::Passkey,
         scene::{ORIGIN, PORT},
         webdriver::Browser,
@@ -126,7 +126,7 @@ impl<'h> Central<'h> {
     }
 
     /// What comes of logging in with a passkey on the page.
-    pub(super) fn log_in_with(&self, key: &Passkey) -> Answer {
+    pub(super) fn log_in_with(&self, key: &Passkey) -> Response {
         let page = self.http.get("/login", None);
         let nonce = page.between("data-nonce=\"", "\"");
         let signed = key.log_in(&nonce, ORIGIN);
@@ -734,7 +734,7 @@ fn reach(central: &mut Central<'_>, network: &Network) -> Tested {
 }
 
 /// What a page's chart has newly reached, asked and stopped; none: it has no chart.
-fn counted(page: &Answer) -> Option<[usize; 3]> {
+fn counted(page: &Response) -> Option<[usize; 3]> {
     let count = |what: &str| -> Option<usize> {
         let begin = format!("<span class=\"key {what}\"><b>");
         let (_, rest) = page.body.split_once(&begin)?;

@@ -39,8 +39,11 @@ struct HomeScene {
 
 holds_scene!(HomeScene);
 
-/// An answer: its text, and its status.
-type Answer = (String, u16);
+/// What the server says to a call.
+struct ApiReply {
+    text: String,
+    status: u16,
+}
 
 impl HomeScene {
     fn new() -> Tested<Self> {
@@ -67,7 +70,7 @@ impl HomeScene {
     }
 
     /// A call without the guard.
-    fn outside(&self, call: &str) -> Tested<Answer> {
+    fn outside(&self, call: &str) -> Tested<ApiReply> {
         let mut sh = self.network.dev().command_as(AGENT, "sh");
         sh.current_dir(&self.project);
         let output = exec::output(sh.args(["-c", &format!("{CALLS}{call}")]))?;
@@ -76,9 +79,9 @@ impl HomeScene {
 
     /// How many photos wait for a thumbnail, as their owner sees it.
     fn waiting(&self) -> Tested<u64> {
-        let (jobs, status) = self.outside("api GET /jobs")?;
-        assert_eq!(status, 200, "{jobs}");
-        let jobs: Value = serde_json::from_str(&jobs)?;
+        let jobs = self.outside("api GET /jobs")?;
+        assert_eq!(jobs.status, 200, "{}", jobs.text);
+        let jobs: Value = serde_json::from_str(&jobs.text)?;
         let counts = &jobs["thumbnailGeneration"]["jobCounts"];
         Ok(counts["waiting"].as_u64().context("no count")?)
     }
@@ -122,7 +125,7 @@ impl HomeScene {
 struct Agent(Shell);
 
 impl Agent {
-    fn calls(&mut self, call: &str) -> Tested<Answer> {
+    fn calls(&mut self, call: &str) -> Tested<ApiReply> {
         // In one line; of a picture, what is text.
         let text = format!("$({call} | LC_ALL=C tr -cd '[:print:]')");
         self.0.tell(&format!("printf 'answer: %s\\n' \"{text}\""))?;
@@ -141,23 +144,26 @@ impl Agent {
             ),
             ("api GET /jobs", "thumbnailGeneration"),
         ] {
-            let (text, status) = self.calls(read)?;
+            let ApiReply { text, status } = self.calls(read)?;
             assert!(
                 status == 200 && text.contains(has),
                 "{read}: {status} {text}"
             );
         }
         // What it is answered comes from the server, which asks for the key.
-        assert_eq!(self.calls("stranger GET /albums")?.1, 401);
+        assert_eq!(self.calls("stranger GET /albums")?.status, 401);
         Ok(())
     }
 }
 
-fn answer(line: &str) -> Tested<Answer> {
+fn answer(line: &str) -> Tested<ApiReply> {
     let line = line.trim();
     let line = line.strip_prefix("answer: ").unwrap_or(line);
     let (text, status) = line.rsplit_once(' ').context("no status")?;
-    Ok((text.to_owned(), status.parse()?))
+    Ok(ApiReply {
+        text: text.to_owned(),
+        status: status.parse()?,
+    })
 }
 
 #[test]
@@ -165,10 +171,10 @@ fn photos_are_looked_through_and_the_job_waits_for_a_yes_with_nothing_configured
     let scene = HomeScene::new()?;
     let job = format!("api PUT /jobs/thumbnailGeneration -d '{START}'");
     // As it was: 43,000 photos are made anew, and nobody was asked.
-    assert_eq!(scene.outside(&job)?.1, 200);
+    assert_eq!(scene.outside(&job)?.status, 200);
     assert_eq!(scene.waiting()?, PHOTOS);
     let empty = r#"api PUT /jobs/thumbnailGeneration -d '{"command":"empty"}'"#;
-    assert_eq!(scene.outside(empty)?.1, 200);
+    assert_eq!(scene.outside(empty)?.status, 200);
     assert_eq!(scene.waiting()?, 0);
 
     // A person sees it before the agent starts.
@@ -182,21 +188,21 @@ fn photos_are_looked_through_and_the_job_waits_for_a_yes_with_nothing_configured
 
     let mut agent = scene.agent()?;
     agent.looks_through_photos()?;
-    let (refusal, status) = agent.calls(&job)?;
-    assert_eq!(status, 403, "{refusal}");
+    let refusal = agent.calls(&job)?;
+    assert_eq!(refusal.status, 403, "{}", refusal.text);
     let favourite = r#"api PUT /assets/a1 -d '{"isFavorite":true}'"#;
-    assert_eq!(agent.calls(favourite)?.1, 403);
+    assert_eq!(agent.calls(favourite)?.status, 403);
     assert_eq!(scene.waiting()?, 0);
-    let (asset, _) = scene.outside("api GET /assets/a1")?;
+    let asset = scene.outside("api GET /assets/a1")?.text;
     assert!(asset.contains(r#""isFavorite": false"#), "{asset}");
 
     // A yes is for the one, once.
     let id = scene.job_is_warned_of()?;
     scene.daemon.agent(["approve", &id]).run()?.success()?;
-    assert_eq!(agent.calls(&job)?.1, 200);
+    assert_eq!(agent.calls(&job)?.status, 200);
     assert_eq!(scene.waiting()?, PHOTOS);
-    assert_eq!(agent.calls(&job)?.1, 403);
-    assert_eq!(agent.calls(favourite)?.1, 403);
+    assert_eq!(agent.calls(&job)?.status, 403);
+    assert_eq!(agent.calls(favourite)?.status, 403);
     Ok(())
 }
 

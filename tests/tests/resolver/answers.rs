@@ -13,7 +13,7 @@ use serde_json::json;
 use crate::names::scene::with_resolvers;
 
 use super::{
-    place::{API, DNS, NARROWER, OTHER, POLICY, Place, usual},
+    place::{API, DNS, NARROWER, OTHER, POLICY, ResolverScene, usual},
     server,
 };
 
@@ -38,7 +38,7 @@ fn chain(asked: &Message, links: usize) -> Vec<Vec<u8>> {
 
 #[test]
 fn a_chain_of_sixteen_is_followed_and_no_longer_one() -> Tested {
-    let place = Place::serving(|asked, _| {
+    let place = ResolverScene::serving(|asked, _| {
         let is_long = server::name_in(asked).starts_with("long");
         chain(asked, if is_long { 17 } else { 16 })
     })?;
@@ -55,7 +55,7 @@ fn a_chain_of_sixteen_is_followed_and_no_longer_one() -> Tested {
 
 #[test]
 fn what_is_to_be_kept_for_no_time_or_for_long_is_reached() -> Tested {
-    let place = Place::serving(|asked, is_stream| {
+    let place = ResolverScene::serving(|asked, is_stream| {
         let name = server::name_in(asked);
         let (at, ttl) = match name.starts_with("short") {
             true => (API, 0),
@@ -88,7 +88,8 @@ fn many(count: u32) -> Tested<Vec<IpAddr>> {
 fn each_of_two_thousand_addresses_is_reached() -> Tested {
     let all = many(2000)?;
     let serves = all.clone();
-    let place = Place::serving(move |asked, is_stream| server::many(asked, &serves, is_stream))?;
+    let place =
+        ResolverScene::serving(move |asked, is_stream| server::many(asked, &serves, is_stream))?;
     let _production = place.production()?;
     let mut shell = Shell::start(&place.daemon, "names")?;
     let (first, last) = (all[0].to_string(), all[1999].to_string());
@@ -110,7 +111,7 @@ fn of_four_hundred_addresses_in_turn_those_that_were_given_are_reached() -> Test
     let all = many(400)?;
     let serves = all.clone();
     let turn = std::sync::atomic::AtomicUsize::new(0);
-    let place = Place::serving(move |asked, is_stream| {
+    let place = ResolverScene::serving(move |asked, is_stream| {
         let turn = turn.fetch_add(1, std::sync::atomic::Ordering::Relaxed) % 50;
         let some = &serves[turn * 8..turn * 8 + 8];
         let records = server::addresses(asked, &server::name_in(asked), some, 1);
@@ -136,7 +137,7 @@ fn of_four_hundred_addresses_in_turn_those_that_were_given_are_reached() -> Test
 
 #[test]
 fn of_two_names_of_one_address_the_stricter_counts() -> Tested {
-    let place = Place::new()?;
+    let place = ResolverScene::new()?;
     let _production = place.production()?;
     let strict = POLICY.replace("[[rule]]\nname = \"database\"", "[[rule]]\nname = \"strict\"\nto = [\"*.strict.api.example.com\"]\naction = \"confirm\"\n\n[[rule]]\nname = \"database\"");
     assert_ne!(strict, POLICY);
@@ -176,7 +177,7 @@ fn wildcard(number: usize) -> String {
 fn of_nine_names_of_one_address_the_last_is_not_answered() -> Tested {
     let rules: String = (1..=9).map(wildcard).collect();
     let policy = with_resolvers(&format!("version = 1\ndefault = \"deny\"\n\n{rules}"));
-    let place = Place::build(usual, |daemon| daemon.policy("many", &policy))?;
+    let place = ResolverScene::build(usual, |daemon| daemon.policy("many", &policy))?;
     let _production = place.production()?;
     let mut shell = Shell::start(&place.daemon, "many")?;
     let mut ask = |number: usize| -> Tested<(String, bool)> {
@@ -205,7 +206,7 @@ fn of_nine_names_of_one_address_the_last_is_not_answered() -> Tested {
 /// 2,000 addresses each time, and others for each name.
 #[test]
 fn a_session_that_knows_too_much_gets_no_more() -> Tested {
-    let place = Place::serving(|asked, is_stream| {
+    let place = ResolverScene::serving(|asked, is_stream| {
         let name = server::name_in(asked);
         let number = name
             .split('.')
@@ -249,7 +250,7 @@ fn a_connection_outlives_the_answer_that_let_it_in() -> Tested {
         let records = server::addresses(asked, &name, &[API.parse().unwrap()], 1);
         server::bytes(&server::answer(asked, records), is_stream)
     };
-    let place = Place::build(serving, |daemon| daemon.args(&["--name-least", "10"]))?;
+    let place = ResolverScene::build(serving, |daemon| daemon.args(&["--name-least", "10"]))?;
     let _production = place.production()?;
     let mut shell = Shell::start(&place.daemon, "names")?;
     place.asked(&mut shell, &format!("udp {DNS} v1.api.example.com"))?;
@@ -334,7 +335,7 @@ fn a_connection_is_judged_by_the_names_that_counted_when_it_began() -> Tested {
         let policy = POLICY.replace("name = \"names\"", "name = \"beside\"");
         with_resolvers(&format!("{policy}{}", BESIDE.replace("tcp/80", ports)))
     };
-    let place = Place::build(serving, |daemon| {
+    let place = ResolverScene::build(serving, |daemon| {
         let daemon = daemon.args(&["--name-least", "10"]);
         daemon.policy("beside", &text("tcp/80"))
     })?;
@@ -408,7 +409,7 @@ fn a_name_that_has_the_number_of_a_rules_is_not_the_rules() -> Tested {
         let records = server::addresses(asked, &name, &[at.parse().unwrap()], 60);
         server::bytes(&server::answer(asked, records), is_stream)
     };
-    let place = Place::build(serves, |daemon| {
+    let place = ResolverScene::build(serves, |daemon| {
         daemon.policy("twins", &with_resolvers(TWINS))
     })?;
     let mut shell = Shell::start(&place.daemon, "twins")?;

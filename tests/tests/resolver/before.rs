@@ -4,7 +4,7 @@
 use guard_lab::{Shell, Tested, eventually, lives};
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::place::{DNS, Place};
+use super::place::{DNS, ResolverScene};
 use crate::names::scene::with_resolvers;
 
 pub(super) const SOCKETS: &str = include_str!("programs/before.py");
@@ -37,7 +37,7 @@ pub(super) fn asks(shell: &mut Shell, how: &str, name: &str) -> Tested<String> {
 
 #[test]
 fn sockets_from_before_names_are_judged_ask_for_none() -> Tested {
-    let (place, mut shell) = Place::under("free", &with_resolvers(FREE))?;
+    let (place, mut shell) = ResolverScene::under("free", &with_resolvers(FREE))?;
     let file = place.daemon.write_for_agents("before.py", SOCKETS)?;
     shell.tell(&format!("exec /usr/bin/python3 {} {DNS}", file.display()))?;
     shell.line_with("reads lines")?;
@@ -92,7 +92,7 @@ fn a_socket_from_when_names_were_judged_is_answered_where_none_are_any_more() ->
         with_resolvers(FREE),
         with_resolvers(&format!("{FREE}{JUDGED}")),
     );
-    let (place, mut shell) = Place::under("free", &judged)?;
+    let (place, mut shell) = ResolverScene::under("free", &judged)?;
     let file = place.daemon.write_for_agents("before.py", SOCKETS)?;
     shell.tell(&format!("exec /usr/bin/python3 {} {DNS}", file.display()))?;
     shell.line_with("reads lines")?;
@@ -129,7 +129,7 @@ fn a_socket_from_when_names_were_judged_is_answered_where_none_are_any_more() ->
 /// Who asks again on the same socket, since no answer came, is refused or answered by the next one: nobody else is asked.
 #[test]
 fn a_socket_from_before_a_resolvers_end_asks_nobody_past_the_next_one() -> Tested {
-    let place = Place::new()?;
+    let place = ResolverScene::new()?;
     let file = place.daemon.write_for_agents("before.py", SOCKETS)?;
     let secret = "secret.evil.example";
     assert!(

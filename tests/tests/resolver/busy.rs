@@ -3,7 +3,7 @@
 use guard_lab::{Attempt, Json as _, Shell, Tested, eventually};
 use serde_json::Value;
 
-use super::place::{API, DB, DNS, OTHER, Place};
+use super::place::{API, DB, DNS, OTHER, ResolverScene};
 use crate::names::scene::with_resolvers;
 
 const POLICY: &str = r#"
@@ -36,7 +36,7 @@ fn refused(line: &str) -> Tested<[u64; 2]> {
 }
 
 /// What somebody else has of guardd and of its resolver: a name, its address, and a person's yes to another one.
-fn is_served(place: &Place, other: &mut Shell) -> Tested {
+fn is_served(place: &ResolverScene, other: &mut Shell) -> Tested {
     let daemon = &place.daemon;
     assert_eq!(daemon.list(["sessions"])?.len(), 2);
     let question = format!("udp {DNS} v1.api.example.com");
@@ -59,7 +59,7 @@ fn is_served(place: &Place, other: &mut Shell) -> Tested {
 #[test]
 fn a_session_that_is_refused_without_end_holds_up_nobody_and_the_log_says_what_it_lacks() -> Tested
 {
-    let (place, mut flooder) = Place::under("busy", &with_resolvers(POLICY))?;
+    let (place, mut flooder) = ResolverScene::under("busy", &with_resolvers(POLICY))?;
     let _production = place.production()?;
     let daemon = &place.daemon;
     let outside = Attempt::tcp(DB, 443).outside(place.network.dev(), 0)?;

@@ -10,7 +10,7 @@ use guard_lab::{Daemon, Running, Tested, patience};
 use hickory_proto::op::Message;
 
 use super::{
-    place::{DNS, POLICY, Place},
+    place::{DNS, POLICY, ResolverScene},
     server,
 };
 use crate::names::scene::with_resolvers;
@@ -139,7 +139,7 @@ pub(crate) fn address(number: u64) -> Ipv6Addr {
 }
 
 pub(crate) struct Churn {
-    pub(crate) place: Place,
+    pub(crate) place: ResolverScene,
     server: &'static str,
     program: String,
     _accepts: Running,
@@ -148,7 +148,7 @@ pub(crate) struct Churn {
 impl Churn {
     /// One whose name has an address by this number.
     fn new(number: impl Fn() -> u64 + Send + Sync + 'static) -> Tested<Self> {
-        let place = Place::serving(move |asked, is_stream| {
+        let place = ResolverScene::serving(move |asked, is_stream| {
             let at = IpAddr::V6(address(number()));
             let records = server::addresses(asked, &server::name_in(asked), &[at], 1);
             server::bytes(&server::answer(asked, records), is_stream)
@@ -157,7 +157,7 @@ impl Churn {
     }
 
     /// One that asks that server.
-    pub(crate) fn of(place: Place, server: &'static str) -> Tested<Self> {
+    pub(crate) fn of(place: ResolverScene, server: &'static str) -> Tested<Self> {
         let mut accepts = place.network.prod().command("/usr/bin/python3");
         let mut accepts = Running::start(accepts.args(["-c", ACCEPTS]))?;
         accepts.line_with("accepts", guard_lab::PATIENCE)?;
@@ -284,7 +284,7 @@ fn a_million_addresses_are_reached_at_once() -> Tested {
     let by_datagrams = POLICY.replace("tcp/443", "udp/443");
     assert_ne!(by_datagrams, POLICY);
     let by_datagrams = with_resolvers(&by_datagrams);
-    let place = Place::build(eight_each_time(), |daemon| {
+    let place = ResolverScene::build(eight_each_time(), |daemon| {
         daemon.policy("datagrams", &by_datagrams)
     })?;
     let program = place.daemon.write_for_agents("connects.py", CONNECTS)?;

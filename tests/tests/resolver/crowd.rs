@@ -8,7 +8,7 @@ use guard_sys::bpf::named_keys;
 
 use super::{
     churn,
-    place::{API, DNS, POLICY, Place},
+    place::{API, DNS, POLICY, ResolverScene},
     server,
 };
 use crate::names::scene::with_resolvers;
@@ -31,13 +31,12 @@ fn sessions_that_end_one_after_the_other_leave_no_more_than_the_share_of_one() -
         .map(IpAddr::V6)
         .take(EACH)
         .collect();
-    let place =
-        Place::serving(
-            move |asked, is_stream| match server::name_in(asked).starts_with("many") {
-                true => server::many(asked, &all, is_stream),
-                false => super::place::usual(asked, is_stream),
-            },
-        )?;
+    let place = ResolverScene::serving(move |asked, is_stream| {
+        match server::name_in(asked).starts_with("many") {
+            true => server::many(asked, &all, is_stream),
+            false => super::place::usual(asked, is_stream),
+        }
+    })?;
     let daemon = &place.daemon;
     let guard = daemon.program("guard")?;
     let inner = daemon.write_for_agents("inner.toml", &with_resolvers(POLICY))?;

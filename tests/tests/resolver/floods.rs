@@ -8,7 +8,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::names::scene::with_resolvers;
 
 use super::{
-    place::{self, API, DNS, PUBLIC, Place},
+    place::{self, API, DNS, PUBLIC, ResolverScene},
     server,
 };
 
@@ -131,7 +131,7 @@ print("stopped", flush=True)
 struct Stopped(Pid);
 
 impl Stopped {
-    fn new(place: &Place) -> Tested<Self> {
+    fn new(place: &ResolverScene) -> Tested<Self> {
         let resolver = place.resolver().unwrap();
         let pid = Pid::from_raw(resolver.cast_signed()).unwrap();
         kill_process(pid, Signal::STOP)?;
@@ -146,7 +146,7 @@ impl Drop for Stopped {
 }
 
 struct Flood {
-    place: Place,
+    place: ResolverScene,
     sends: String,
 }
 
@@ -156,7 +156,8 @@ impl Flood {
             true => Vec::new(),
             false => place::usual(asked, is_stream),
         };
-        let place = Place::build(serving, |daemon| daemon.policy("any", &with_resolvers(ANY)))?;
+        let place =
+            ResolverScene::build(serving, |daemon| daemon.policy("any", &with_resolvers(ANY)))?;
         let sends = place.daemon.write_for_agents("sends.py", SENDS)?;
         let patience = patience(Duration::from_secs(20)).as_secs();
         let sends = format!("/usr/bin/python3 {} {patience}", sends.display());
@@ -215,7 +216,7 @@ fn a_socket_whose_next_connect_was_refused_asks_nobody() -> Tested {
     const LOOPBACK: &str = "[[rule]]\nto = [\"@loopback\"]\naction = \"allow\"\n";
     const NOWHERE: &str = "198.51.100.99";
     let policy = |text: &str| with_resolvers(&format!("{text}{LOOPBACK}"));
-    let place = Place::build(place::usual, |daemon| {
+    let place = ResolverScene::build(place::usual, |daemon| {
         let daemon = daemon.policy("any", &policy(ANY));
         daemon.policy("strict", &policy(place::POLICY))
     })?;
@@ -344,7 +345,7 @@ fn a_flood_of_new_names_to_two_servers_takes_nothing_from_others() -> Tested {
     const COUNT: usize = 300;
     const PUBLIC_TOO: &str =
         "[[rule]]\nto = [\"198.51.100.53\"]\nports = [\"udp/53\"]\naction = \"allow\"\n";
-    let place = Place::build(place::usual, |daemon| {
+    let place = ResolverScene::build(place::usual, |daemon| {
         daemon.policy("any", &with_resolvers(&format!("{ANY}{PUBLIC_TOO}")))
     })?;
     let floods = place.daemon.write_for_agents("floods.py", FLOODS)?;

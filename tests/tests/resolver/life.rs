@@ -24,7 +24,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::{
     ASK, churn,
-    place::{self, API, API_V6, DB, DNS, DNS_V6, Place, asked, usual},
+    place::{self, API, API_V6, DB, DNS, DNS_V6, ResolverScene, asked, usual},
     server::{self, OwnServer},
 };
 use crate::{
@@ -34,7 +34,7 @@ use crate::{
 
 #[test]
 fn a_resolver_that_is_killed_is_soon_another_and_opens_nothing_meanwhile() -> Tested {
-    let place = Place::new()?;
+    let place = ResolverScene::new()?;
     let _production = place.production()?;
     let mut shell = Shell::start(&place.daemon, "names")?;
     let question = format!("udp {DNS} v1.api.example.com");
@@ -60,7 +60,7 @@ fn a_resolver_that_is_killed_is_soon_another_and_opens_nothing_meanwhile() -> Te
 #[test]
 fn what_a_dying_resolver_was_asked_is_refused_and_opens_nothing() -> Tested {
     // It never answers, so that the resolver is asked when it ends.
-    let place = Place::serving(|_, _| Vec::new())?;
+    let place = ResolverScene::serving(|_, _| Vec::new())?;
     let _production = place.production()?;
     let mut shell = Shell::start(&place.daemon, "names")?;
     let program = place.odd.display();
@@ -81,12 +81,13 @@ fn what_a_dying_resolver_was_asked_is_refused_and_opens_nothing() -> Tested {
 fn where_a_name_server_is_silent_what_is_known_goes_on() -> Tested {
     let is_silent = Arc::new(AtomicBool::new(false));
     let silent = Arc::clone(&is_silent);
-    let place = Place::serving(
-        move |asked, is_stream| match silent.load(Ordering::Relaxed) {
-            true => Vec::new(),
-            false => usual(asked, is_stream),
-        },
-    )?;
+    let place =
+        ResolverScene::serving(
+            move |asked, is_stream| match silent.load(Ordering::Relaxed) {
+                true => Vec::new(),
+                false => usual(asked, is_stream),
+            },
+        )?;
     let _production = place.production()?;
     let mut shell = Shell::start(&place.daemon, "names")?;
     let known = format!("udp {DNS} v1.api.example.com");
@@ -148,7 +149,7 @@ fn long_answer(asked: &Message, next: &AtomicU64) -> Vec<Vec<u8>> {
 fn what_a_dying_resolver_had_learned_counts_and_is_answered_by_the_next() -> Tested {
     let next = Arc::new(AtomicU64::new(0));
     let gives = Arc::clone(&next);
-    let place = Place::serving(move |asked, _| long_answer(asked, &gives))?;
+    let place = ResolverScene::serving(move |asked, _| long_answer(asked, &gives))?;
     let _production = place.production()?;
     let mut shell = Shell::start(&place.daemon, "names")?;
     let reaches = |shell: &mut Shell, number: u64| -> Tested<bool> {
@@ -191,7 +192,7 @@ fn what_a_dying_resolver_had_learned_counts_and_is_answered_by_the_next() -> Tes
 
 #[test]
 fn a_name_server_over_ipv6_is_asked() -> Tested {
-    let place = Place::new()?;
+    let place = ResolverScene::new()?;
     // Production answers for a whole range, and has this address of it.
     let mut ip = place.network.prod().command("ip");
     ip.args([
@@ -278,7 +279,7 @@ fn a_name_server_that_has_an_address_of_its_link_alone_is_asked_there() -> Teste
 #[test]
 fn a_name_server_behind_a_redirect_of_the_machine_s_is_asked() -> Tested {
     let config = "resolvers = [\"127.0.0.11:53\"]\n";
-    let place = Place::build(usual, |daemon| daemon.config(config))?;
+    let place = ResolverScene::build(usual, |daemon| daemon.config(config))?;
     let dev = place.network.dev();
     let engine = OwnServer::start(dev, "127.0.0.11:5300", usual)?;
     let rules = "add table ip nat
@@ -331,7 +332,7 @@ print("answer", socket.inet_ntoa(answer[-4:]), flush=True)
 #[test]
 fn each_server_is_asked_that_a_socket_has_asked_at_once() -> Tested {
     let config = format!("resolvers = [\"{SECOND}:53\", \"{DNS}:53\", \"{THIRD}:53\"]\n");
-    let place = Place::build(usual, |daemon| daemon.config(&config))?;
+    let place = ResolverScene::build(usual, |daemon| daemon.config(&config))?;
     let silent = |at: &str| {
         let at = format!("{at}:53");
         OwnServer::start(place.network.prod(), &at, |_, _| Vec::new())
@@ -500,7 +501,7 @@ fn a_rule_for_the_machine_s_servers_is_about_another_one_from_then_on() -> Teste
 fn where_hooks_are_gone_that_show_the_server_names_are_judged_as_before() -> Tested {
     const WAYS: [&str; 3] = ["unconnected", "connected", "tcp"];
     const SECRET: &str = "secret.evil.example";
-    let place = Place::new()?;
+    let place = ResolverScene::new()?;
     let _production = place.production()?;
     let outside = place.outside(&["udp", DNS, SECRET])?;
     assert_eq!(outside, format!("answered {API}"), "without the guard");
@@ -536,7 +537,7 @@ fn where_hooks_are_gone_that_show_the_server_names_are_judged_as_before() -> Tes
 /// What is not redirected would get to the server: egress refuses it.
 #[test]
 fn where_a_hook_is_gone_that_redirects_questions_none_goes_past_the_resolver() -> Tested {
-    let place = Place::new()?;
+    let place = ResolverScene::new()?;
     let secret = "secret.evil.example";
     let outside = place.outside(&["udp", DNS, secret])?;
     assert_eq!(outside, format!("answered {API}"), "without the guard");
@@ -577,7 +578,7 @@ fn where_a_hook_is_gone_that_redirects_questions_none_goes_past_the_resolver() -
 
 #[test]
 fn that_a_server_gives_no_answer_is_said() -> Tested {
-    let place = Place::serving(|_, _| Vec::new())?;
+    let place = ResolverScene::serving(|_, _| Vec::new())?;
     let mut shell = Shell::start(&place.daemon, "names")?;
     let name = "v1.api.example.com";
     let said = place.asked(&mut shell, &format!("udp {DNS} {name}"))?;
@@ -617,7 +618,7 @@ fn that_a_server_gives_no_answer_is_said() -> Tested {
 
 #[test]
 fn the_end_of_a_session_says_how_often_it_was_denied_names() -> Tested {
-    let place = Place::new()?;
+    let place = ResolverScene::new()?;
     let mut shell = Shell::start(&place.daemon, "names")?;
     for name in ["one", "two"] {
         let question = format!("udp {DNS} {name}.evil.example");
@@ -644,7 +645,7 @@ fn the_end_of_a_session_says_how_often_it_was_denied_names() -> Tested {
 /// In suspend the monotonic clock stands still, and boot time goes on: to this guardd and its resolver they are apart.
 #[test]
 fn what_was_answered_counts_on_a_machine_that_was_suspended() -> Tested {
-    let mut place = Place::new()?;
+    let mut place = ResolverScene::new()?;
     let _production = place.production()?;
     place.daemon.stop()?;
     let uptime = std::fs::read_to_string("/proc/uptime")?;

@@ -107,7 +107,7 @@ fn a_question_that_no_resolver_hears_is_written_down() -> Tested {
 #[test]
 fn a_network_in_which_the_resolver_cannot_listen_asks_nobody_until_it_can() -> Tested {
     const SECRET: &str = "secret.evil.example";
-    let place = place::Place::new()?;
+    let place = place::ResolverScene::new()?;
     let daemon = &place.daemon;
     let served = include_str!("programs/served.py");
     let served = daemon.write_for_agents("served.py", served)?;

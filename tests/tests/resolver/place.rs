@@ -65,7 +65,7 @@ action = "allow"
 
 const ODD: &str = include_str!("programs/odd.py");
 
-pub(crate) struct Place {
+pub(crate) struct ResolverScene {
     pub(crate) network: &'static Network,
     pub(crate) dns: OwnServer,
     pub(crate) public: OwnServer,
@@ -86,7 +86,7 @@ pub(crate) fn usual(asked: &Message, _: bool) -> Vec<Vec<u8>> {
     vec![server::answer(asked, records).to_vec().unwrap()]
 }
 
-impl Place {
+impl ResolverScene {
     pub(crate) fn new() -> Tested<Self> {
         Self::serving(usual)
     }

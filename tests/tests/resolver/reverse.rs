@@ -3,13 +3,13 @@
 use guard_lab::{Shell, Tested};
 
 use super::{
-    place::{DNS, PUBLIC, Place},
+    place::{DNS, PUBLIC, ResolverScene},
     server::OwnServer,
 };
 
 #[test]
 fn a_name_of_an_address_is_asked_for_where_a_rule_names_it_only() -> Tested {
-    let place = Place::new()?;
+    let place = ResolverScene::new()?;
     let refused = [
         // "sec" and "ret" as numbers, and below the zone of IPv6.
         "114.99.101.115.in-addr.arpa",

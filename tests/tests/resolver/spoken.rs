@@ -7,7 +7,7 @@ use guard_lab::{Attempt, Production, Shell, Tested, eventually};
 
 use super::{
     before::{SOCKETS, asks},
-    place::{API, DNS, Place},
+    place::{API, DNS, ResolverScene},
 };
 use crate::names::scene::with_resolvers;
 
@@ -35,7 +35,7 @@ const NAME: &str = "v1.api.example.com";
 
 /// Two sessions under one file: one has sockets to the name server, the other looks up and connects.
 struct Spoken {
-    place: Place,
+    place: ResolverScene,
     _production: Production,
     file: PathBuf,
     sockets: Shell,
@@ -44,7 +44,7 @@ struct Spoken {
 
 impl Spoken {
     fn under(text: &str) -> Tested<Self> {
-        let place = Place::new()?;
+        let place = ResolverScene::new()?;
         let production = place.production()?;
         let daemon = &place.daemon;
         let outside = Attempt::tcp(API, 443).outside(place.network.dev(), 0)?;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use guard_lab::{AGENT, Shell, Tested, exec};
 
 use super::{
-    place::{DNS, POLICY, Place},
+    place::{DNS, POLICY, ResolverScene},
     server::OwnServer,
 };
 use crate::names::scene::with_resolvers;
@@ -39,7 +39,7 @@ fn sent(line: &str) -> (usize, usize) {
 
 #[test]
 fn what_a_tunnel_carries_is_bounded_whatever_it_asks_for_and_from_inside_too() -> Tested {
-    let place = Place::new()?;
+    let place = ResolverScene::new()?;
     let daemon = &place.daemon;
     let tunnel = daemon.write_for_agents("tunnel.py", TUNNEL)?;
     let tunnel = tunnel.display().to_string();

@@ -3,7 +3,7 @@
 use guard_lab::{Daemon, Json as _, Shell, Tested, bins};
 use serde_json::Value;
 
-use super::place::{API, DNS, OTHER, Place, usual};
+use super::place::{API, DNS, OTHER, ResolverScene, usual};
 use crate::names::scene::with_resolvers;
 
 /// What [`super::place::POLICY`] has, without a rule for name servers.
@@ -34,7 +34,7 @@ fn unheard(daemon: &Daemon, name: &str, under: [&str; 2]) -> Tested<Option<Strin
 
 #[test]
 fn check_and_explain_say_that_nobody_can_ask_for_a_name() -> Tested {
-    let (place, shell) = Place::under("unheard", UNHEARD)?;
+    let (place, shell) = ResolverScene::under("unheard", UNHEARD)?;
     let daemon = &place.daemon;
     let check = |text: &str| -> Tested<_> {
         let file = daemon.write_for_agents("checked.toml", text)?;
@@ -68,7 +68,7 @@ fn check_and_explain_say_that_nobody_can_ask_for_a_name() -> Tested {
 
 #[test]
 fn why_says_that_it_was_a_name_server() -> Tested {
-    let (place, mut shell) = Place::under("unheard", UNHEARD)?;
+    let (place, mut shell) = ResolverScene::under("unheard", UNHEARD)?;
     let question = format!("udp {DNS} {NAME}");
     let mut other = Shell::start(&place.daemon, "names")?;
     let answered = place.asked(&mut other, &question)?;
@@ -107,7 +107,7 @@ fn boxed(action: &str) -> String {
 #[test]
 fn what_a_person_is_asked_about_opens_no_name() -> Tested {
     let actions = ["allow", "confirm", "deny"];
-    let place = Place::build(usual, |daemon| {
+    let place = ResolverScene::build(usual, |daemon| {
         let each = actions.into_iter();
         each.fold(daemon, |daemon, action| {
             daemon.policy(action, &boxed(action))

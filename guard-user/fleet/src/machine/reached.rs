@@ -68,7 +68,7 @@ pub(super) async fn carry(carrier: &Carrier) -> Result<()> {
     let subject = carrier.group.reached(&carrier.machine);
     let asked = carrier.link.client.subscribe(subject).await;
     let mut asked = asked.context("cannot hear consoles")?;
-    let mut reader = Reader::new();
+    let mut reader = DayReader::new();
     loop {
         let mut heard = Some(asked.next().await);
         // All that has come: it is answered together.
@@ -191,9 +191,9 @@ impl GlancedDay {
 /// Users by name, as far as they could be looked up.
 type FoundUsers = Vec<(String, io::Result<Option<u32>>)>;
 
-/// Reads it.
+/// Reads what sessions have reached, and their last day.
 #[derive(Debug)]
-struct Reader {
+struct DayReader {
     /// The users for whom anybody answers, without root: its right would be one to all.
     users: BTreeMap<String, u32>,
     /// The same as they were when the day was begun: guardd tells of these alone.
@@ -205,7 +205,7 @@ struct Reader {
     looking: Option<JoinHandle<FoundUsers>>,
 }
 
-impl Reader {
+impl DayReader {
     fn new() -> Self {
         Self {
             users: BTreeMap::new(),
@@ -625,7 +625,7 @@ mod tests {
         /// What comes of these, by names and keys: the numbers of those that have the same answer, and whether that has flows.
         async fn answer(
             &self,
-            reader: &mut Reader,
+            reader: &mut DayReader,
             of: &[(&str, &str)],
         ) -> (ShortAnswers, Vec<SaidReached>) {
             let asks = of.iter().enumerate().map(|(number, (by, key))| {
@@ -667,7 +667,7 @@ mod tests {
             approver("bob", b, &["61240"]),
         );
         let fake = FakeGuardd::new(&[alice, bob.clone()]);
-        let mut reader = Reader::new();
+        let mut reader = DayReader::new();
         // The third is called alice, too, and is another person; the fourth is nobody.
         let all = [
             ("alice", a),
@@ -725,7 +725,7 @@ mod tests {
             .iter()
             .map(|name| approver(name, "SHA256:a", &["61240"]));
         let fake = FakeGuardd::new(&known.collect::<Vec<_>>());
-        let mut reader = Reader::new();
+        let mut reader = DayReader::new();
         let all: Vec<_> = names.iter().map(|name| (&**name, "SHA256:a")).collect();
         let (told, _) = fake.answer(&mut reader, &all).await;
         assert_eq!(told.len(), KEPT + 2);
@@ -751,7 +751,7 @@ mod tests {
             let known = known.map(|name| approver(name, "SHA256:a", &["61240"]));
             let mut fake = FakeGuardd::new(&known.collect::<Vec<_>>());
             fake.log = log;
-            let mut reader = Reader::new();
+            let mut reader = DayReader::new();
             let all: Vec<_> = names.iter().map(|name| (&**name, "SHA256:a")).collect();
             let (told, said) = fake.answer(&mut reader, &all).await;
             assert_eq!(told.len(), names.len());
@@ -774,7 +774,7 @@ mod tests {
         for (length, is_told) in [(most / 2, true), (most, false)] {
             let mut fake = FakeGuardd::new(&[approver("alice", "SHA256:a", &["61240"])]);
             fake.warnings = vec!["x".repeat(length)];
-            let mut reader = Reader::new();
+            let mut reader = DayReader::new();
             let (told, said) = fake.answer(&mut reader, &[("alice", "SHA256:a")]).await;
             assert_eq!(told[0].1, is_told, "{length}");
             let why = said[0].refused.as_ref().map_or("", |failure| &*failure.why);
@@ -786,7 +786,7 @@ mod tests {
     async fn a_guardd_that_hangs_is_waited_for_no_longer_than_a_console_waits() {
         // Nobody takes what calls.
         let fake = FakeGuardd::new(&[]);
-        let mut reader = Reader::new();
+        let mut reader = DayReader::new();
         let ask = AskReached::of("alice".to_owned(), vec![]).unwrap();
         let asks = Asks::from([("0".to_owned(), ask)]);
         let said = reader.answer(&fake.guardd, asks).await;

@@ -59,7 +59,7 @@ pub(crate) async fn log(settings: &Settings, args: LogArgs) -> Result<VerbOutcom
     let approvers = approvers(&args)?;
     let listed = List::machines_in(args.list.as_deref())?;
     let link = NatsLink::of_a_person(settings).await?;
-    let reader = Reader::new(&link, args, approvers);
+    let reader = LogReader::new(&link, args, approvers);
     let mut checked = BTreeMap::new();
     let mut followed = Vec::new();
     let mut is_empty = true;
@@ -96,7 +96,7 @@ pub(crate) async fn log(settings: &Settings, args: LogArgs) -> Result<VerbOutcom
 /// What was found, by machine.
 type Checked = BTreeMap<(Group, Machine), Collector>;
 
-struct Reader {
+struct LogReader {
     servers: jetstream::Context,
     args: LogArgs,
     /// Whose keys count; none: the logs say it.
@@ -132,7 +132,7 @@ fn approvers(args: &LogArgs) -> Result<Option<ApproverList>> {
     Ok(Some(known))
 }
 
-impl Reader {
+impl LogReader {
     fn new(link: &NatsLink, args: LogArgs, approvers: Option<ApproverList>) -> Self {
         let servers = jetstream::ContextBuilder::new()
             .timeout(TIMEOUT)

@@ -75,7 +75,7 @@ const TWIN: &str = "its name has the number that another one has, which nobody's
 
 /// How a policy is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Mode {
+pub(super) enum WriteMode {
     /// A person says yes to each line that widens, or may, and to all of it; where nobody is there, only what narrows is written.
     Ask,
     /// The same, where somebody is there.
@@ -86,7 +86,7 @@ pub(super) enum Mode {
     Print,
 }
 
-impl Mode {
+impl WriteMode {
     /// Whether a person is asked.
     fn is_asked(self, output: Output) -> bool {
         match self {
@@ -109,7 +109,7 @@ pub(super) struct Wanted<'w> {
     /// Whether its file may lie where the agent works.
     pub(super) here: bool,
     /// How it is written.
-    pub(super) mode: Mode,
+    pub(super) mode: WriteMode,
 }
 
 impl Wanted<'_> {
@@ -175,9 +175,9 @@ impl Wanted<'_> {
     /// Whether what was shown is to be written.
     fn is_meant(self, is_asked: bool) -> Result<bool, CliError> {
         match self.mode {
-            Mode::Print => Ok(false),
+            WriteMode::Print => Ok(false),
             _ if is_asked => yes("Write this?"),
-            Mode::Ask | Mode::Offer | Mode::Narrow => Ok(true),
+            WriteMode::Ask | WriteMode::Offer | WriteMode::Narrow => Ok(true),
         }
     }
 
@@ -195,7 +195,7 @@ impl Wanted<'_> {
 
     /// Why a line is left out where nobody is asked.
     fn why_not(self, line: &RuleLine<'_>) -> Option<&'static str> {
-        let is_shown = self.mode == Mode::Print;
+        let is_shown = self.mode == WriteMode::Print;
         match (line.widens, line.may_widen_as_it_is()) {
             (true, _) if is_shown => Some("it widens the policy, so you would be asked"),
             (true, _) => Some("it widens the policy, and nobody was asked"),
@@ -215,7 +215,7 @@ impl Wanted<'_> {
 pub(super) fn build_on(
     [base, there]: [&PolicyFile; 2],
     called: [&str; 2],
-    mode: Mode,
+    mode: WriteMode,
     output: Output,
 ) -> Result<(), CliError> {
     let [base_name, name] = called;
@@ -228,8 +228,8 @@ pub(super) fn build_on(
     }
     let page = wider(&ways, called, there);
     let why = match mode {
-        Mode::Print if output.is_json() => return Ok(()),
-        Mode::Print => return output.print(&(), |(), _| page),
+        WriteMode::Print if output.is_json() => return Ok(()),
+        WriteMode::Print => return output.print(&(), |(), _| page),
         _ if !mode.is_asked(output) => Unbuilt::Unasked,
         _ => match page.height(columns(io::stderr()).unwrap_or(COLUMNS)) {
             lines if lines > LINES => Unbuilt::TooLong(lines),
@@ -713,8 +713,8 @@ fn today() -> String {
 
 impl Written {
     /// Whether there is a policy of that name now, or would be.
-    pub(super) fn is_there(&self, mode: Mode) -> bool {
-        self.written || self.file.exists() || (mode == Mode::Print && !self.is_complete)
+    pub(super) fn is_there(&self, mode: WriteMode) -> bool {
+        self.written || self.file.exists() || (mode == WriteMode::Print && !self.is_complete)
     }
 }
 

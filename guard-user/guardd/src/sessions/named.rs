@@ -11,9 +11,9 @@ use crate::{control::ids, state::State};
 /// From so many on it is said.
 const MANY: usize = MAX_TAUGHT / 8 * 7;
 
-/// What is known in all, and the outermost session that knows most of it, with those inside it.
+/// How many addresses are known in all, and the outermost session that knows most of it, with those inside it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Crowd {
+struct NamedCount {
     all: usize,
     most: SessionId,
     of_it: usize,
@@ -22,7 +22,7 @@ struct Crowd {
 impl State {
     /// That not many more addresses can be looked up, and who has looked up most.
     pub(crate) fn named_warning(&self) -> Option<String> {
-        let Crowd { all, most, of_it } = match self.crowd() {
+        let NamedCount { all, most, of_it } = match self.crowd() {
             Ok(crowd) => crowd?,
             Err(error) => {
                 return Some(format!(
@@ -57,7 +57,7 @@ impl State {
     }
 
     /// As the kernel has them: guardd does not hear of all.
-    fn crowd(&self) -> Result<Option<Crowd>, DatapathError> {
+    fn crowd(&self) -> Result<Option<NamedCount>, DatapathError> {
         Ok(crowd(&self.datapath.named_counts()?, &self.sessions))
     }
 }
@@ -69,14 +69,14 @@ impl Sessions {
     }
 }
 
-fn crowd(counts: &BTreeMap<SessionId, usize>, sessions: &Sessions) -> Option<Crowd> {
+fn crowd(counts: &BTreeMap<SessionId, usize>, sessions: &Sessions) -> Option<NamedCount> {
     let mut together: BTreeMap<SessionId, usize> = BTreeMap::new();
     for (session, count) in counts {
         *together.entry(sessions.outermost_of(*session)).or_default() += count;
     }
     let (most, of_it) = together.into_iter().max_by_key(|(_, count)| *count)?;
     let all: usize = counts.values().sum();
-    (all >= MANY).then_some(Crowd { all, most, of_it })
+    (all >= MANY).then_some(NamedCount { all, most, of_it })
 }
 
 #[cfg(test)]
@@ -92,7 +92,7 @@ mod tests {
         };
         assert_eq!(said([0; 3]), None);
         assert_eq!(said([MANY - 3, 1, 1]), None);
-        let most = Crowd {
+        let most = NamedCount {
             all: MANY,
             most: SessionId(2),
             of_it: MANY / 2 + 1,

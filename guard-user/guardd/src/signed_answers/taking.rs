@@ -237,7 +237,7 @@ impl State {
             .map(|seconds| Duration::from_secs(seconds).as_secs_f64());
         self.deny(&by, &meant.asked.shown.id, seconds)?;
         let nothing = proto::HolesReply::default();
-        Ok(taken(meant, "no", Approvals::default(), nothing))
+        Ok(taken(meant, "no", ApprovalCount::default(), nothing))
     }
 
     /// Conditions 4 to 6, and the hole.
@@ -266,7 +266,7 @@ impl State {
         };
         let others = (self.signed_answers).others_who_said_so(&signed.key, meant, is_wanted)?;
         let given = u32::try_from(others.len() + 1).unwrap_or(u32::MAX);
-        let approvals = Approvals { given, wanted };
+        let approvals = ApprovalCount { given, wanted };
         if given < wanted {
             self.keep_in_part(from, signed, meant, approvals)?;
             let nothing = proto::HolesReply::default();
@@ -346,7 +346,7 @@ impl State {
         from: &DecisionOrigin,
         signed: &Signed,
         meant: &Meant,
-        approvals: Approvals,
+        approvals: ApprovalCount,
     ) -> Result<(), CallError> {
         let signature = signature(signed, meant);
         let record = AnsweredInPart {
@@ -407,7 +407,7 @@ impl State {
 
 /// How many approvers have said yes, and how many have to.
 #[derive(Clone, Copy, Default)]
-struct Approvals {
+struct ApprovalCount {
     given: u32,
     wanted: u32,
 }
@@ -603,7 +603,7 @@ fn by_signature(from: &DecisionOrigin) -> DecisionOrigin {
 fn taken(
     meant: &Meant,
     answer: &str,
-    approvals: Approvals,
+    approvals: ApprovalCount,
     opened: proto::HolesReply,
 ) -> proto::approvers::Taken {
     proto::approvers::Taken {

@@ -2,11 +2,12 @@
 
 use super::{super::prefix::Prefix, answer::AddressVerdictId};
 
-type Answered = (Prefix, AddressVerdictId);
+/// What a policy answers for a prefix.
+type PrefixAnswer = (Prefix, AddressVerdictId);
 
 /// The fewest prefixes with the same answers that joining halves and dropping repetitions gives,
 /// sorted. `swept` holds each prefix once, and everything.
-pub(super) fn aggregate(swept: Vec<Answered>) -> Vec<Answered> {
+pub(super) fn aggregate(swept: Vec<PrefixAnswer>) -> Vec<PrefixAnswer> {
     let mut joined = join_halves(swept);
     joined.sort_unstable_by_key(|(prefix, _)| *prefix);
     drop_repetitions(&mut joined);
@@ -15,8 +16,8 @@ pub(super) fn aggregate(swept: Vec<Answered>) -> Vec<Answered> {
 
 /// Puts a prefix in place of its two halves where both have one answer: nobody asks what it said
 /// itself, since all of it lies in its halves.
-fn join_halves(swept: Vec<Answered>) -> Vec<Answered> {
-    let mut by_length: Vec<Vec<Answered>> = vec![Vec::new(); 129];
+fn join_halves(swept: Vec<PrefixAnswer>) -> Vec<PrefixAnswer> {
+    let mut by_length: Vec<Vec<PrefixAnswer>> = vec![Vec::new(); 129];
     let mut kept = Vec::with_capacity(swept.len());
     for answered in swept {
         by_length[usize::from(answered.0.length())].push(answered);
@@ -52,13 +53,13 @@ fn join_halves(swept: Vec<Answered>) -> Vec<Answered> {
 
 /// Whether two prefixes of one length, the first before the second, are halves of one prefix and
 /// have one answer.
-fn are_halves(first: &Answered, second: &Answered) -> bool {
+fn are_halves(first: &PrefixAnswer, second: &PrefixAnswer) -> bool {
     first.1 == second.1 && first.0.parent() == second.0.parent()
 }
 
 /// Drops each prefix that has the answer of the next wider one.
-fn drop_repetitions(sorted: &mut Vec<Answered>) {
-    let mut around: Vec<Answered> = Vec::new();
+fn drop_repetitions(sorted: &mut Vec<PrefixAnswer>) {
+    let mut around: Vec<PrefixAnswer> = Vec::new();
     sorted.retain(|(prefix, answer)| {
         while around
             .pop_if(|(wider, _)| !wider.contains(prefix))

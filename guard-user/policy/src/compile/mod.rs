@@ -23,7 +23,7 @@ use guard_common::{
 use self::{
     answer::{AddressVerdict, AddressVerdictId, AddressVerdicts},
     entries::Ranking,
-    patterns::{Answered, Closed},
+    patterns::{Closed, PatternAnswer},
 };
 use super::{
     diagnostic::{Diagnostic, Severity},
@@ -176,7 +176,7 @@ fn needs_too_many(prefix: &Prefix, count: usize, rules: &[&Rule]) -> Invalid {
 fn finish(
     policy: &Policy,
     prefixes: &[(Prefix, AddressVerdictId)],
-    patterns: &[Answered],
+    patterns: &[PatternAnswer],
     answers: &AddressVerdicts<'_>,
 ) -> Compiled {
     let mut lists = Lists::default();

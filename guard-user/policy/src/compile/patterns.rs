@@ -20,7 +20,7 @@ use super::{
 };
 
 /// The answer for a pattern.
-pub(super) struct Answered {
+pub(super) struct PatternAnswer {
     /// The address that stands for it.
     pub(super) key: Prefix,
     /// Its text.
@@ -42,7 +42,7 @@ pub(super) fn answered(
     ranking: &Ranking<'_>,
     closed: &Closed<'_>,
     answers: &mut AddressVerdicts<'_>,
-) -> Result<Vec<Answered>, Vec<Diagnostic>> {
+) -> Result<Vec<PatternAnswer>, Vec<Diagnostic>> {
     let mut ranks: HashMap<NamePattern, Vec<Rank>> = HashMap::new();
     for (rank, rule) in ranking.iter() {
         for pattern in rule.to.iter().filter_map(NamePattern::of) {
@@ -69,7 +69,7 @@ pub(super) fn answered(
             false => 0,
         };
         let answer = answers.mark_private(answer, is_private);
-        out.push(Answered {
+        out.push(PatternAnswer {
             key,
             pattern: pattern.clone(),
             answer,

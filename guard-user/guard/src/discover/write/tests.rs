@@ -32,7 +32,7 @@ fn written(target: &WriteTarget, files: &[(&str, &str)], is_asked: bool) -> Test
             base: None,
             agreed: None,
             here: false,
-            mode: Mode::Narrow,
+            mode: WriteMode::Narrow,
         };
         lines = wanted.narrowing(lines).0;
     }
@@ -124,16 +124,16 @@ fn without_a_person_nothing_is_built_on_what_lets_more_through() -> Tested {
         build_on([&shipped, &there], called, mode, Output::new(true))
     };
     let open = || "version = 1\ndefault = \"allow\"\n".to_owned();
-    for mode in [Mode::Narrow, Mode::Ask] {
+    for mode in [WriteMode::Narrow, WriteMode::Ask] {
         let error = built(open(), mode).unwrap_err();
         let failure = error.failure().ok_or("no failure")?;
         assert!(failure.why.contains("lets more through than default"));
         assert!(failure.fix.contains("\nguard diff default shop\n"));
     }
-    built(open(), Mode::Print)?;
+    built(open(), WriteMode::Print)?;
     let narrower = "[[rule]]\nname = \"no\"\nto = [\"192.0.2.7\"]\naction = \"deny\"\n";
     for more in ["", narrower] {
-        built(format!("{}\n{more}", shipped.text), Mode::Narrow)?;
+        built(format!("{}\n{more}", shipped.text), WriteMode::Narrow)?;
     }
     Ok(())
 }
@@ -156,11 +156,11 @@ fn what_is_in_too_many_lines_is_not_asked_about() -> Tested {
         let called = ["default", "shop"];
         build_on([&shipped, &there], called, mode, Output::new(false))
     };
-    let error = built(LINES, Mode::Offer).unwrap_err();
+    let error = built(LINES, WriteMode::Offer).unwrap_err();
     let failure = error.failure().ok_or("no failure")?;
     assert!(failure.why.contains("lines it is too much"), "{failure}");
     // As many as are read are no reason by themselves.
-    let error = built(1, Mode::Narrow).unwrap_err();
+    let error = built(1, WriteMode::Narrow).unwrap_err();
     let failure = error.failure().ok_or("no failure")?;
     assert!(
         failure.why.ends_with("nobody was asked about it"),
@@ -308,7 +308,7 @@ fn without_a_person_a_name_asks_about_nothing_that_is_denied() -> Tested {
         mode,
         agreed: None,
     };
-    let (kept, left_out) = wanted(Mode::Narrow).narrowing(lines(&all, &parsed.policy, false));
+    let (kept, left_out) = wanted(WriteMode::Narrow).narrowing(lines(&all, &parsed.policy, false));
     assert!(kept.is_empty());
     let whys: Vec<_> = left_out.iter().map(|one| one.why).collect();
     assert_eq!(whys, ["it may widen the policy, and nobody was asked"; 2]);
@@ -377,7 +377,7 @@ fn without_a_person_no_name_is_asked_for_that_was_not() -> Tested {
             name: "shop",
             base: None,
             here: false,
-            mode: Mode::Narrow,
+            mode: WriteMode::Narrow,
             agreed: None,
         };
         let (lines, left_out) = wanted.narrowing(lines(&all, &parsed.policy, false));

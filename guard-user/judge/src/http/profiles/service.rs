@@ -13,7 +13,7 @@ const REST: &str = "**";
 
 /// What a request does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Effect {
+enum CallEffect {
     /// It reads, though its method does not say so.
     Reads,
     /// It does not read, though its method says so.
@@ -25,7 +25,7 @@ enum Effect {
 /// One line of a list.
 #[derive(Debug)]
 struct Line {
-    effect: Effect,
+    effect: CallEffect,
     method: &'static str,
     /// `*` stands for text of one segment, and `**` at the end for all that follows.
     path: &'static str,
@@ -155,9 +155,9 @@ impl Line {
     fn of(line: &'static str) -> Option<Self> {
         let (effect, rest) = line.split_once(' ')?;
         let effect = match effect {
-            "reads" => Effect::Reads,
-            "acts" => Effect::Acts,
-            "bulk" => Effect::Bulk,
+            "reads" => CallEffect::Reads,
+            "acts" => CallEffect::Acts,
+            "bulk" => CallEffect::Bulk,
             _ => return None,
         };
         let (method, rest) = rest.split_once(' ')?;
@@ -186,7 +186,7 @@ impl Line {
         let fits = |(pattern, segment): (&str, &&str)| {
             pattern == *segment || (!segment.is_empty() && glob::matches(pattern, segment))
         };
-        self.effect == Effect::Reads
+        self.effect == CallEffect::Reads
             && view.method() == self.method
             && path.len() == self.segments().count()
             && self.segments().zip(&path).all(fits)
@@ -197,9 +197,9 @@ impl Line {
         let words = view.words();
         let fits = |(pattern, word): (&str, &&str)| glob::matches_any_case(pattern, word);
         let method = match self.effect {
-            Effect::Reads => false,
-            Effect::Acts => view.is_get(),
-            Effect::Bulk => view.facts.methods.iter().any(|one| one.name == self.method),
+            CallEffect::Reads => false,
+            CallEffect::Acts => view.is_get(),
+            CallEffect::Bulk => view.facts.methods.iter().any(|one| one.name == self.method),
         };
         let count = self.words().count();
         let begins = |at: &[&str]| self.words().zip(at).all(fits);
@@ -236,7 +236,7 @@ pub(super) fn judge(view: &View<'_>, profile: Profile) -> Opinion {
 /// What a person is warned of.
 pub(super) fn warning(view: &View<'_>, profile: Profile) -> Option<String> {
     let service = Service::of(profile)?;
-    let is_bulk = |line: &&Line| line.effect == Effect::Bulk && line.may_be(view);
+    let is_bulk = |line: &&Line| line.effect == CallEffect::Bulk && line.may_be(view);
     let line = service.lines.iter().find(is_bulk)?;
     Some(format!("much at once, or for good: {}", line.does))
 }
@@ -337,7 +337,7 @@ mod tests {
                 .filter(|line| !line.is_empty() && !line.starts_with('#'));
             assert_eq!(written.count(), service.lines.len(), "{}", service.name);
             for line in service.lines.iter() {
-                let is_read = line.effect == Effect::Reads;
+                let is_read = line.effect == CallEffect::Reads;
                 assert_eq!(line.does.is_empty(), is_read, "{line:?}");
                 assert!(line.path.starts_with('/'), "{line:?}");
             }
