@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use guard_courier::day::HOURS;
-use guard_proto::{Flow, LogKind, LogRecord, central::Hour};
+use guard_proto::{Flow, LogRecord, central::Hour, record::Record};
 use jiff::Timestamp;
 use maud::{Markup, html};
 use serde_json::{Map, Value};
@@ -79,7 +79,7 @@ pub(super) fn is_read(again: &str) -> Markup {
 
 /// One record.
 pub(crate) fn entry(record: &LogRecord) -> Markup {
-    let (kind, words) = words(record);
+    let (kind, words) = words(&record.record());
     html! {
         li class=(kind) {
             span.at { (moment(record.at)) }
@@ -99,48 +99,37 @@ fn escaped(text: &str) -> String {
 }
 
 /// A class for its colour, and the kind in words.
-fn words(record: &LogRecord) -> (&'static str, &'static str) {
-    let says = |key: &str, value: &str| record.fields.get(key).is_some_and(|said| said == value);
-    match record.kind {
-        LogKind::SessionStart => ("plain", "session starts"),
-        LogKind::SessionEnd => ("plain", "session ends"),
-        LogKind::StartRefused => ("stopped", "not started"),
-        LogKind::Denied => ("stopped", "stopped"),
-        LogKind::Held => ("asked", "waits"),
-        LogKind::Request => ("asked", "asks"),
-        LogKind::Noted => ("asked", "says why"),
-        LogKind::Settled => ("plain", "settled"),
-        LogKind::Appeared => ("asked", "in reach"),
-        LogKind::Answered if says("answer", "yes") => ("good", "yes"),
-        LogKind::Answered => ("stopped", "no"),
-        LogKind::AnsweredInPart => ("good", "yes of one"),
-        LogKind::AnswerRefused => ("stopped", "answer refused"),
-        LogKind::ApproverAdded => ("good", "key added"),
-        LogKind::ApproverRemoved => ("plain", "key removed"),
-        LogKind::Dismissed if record.fields.get("withdrawn") == Some(&true.into()) => {
-            ("plain", "not dismissed")
-        }
-        LogKind::Dismissed => ("asked", "dismissed"),
-        LogKind::Trusted if record.fields.get("withdrawn") == Some(&true.into()) => {
-            ("plain", "trusted no more")
-        }
-        LogKind::Trusted => ("asked", "trusted"),
-        LogKind::HoleOpen => ("good", "hole opened"),
-        LogKind::HoleClose => ("plain", "hole closed"),
-        LogKind::PolicyLoad | LogKind::PolicyApplied
-            if record
-                .fields
-                .get("error")
-                .is_some_and(|error| !error.is_null()) =>
-        {
-            ("stopped", "policy refused")
-        }
-        LogKind::PolicyLoad => ("plain", "policy loaded"),
-        LogKind::PolicyApplied => ("asked", "policy applied"),
-        LogKind::Http if says("outcome", "passed") => ("good", "http passed"),
-        LogKind::Http => ("stopped", "http"),
-        LogKind::DaemonStart => ("plain", "guardd starts"),
-        LogKind::DaemonStop => ("plain", "guardd stops"),
+fn words(record: &Record) -> (&'static str, &'static str) {
+    match record {
+        Record::SessionStart(_) => ("plain", "session starts"),
+        Record::SessionEnd(_) => ("plain", "session ends"),
+        Record::StartRefused(_) => ("stopped", "not started"),
+        Record::Denied(_) => ("stopped", "stopped"),
+        Record::Held(_) => ("asked", "waits"),
+        Record::Request(_) => ("asked", "asks"),
+        Record::Noted(_) => ("asked", "says why"),
+        Record::Settled(_) => ("plain", "settled"),
+        Record::Appeared(_) => ("asked", "in reach"),
+        Record::Answered(one) if one.answer.is("yes") => ("good", "yes"),
+        Record::Answered(_) => ("stopped", "no"),
+        Record::AnsweredInPart(_) => ("good", "yes of one"),
+        Record::AnswerRefused(_) => ("stopped", "answer refused"),
+        Record::ApproverAdded(_) => ("good", "key added"),
+        Record::ApproverRemoved(_) => ("plain", "key removed"),
+        Record::Dismissed(one) if one.withdrawn.is(&true) => ("plain", "not dismissed"),
+        Record::Dismissed(_) => ("asked", "dismissed"),
+        Record::Trusted(one) if one.withdrawn.is(&true) => ("plain", "trusted no more"),
+        Record::Trusted(_) => ("asked", "trusted"),
+        Record::HoleOpen(_) => ("good", "hole opened"),
+        Record::HoleClose(_) => ("plain", "hole closed"),
+        Record::PolicyLoad(one) if !one.error.is_none() => ("stopped", "policy refused"),
+        Record::PolicyLoad(_) => ("plain", "policy loaded"),
+        Record::PolicyApplied(one) if !one.error.is_none() => ("stopped", "policy refused"),
+        Record::PolicyApplied(_) => ("asked", "policy applied"),
+        Record::Http(one) if one.outcome.is("passed") => ("good", "http passed"),
+        Record::Http(_) => ("stopped", "http"),
+        Record::DaemonStart(_) => ("plain", "guardd starts"),
+        Record::DaemonStop(_) => ("plain", "guardd stops"),
     }
 }
 

@@ -13,6 +13,9 @@ use super::{command_line, endpoint};
 
 /// One record. Fields that no column shows follow as `key=value`; left out is what fills a screen: what somebody saw who
 /// answered, and all about their process. It is in the JSON.
+///
+/// It goes by the names of fields, and not by [`Record`]: a column takes off what it shows, and the rest follows as it stands, of another
+/// version and of another type, too.
 pub(crate) fn line(record: &LogRecord, clock: &Clock) -> Page {
     let mut rest = record.fields.clone();
     // The number of the session's user: for programs.

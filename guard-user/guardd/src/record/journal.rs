@@ -10,7 +10,10 @@ use std::{
 };
 
 use guard_log::has_stderr;
-use guard_proto::{Endpoint, LogKind, LogRecord};
+use guard_proto::{
+    Endpoint, LogKind, LogRecord,
+    record::{Appeared, Dismissed, Field, Record},
+};
 use serde_json::Value;
 
 /// Where journald listens.
@@ -60,9 +63,10 @@ impl Journal {
 fn entry(record: &LogRecord) -> Vec<u8> {
     let mut entry = Vec::new();
     let kind = kind(record.kind);
+    let typed = record.record();
     add(&mut entry, "SYSLOG_IDENTIFIER", "guardd");
-    add(&mut entry, "PRIORITY", priority(record));
-    add(&mut entry, "MESSAGE", &message(record));
+    add(&mut entry, "PRIORITY", priority(&typed));
+    add(&mut entry, "MESSAGE", &message(record, &typed));
     add(&mut entry, "GUARD_KIND", &kind);
     if let Some(session) = &record.session {
         add(&mut entry, "GUARD_SESSION", session);
@@ -92,45 +96,31 @@ fn kind(kind: LogKind) -> String {
 }
 
 /// As syslog(3) has them: what somebody should look at, what was refused, and all else.
-fn priority(record: &LogRecord) -> &'static str {
+fn priority(record: &Record) -> &'static str {
     const WARNING: &str = "4";
     const NOTICE: &str = "5";
     const INFO: &str = "6";
-    match record.kind {
-        LogKind::PolicyLoad | LogKind::PolicyApplied | LogKind::DaemonStop if has_error(record) => {
-            WARNING
-        }
-        LogKind::Http if warns(record) => WARNING,
-        LogKind::AnswerRefused => WARNING,
-        LogKind::Appeared if is_more(record) => WARNING,
-        LogKind::Denied
-        | LogKind::Appeared
-        | LogKind::StartRefused
-        | LogKind::ApproverAdded
-        | LogKind::ApproverRemoved
-        | LogKind::Dismissed
-        | LogKind::PolicyApplied
-        | LogKind::Trusted => NOTICE,
+    match record {
+        Record::PolicyLoad(one) if !one.error.is_none() => WARNING,
+        Record::PolicyApplied(one) if !one.error.is_none() => WARNING,
+        Record::DaemonStop(one) if !one.error.is_none() => WARNING,
+        Record::Http(one) if one.outcome.is("warned") => WARNING,
+        Record::AnswerRefused(_) => WARNING,
+        Record::Appeared(one) if one.more.is(&true) => WARNING,
+        Record::Denied(_)
+        | Record::Appeared(_)
+        | Record::StartRefused(_)
+        | Record::ApproverAdded(_)
+        | Record::ApproverRemoved(_)
+        | Record::Dismissed(_)
+        | Record::PolicyApplied(_)
+        | Record::Trusted(_) => NOTICE,
         _ => INFO,
     }
 }
 
-fn has_error(record: &LogRecord) -> bool {
-    let error = record.fields.get("error");
-    error.is_some_and(|error| !error.is_null())
-}
-
-fn is_of_file(record: &LogRecord) -> bool {
-    record.fields.get("file").is_some_and(Value::is_string)
-}
-
-fn is_withdrawn(record: &LogRecord) -> bool {
-    record.fields.get("withdrawn") == Some(&Value::Bool(true))
-}
-
-fn appeared(record: &LogRecord, of: &str) -> String {
-    let asks = record.fields.get("asks") == Some(&Value::Bool(true));
-    match (is_more(record), asks) {
+fn appeared(one: &Appeared, of: &str) -> String {
+    match (one.more.is(&true), one.asks.is(&true)) {
         (false, _) => format!("what looks like production came into reach{of}"),
         (true, false) => {
             format!("more that looks like production came into reach{of} than is told")
@@ -141,19 +131,8 @@ fn appeared(record: &LogRecord, of: &str) -> String {
     }
 }
 
-/// Whether what came into reach is more than is shown.
-fn is_more(record: &LogRecord) -> bool {
-    record.fields.get("more") == Some(&Value::Bool(true))
-}
-
-/// Whether it is about what lies behind a destination, and not about a request.
-fn warns(record: &LogRecord) -> bool {
-    let outcome = record.fields.get("outcome");
-    outcome.is_some_and(|outcome| outcome == "warned")
-}
-
-/// One line for people.
-fn message(record: &LogRecord) -> String {
+/// One line for people. Its words are fields that records of many kinds have, read by name.
+fn message(record: &LogRecord, typed: &Record) -> String {
     let named = [
         "policy", "rule", "request", "hole", "answer", "approver", "key", "by", "why", "error",
     ];
@@ -161,8 +140,8 @@ fn message(record: &LogRecord) -> String {
         let value = record.fields.get(name).and_then(scalar)?;
         Some(format!("{name} {value}"))
     });
-    let sentence = sentence(record);
-    let words: Vec<_> = subject(record).into_iter().chain(named).collect();
+    let sentence = sentence(typed, record.session.as_deref());
+    let words: Vec<_> = subject(record, typed).into_iter().chain(named).collect();
     let said = if words.is_empty() {
         sentence
     } else {
@@ -173,25 +152,23 @@ fn message(record: &LogRecord) -> String {
 }
 
 /// The place or the file that it is about.
-fn subject(record: &LogRecord) -> Option<String> {
-    let word = |name: &str| {
-        let value = record.fields.get(name).and_then(scalar);
-        value.unwrap_or_default()
+fn subject(record: &LogRecord, typed: &Record) -> Option<String> {
+    let file = |file: &Field<String>, sha256: &Field<String>| {
+        format!("{}, SHA-256 {}", word(file), word(sha256))
     };
-    match record.kind {
-        LogKind::Appeared => {
-            let [host, ports, file] = ["host", "ports", "file"].map(word);
+    match typed {
+        Record::Appeared(one) => {
+            let [host, ports, file] = [&one.host, &one.ports, &one.file].map(word);
             Some(match &*host {
                 "" => format!("file {file}"),
                 host => format!("{host} {ports}, file {file}"),
             })
         }
-        LogKind::Dismissed if !is_of_file(record) => {
-            Some(format!("{} port {}", word("host"), word("port")))
+        Record::Dismissed(one) if !is_of_file(one) => {
+            Some(format!("{} port {}", word(&one.host), word(&one.port)))
         }
-        LogKind::Dismissed | LogKind::Trusted => {
-            Some(format!("{}, SHA-256 {}", word("file"), word("sha256")))
-        }
+        Record::Dismissed(one) => Some(file(&one.file, &one.sha256)),
+        Record::Trusted(one) => Some(file(&one.file, &one.sha256)),
         _ => {
             let to = destination(record.fields.get("destination")?);
             to.into_iter().next().map(|(_, text)| text)
@@ -199,88 +176,70 @@ fn subject(record: &LogRecord) -> Option<String> {
     }
 }
 
-/// What happened.
-fn sentence(record: &LogRecord) -> String {
-    let session = record.session.as_deref();
-    let of = session.map_or_else(String::new, |session| format!(" of session {session}"));
-    match record.kind {
-        LogKind::SessionStart => format!("session {} started", session.unwrap_or("-")),
-        LogKind::SessionEnd => format!("session {} ended", session.unwrap_or("-")),
-        LogKind::StartRefused => "a command was not started".to_owned(),
-        LogKind::Denied if record.fields.contains_key("names") => {
-            format!("names{of} were refused, or not answered")
-        }
-        LogKind::Denied => format!("a connection{of} was refused"),
-        LogKind::Held => format!("a connection{of} waits for an answer"),
-        LogKind::Request => format!("a process{of} asks a person"),
-        LogKind::Noted => format!("a process{of} said what a request is for"),
-        LogKind::Settled => format!("a change of policy settled a request{of}"),
-        LogKind::Appeared => appeared(record, &of),
-        LogKind::Answered => format!("a person answered a request{of}"),
-        LogKind::AnsweredInPart => {
-            format!("a person said yes to a request{of}, and others have to")
-        }
-        LogKind::AnswerRefused => format!("a signed answer{of} was refused"),
-        LogKind::ApproverAdded => "a key may sign answers".to_owned(),
-        LogKind::ApproverRemoved => "a key may not sign answers any more".to_owned(),
-        LogKind::Dismissed => dismissed(record).to_owned(),
-        LogKind::Trusted => trusted(record).to_owned(),
-        LogKind::HoleOpen => format!("a hole{of} was opened"),
-        LogKind::HoleClose => format!("a hole{of} was closed"),
-        LogKind::PolicyLoad => policy_load(record).to_owned(),
-        LogKind::PolicyApplied => policy_applied(record, &of),
-        LogKind::Http => http(record, &of),
-        LogKind::DaemonStart => "guardd started".to_owned(),
-        LogKind::DaemonStop => daemon_stop(record).to_owned(),
+/// A field in one word; of another type than this version has for it, too.
+fn word<T: ToString>(field: &Field<T>) -> String {
+    match field {
+        Field::Is(value) => value.to_string(),
+        Field::Other(value) => scalar(value).unwrap_or_default(),
+        Field::Absent | Field::Null => String::new(),
     }
 }
 
-fn dismissed(record: &LogRecord) -> &'static str {
-    match (is_of_file(record), is_withdrawn(record)) {
+/// What happened.
+fn sentence(record: &Record, session: Option<&str>) -> String {
+    let of = session.map_or_else(String::new, |session| format!(" of session {session}"));
+    match record {
+        Record::SessionStart(_) => format!("session {} started", session.unwrap_or("-")),
+        Record::SessionEnd(_) => format!("session {} ended", session.unwrap_or("-")),
+        Record::StartRefused(_) => "a command was not started".to_owned(),
+        Record::Denied(one) if one.names != Field::Absent => {
+            format!("names{of} were refused, or not answered")
+        }
+        Record::Denied(_) => format!("a connection{of} was refused"),
+        Record::Held(_) => format!("a connection{of} waits for an answer"),
+        Record::Request(_) => format!("a process{of} asks a person"),
+        Record::Noted(_) => format!("a process{of} said what a request is for"),
+        Record::Settled(_) => format!("a change of policy settled a request{of}"),
+        Record::Appeared(one) => appeared(one, &of),
+        Record::Answered(_) => format!("a person answered a request{of}"),
+        Record::AnsweredInPart(_) => {
+            format!("a person said yes to a request{of}, and others have to")
+        }
+        Record::AnswerRefused(_) => format!("a signed answer{of} was refused"),
+        Record::ApproverAdded(_) => "a key may sign answers".to_owned(),
+        Record::ApproverRemoved(_) => "a key may not sign answers any more".to_owned(),
+        Record::Dismissed(one) => dismissed(one).to_owned(),
+        Record::Trusted(one) if one.withdrawn.is(&true) => {
+            "a project's policy may not widen any more".to_owned()
+        }
+        Record::Trusted(_) => "a project's policy may widen another".to_owned(),
+        Record::HoleOpen(_) => format!("a hole{of} was opened"),
+        Record::HoleClose(_) => format!("a hole{of} was closed"),
+        Record::PolicyLoad(one) if one.error.is_none() => "a policy was loaded".to_owned(),
+        Record::PolicyLoad(_) => "a policy was refused".to_owned(),
+        Record::PolicyApplied(one) if one.error.is_none() => {
+            format!("another policy{of} was put in place")
+        }
+        Record::PolicyApplied(_) => format!("another policy{of} was not put in place"),
+        Record::Http(one) if one.outcome.is("warned") => format!("a server{of} reads elsewhere"),
+        Record::Http(_) => format!("an HTTP request{of} was judged"),
+        Record::DaemonStart(_) => "guardd started".to_owned(),
+        Record::DaemonStop(one) if one.error.is_none() => "guardd stopped".to_owned(),
+        Record::DaemonStop(_) => "guardd failed".to_owned(),
+    }
+}
+
+/// Whether a dismissal is about an encrypted file, and not about a place.
+fn is_of_file(one: &Dismissed) -> bool {
+    one.file.get().is_some()
+}
+
+fn dismissed(one: &Dismissed) -> &'static str {
+    match (is_of_file(one), one.withdrawn.is(&true)) {
         (true, true) => "what is in an encrypted file is to be known after all",
         (true, false) => "what is in an encrypted file is not known, and that is all right",
         (false, true) => "a place is what it looks like after all",
         (false, false) => "a place is not what it looks like",
-    }
-}
-
-fn trusted(record: &LogRecord) -> &'static str {
-    if is_withdrawn(record) {
-        "a project's policy may not widen any more"
-    } else {
-        "a project's policy may widen another"
-    }
-}
-
-fn policy_load(record: &LogRecord) -> &'static str {
-    if has_error(record) {
-        "a policy was refused"
-    } else {
-        "a policy was loaded"
-    }
-}
-
-fn policy_applied(record: &LogRecord, of: &str) -> String {
-    if has_error(record) {
-        format!("another policy{of} was not put in place")
-    } else {
-        format!("another policy{of} was put in place")
-    }
-}
-
-fn http(record: &LogRecord, of: &str) -> String {
-    if warns(record) {
-        format!("a server{of} reads elsewhere")
-    } else {
-        format!("an HTTP request{of} was judged")
-    }
-}
-
-fn daemon_stop(record: &LogRecord) -> &'static str {
-    if has_error(record) {
-        "guardd failed"
-    } else {
-        "guardd stopped"
     }
 }
 
@@ -435,6 +394,11 @@ mod tests {
                 "a connection of session s1 was refused: 2001:db8::1 tcp/443, rule metadata",
             ),
             case(
+                json!({"kind": "denied", "session": "s1", "verdict": "deny", "names": 12}),
+                "5",
+                "names of session s1 were refused, or not answered",
+            ),
+            case(
                 json!({"kind": "held", "session": "s1", "destination": to(), "request": "r1"}),
                 "6",
                 "a connection of session s1 waits for an answer: 2001:db8::1 tcp/443, request r1",
@@ -526,6 +490,12 @@ mod tests {
             ),
             case(
                 json!({"kind": "dismissed", "host": "db.example.net", "port": 5432, "label": "production", "withdrawn": false, "by": "dev"}),
+                "5",
+                "a place is not what it looks like: db.example.net port 5432, by dev",
+            ),
+            // What is of another type than here is told all the same.
+            case(
+                json!({"kind": "dismissed", "host": "db.example.net", "port": "5432", "withdrawn": "no", "by": "dev"}),
                 "5",
                 "a place is not what it looks like: db.example.net port 5432, by dev",
             ),

@@ -232,9 +232,8 @@ mod tests {
 
     use guard_proto::{
         LogKind, LogRecord,
-        record::{Denied, SessionEnd, SessionStart},
+        record::{Denied, Record, SessionEnd, SessionStart},
     };
-    use serde_json::json;
 
     use super::*;
 
@@ -354,9 +353,11 @@ mod tests {
         let mut said = Vec::new();
         for line in text.lines() {
             let record: LogRecord = serde_json::from_str(line)?;
-            said.extend(record.fields.get("started").cloned().zip(record.session));
+            if let Record::SessionStart(one) = record.record() {
+                said.extend(one.started.take().zip(record.session));
+            }
         }
-        assert_eq!(said, [(json!(began), later)]);
+        assert_eq!(said, [(began.to_owned(), later)]);
         Ok(())
     }
 
