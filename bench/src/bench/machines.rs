@@ -141,7 +141,7 @@ pub(super) fn machines(plan: &Plan) -> Result<Vec<Figure>> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()?;
-        runtime.block_on(measured(&machines, (&person, &policy), &url, &ca, server))
+        runtime.block_on(measured(&machines, &person, &policy, &url, &ca, server))
     })?;
     let verifying = policy.verifying()?;
     let figure = |name: &str, unit, measured, target| {
@@ -351,7 +351,8 @@ struct Pushed {
 
 async fn measured(
     machines: &[SimulatedMachine],
-    (person, policy): (&KeyPair, &Arc<SignedPolicy>),
+    person: &KeyPair,
+    policy: &Arc<SignedPolicy>,
     url: &str,
     ca: &Path,
     server: u32,

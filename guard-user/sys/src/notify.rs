@@ -130,7 +130,7 @@ impl NotifyListener {
     /// Whether [`Self::receive`] ends where nobody is left who could call. Linux 6.11; before, it waits for ever.
     #[must_use]
     pub fn ends_by_itself() -> bool {
-        is_at_least((6, 11))
+        is_at_least(6, 11)
     }
 
     /// The next call; waits for one.

@@ -16,6 +16,6 @@ pub fn version(release: &str) -> Option<(u32, u32)> {
 
 /// Whether this kernel is that version, or a later one. What was ported back to an earlier one is not seen.
 #[must_use]
-pub fn is_at_least(wanted: (u32, u32)) -> bool {
-    version(&release()).is_some_and(|found| found >= wanted)
+pub fn is_at_least(major: u32, minor: u32) -> bool {
+    version(&release()).is_some_and(|found| found >= (major, minor))
 }

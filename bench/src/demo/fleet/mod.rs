@@ -13,14 +13,19 @@ use super::agent::{Agent, JOB, Put};
 use super::story::Story;
 use super::waiting::held;
 use super::{POLICY, PORT, SERVER, by_guardd, nothing_left, requests, traces};
-use stage::{COURIER, DemoMachine, FleetStage, shown};
+use stage::{COURIER, DemoMachine, FleetStage, MachineNames, shown};
 use terminal::Terminal;
 use xtask::lab;
 
-/// Names, and what machine-id(5) is on each.
-const MACHINES: [(&str, &str); 2] = [
-    ("build-1", "b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1"),
-    ("build-2", "b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2"),
+const MACHINES: [MachineNames; 2] = [
+    MachineNames {
+        host: "build-1",
+        machine_id: "b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1",
+    },
+    MachineNames {
+        host: "build-2",
+        machine_id: "b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2",
+    },
 ];
 /// What the colleague is asked at the end of a question.
 const PROMPT: &str = "answer (Enter signs nothing): ";
@@ -48,8 +53,8 @@ pub(crate) fn demo() -> Result<()> {
         let mut stage = FleetStage::start(&mut story, &hub, colleague)?;
         story.step("Two machines run guardd, and beside it guard-fleet as a user without rights");
         let mut machines = [
-            stage.machine(&mut story, MACHINES[0], first, POLICY)?,
-            stage.machine(&mut story, MACHINES[1], second, POLICY)?,
+            stage.machine(&mut story, &MACHINES[0], first, POLICY)?,
+            stage.machine(&mut story, &MACHINES[1], second, POLICY)?,
         ];
         stage.admit(&story)?;
         let mut left = stage.traces()?;

@@ -23,6 +23,14 @@ const PORT: u16 = 4222;
 /// Names are looked up nowhere.
 const SETTINGS: &str = "resolvers = [\"127.0.0.1:1\"]\n[answers]\ncouriers = [\"61236\"]\n";
 
+/// What a machine is called.
+pub(super) struct MachineNames {
+    /// By people.
+    pub(super) host: &'static str,
+    /// By itself (machine-id(5)).
+    pub(super) machine_id: &'static str,
+}
+
 /// A machine with production behind it.
 pub(super) struct DemoMachine {
     pub(super) name: &'static str,
@@ -90,16 +98,17 @@ impl<'n> FleetStage<'n> {
     pub(super) fn machine(
         &mut self,
         story: &mut Story,
-        (name, machine_id): (&'static str, &str),
+        names: &MachineNames,
         network: &Network,
         policy: &str,
     ) -> Result<DemoMachine> {
+        let name = names.host;
         let production = Production::start(network)?;
         story.command(&format!("root@{name}"), "guardd");
         let daemon = Daemon::in_network(network)
             .policy("demo", policy)
             .config(SETTINGS)
-            .machine_id(machine_id)
+            .machine_id(names.machine_id)
             .start()?;
         let home = self.home_of(name)?;
         let program = bins::for_everybody("guard-fleet", daemon.tag())?;

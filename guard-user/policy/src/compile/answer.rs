@@ -222,8 +222,8 @@ impl<'p> AddressVerdicts<'p> {
                 .ranges
                 .iter()
                 .filter_map(|other| within(*other, &spec_of(&range)));
-            ranges.extend(met.map(|both| stricter(both, (range.verdict, range.rule))));
-            ranges.push(stricter(range, (around.verdict as u8, around.rule)));
+            ranges.extend(met.map(|both| stricter(both, range.verdict, range.rule)));
+            ranges.push(stricter(range, around.verdict as u8, around.rule));
         }
         let mut covered = Covered::default();
         let mut needed = |range: &RangeEntry| covered.add(range.protocol, range.low, range.high);
@@ -238,7 +238,7 @@ impl<'p> AddressVerdicts<'p> {
             if needed(range) {
                 own.ranges += u16::from(at < usize::from(around.own.ranges));
                 ranges.push(match says {
-                    Some((verdict, rule)) => stricter(*range, (verdict as u8, rule)),
+                    Some((verdict, rule)) => stricter(*range, verdict as u8, rule),
                     None => *range,
                 });
             }
@@ -312,7 +312,7 @@ fn spec_of(range: &RangeEntry) -> PortSpec {
 }
 
 /// A range with what another rule says, where that is stricter.
-fn stricter(range: RangeEntry, (verdict, rule): (u8, u16)) -> RangeEntry {
+fn stricter(range: RangeEntry, verdict: u8, rule: u16) -> RangeEntry {
     let strict = |verdict: u8| match verdict {
         Verdict::BY_SNI => 1,
         plain => 2 * Verdict::from_u8(plain).strictness(),

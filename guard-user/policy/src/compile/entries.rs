@@ -101,7 +101,7 @@ pub(super) fn collect(
     let mut entries = Vec::with_capacity(targets);
     for (rank, rule) in ranking.iter() {
         for target in &rule.to {
-            push(&mut entries, rank, target, (environment, closed));
+            push(&mut entries, rank, target, environment, closed);
         }
     }
     entries.sort_unstable();
@@ -113,7 +113,8 @@ fn push(
     entries: &mut Vec<Entry>,
     rank: Rank,
     target: &Target,
-    (environment, closed): (&Environment, Option<&Closed<'_>>),
+    environment: &Environment,
+    closed: Option<&Closed<'_>>,
 ) {
     let entry = |prefix, kind| Entry { prefix, kind, rank };
     match target {
