@@ -51,7 +51,8 @@ impl Held {
     #[must_use]
     pub const fn new(
         [since, until]: [BootTime; 2],
-        (session, tgid): (SessionId, u32),
+        session: SessionId,
+        tgid: u32,
         to: &Connection,
     ) -> Self {
         Self {

@@ -157,7 +157,8 @@ impl Origin {
     #[must_use]
     pub const fn new(
         at: BootTime,
-        (session, tgid): (SessionId, u32),
+        session: SessionId,
+        tgid: u32,
         destination: Address,
         port: u16,
     ) -> Self {

@@ -99,7 +99,7 @@ pub(crate) fn note(skb: *mut __sk_buff) {
     }
     let ip = if from.from.is_v4() { 20 } else { 40 };
     if let Some((records, count)) = read_question(skb, ip + UDP_HEADER, answer) {
-        note_records(skb, session, answer, (records, count));
+        note_records(skb, session, answer, records, count);
     }
 }
 
@@ -183,7 +183,8 @@ fn note_records(
     skb: *mut __sk_buff,
     session: SessionId,
     answer: *mut Answered,
-    (begin, count): (u32, u32),
+    begin: u32,
+    count: u32,
 ) {
     let now = kernel::boot_time();
     let mut key = AnsweredKey {

@@ -177,7 +177,7 @@ impl Hold {
             )
         };
         let times = [BootTime(since), BootTime(self.until())];
-        let held = Held::new(times, (self.session(), tgid), &self.asked());
+        let held = Held::new(times, self.session(), tgid, &self.asked());
         HELD.insert(cookie, held, 0).is_ok()
     }
 

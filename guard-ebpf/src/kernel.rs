@@ -10,7 +10,7 @@ use aya_ebpf::{
     bindings::{__sk_buff, BPF_SK_STORAGE_GET_F_CREATE, bpf_sock},
     helpers::generated as raw,
 };
-use guard_common::{Address, BootTime, NetnsCookie};
+use guard_common::{Address, BootTime, Connection, NetnsCookie};
 
 /// Which bit of a socket says that others may share its port (`sock_common.skc_reuseport`); 0 where this kernel does not say, or may not
 /// be read. Set by guardd when it loads the programs.
@@ -310,13 +310,37 @@ pub(crate) fn random() -> u64 {
     (u64::from(high) << 32) | u64::from(low)
 }
 
+/// Where a socket is: an address, and a port in host byte order.
+#[derive(Clone, Copy)]
+pub(crate) struct SocketAddress<'a> {
+    pub(crate) address: &'a Address,
+    pub(crate) port: u16,
+}
+
+impl<'a> SocketAddress<'a> {
+    /// The destination of a connection.
+    #[inline(always)]
+    pub(crate) const fn of(to: &'a Connection) -> Self {
+        Self {
+            address: &to.to,
+            port: to.port,
+        }
+    }
+
+    /// Port 0, which no socket has.
+    #[inline(always)]
+    pub(crate) const fn nobody(address: &'a Address) -> Self {
+        Self { address, port: 0 }
+    }
+}
+
 /// Calls `work` with the TCP socket that gets packets from one port and address to another, ports in host byte order, in the
 /// network namespace of `context`. From port 0 that is a listener. Connect hooks and egress may call this.
 #[inline(always)]
 pub(crate) fn with_receiver<R>(
     context: *mut c_void,
-    from: (&Address, u16),
-    to: (&Address, u16),
+    from: SocketAddress<'_>,
+    to: SocketAddress<'_>,
     work: impl FnOnce(*mut bpf_sock) -> R,
 ) -> Option<R> {
     with_socket(context, Kind::Tcp, from, to, work)
@@ -327,8 +351,8 @@ pub(crate) fn with_receiver<R>(
 #[inline(always)]
 pub(crate) fn with_any_receiver<R>(
     skb: *mut __sk_buff,
-    from: (&Address, u16),
-    to: (&Address, u16),
+    from: SocketAddress<'_>,
+    to: SocketAddress<'_>,
     work: impl FnOnce(*mut bpf_sock) -> R,
 ) -> Option<R> {
     with_socket(skb.cast(), Kind::AnyTcp, from, to, work)
@@ -338,11 +362,17 @@ pub(crate) fn with_any_receiver<R>(
 #[inline(always)]
 pub(crate) fn with_udp_receiver<R>(
     context: *mut c_void,
-    to: (&Address, u16),
+    to: SocketAddress<'_>,
     work: impl FnOnce(*mut bpf_sock) -> R,
 ) -> Option<R> {
-    let localhost = to.0.localhost();
-    with_socket(context, Kind::Udp, (&localhost, 0), to, work)
+    let localhost = to.address.localhost();
+    with_socket(
+        context,
+        Kind::Udp,
+        SocketAddress::nobody(&localhost),
+        to,
+        work,
+    )
 }
 
 /// What is looked up.
@@ -359,8 +389,8 @@ enum Kind {
 fn with_socket<R>(
     context: *mut c_void,
     kind: Kind,
-    (from, from_port): (&Address, u16),
-    (to, to_port): (&Address, u16),
+    from: SocketAddress<'_>,
+    to: SocketAddress<'_>,
     work: impl FnOnce(*mut bpf_sock) -> R,
 ) -> Option<R> {
     /// The namespace of the context's own socket; `BPF_F_CURRENT_NETNS` of linux/bpf.h.
@@ -369,7 +399,8 @@ fn with_socket<R>(
     // `memset` to clear all of it, and each call costs 32 bytes of the stack on old kernels.
     let mut tuple = MaybeUninit::<[u32; 9]>::uninit();
     let at: *mut u32 = tuple.as_mut_ptr().cast();
-    let ports = (u32::from(to_port.to_be()) << 16) | u32::from(from_port.to_be());
+    let ports = (u32::from(to.port.to_be()) << 16) | u32::from(from.port.to_be());
+    let (from, to) = (from.address, to.address);
     let write = |word: usize, value: u32| {
         // SAFETY: one of nine words.
         unsafe { at.add(word).write_volatile(value) };
@@ -419,7 +450,11 @@ pub(crate) fn is_listening(
 ) -> bool {
     let nobody = Address::default();
     let is_marked = |found| socket_storage::<u64>(map, found).is_some();
-    with_receiver(context, (&nobody, 0), (at, port), is_marked).unwrap_or(false)
+    let (nobody, at) = (
+        SocketAddress::nobody(&nobody),
+        SocketAddress { address: at, port },
+    );
+    with_receiver(context, nobody, at, is_marked).unwrap_or(false)
 }
 
 /// Sets an option of TCP's (`enum` in linux/tcp.h) on the context's socket; false if this kernel does not know it, or not that

@@ -49,8 +49,8 @@ fn tell_of_segment(skb: *mut __sk_buff, redirect: Redirect) -> bool {
         return false;
     }
     let key = OriginKey::new(proxy.netns, segment.from, segment.port);
-    let whose = (redirect.session(), redirect.tgid());
-    let mut origin = Origin::new(kernel::boot_time(), whose, asked.to, asked.port);
+    let (session, tgid) = (redirect.session(), redirect.tgid());
+    let mut origin = Origin::new(kernel::boot_time(), session, tgid, asked.to, asked.port);
     if let Some(ticket) = redirect.unscanned() {
         (origin.unscanned, origin.hash) = (1, ticket);
     }
@@ -73,12 +73,12 @@ fn tell_of_datagram(skb: *mut __sk_buff, redirect: Redirect) -> bool {
     let from = unsafe { from.assume_init_ref() };
     let (asked, proxy) = (redirect.asked(), redirect.proxy());
     let mut key = OriginKey::datagram(proxy.netns, from.from, from.port);
-    let whose = (redirect.session(), redirect.tgid());
+    let (session, tgid) = (redirect.session(), redirect.tgid());
     let hash = questions::hash(skb, &from.from);
-    if hash == questions::TOO_LONG || !questions::has_room(whose.0, proxy.netns, &from.from) {
+    if hash == questions::TOO_LONG || !questions::has_room(session, proxy.netns, &from.from) {
         return false;
     }
-    let mut origin = Origin::new(kernel::boot_time(), whose, asked.to, asked.port);
+    let mut origin = Origin::new(kernel::boot_time(), session, tgid, asked.to, asked.port);
     origin.hash = hash;
     questions::note(&mut key, &mut origin)
 }

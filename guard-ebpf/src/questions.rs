@@ -20,10 +20,11 @@ use guard_common::{
 use crate::{
     ALLOW, REFUSE, UNDECIDED, allow_call,
     began::Began,
-    ctx, emit, generation_for_call, kernel,
+    ctx, emit, generation_for_call,
+    kernel::{self, SocketAddress},
     maps::{self, ListenerState, QUESTIONS, Shared},
     rates, recall,
-    redirect::{Proxy, Reason, Redirect},
+    redirect::{Proxy, Reason, Redirect, RedirectCause},
     verdict,
 };
 
@@ -138,12 +139,13 @@ fn redirected(ctx: &SockAddrContext, to: &Connection, cgroup: u64, hole: HoleId)
     };
     let session = maps::session(cgroup);
     let is_udp = u32::from(to.protocol == Protocol::UDP);
-    redirect.note(
-        (Reason::QUESTION, hole),
-        to,
-        (session.id, is_udp),
-        &resolver,
-    );
+    let cause = RedirectCause {
+        reason: Reason::QUESTION,
+        hole,
+        session: session.id,
+        detail: is_udp,
+    };
+    redirect.note(&cause, to, &resolver);
     u32::from(resolver.port)
 }
 
@@ -256,7 +258,7 @@ pub(crate) const TOO_LONG: u32 = u32::MAX;
 #[inline(never)]
 pub(crate) fn note(key: &mut OriginKey, origin: &mut Origin) -> bool {
     let now = origin.at;
-    let mut last = Origin::new(now, (origin.session, origin.tgid), origin.destination, 0);
+    let mut last = Origin::new(now, origin.session, origin.tgid, origin.destination, 0);
     let goes_on = read(key, &mut last);
     let is_other = goes_on && !is_same_server(&last, origin);
     if goes_on {
@@ -348,12 +350,12 @@ fn is_bound_to_device(ctx: &SockAddrContext) -> bool {
 /// A function of its own for the sake of the stack, as [`emit::due`].
 #[inline(never)]
 pub(crate) fn is_heard(skb: *mut __sk_buff, to: &Connection) -> bool {
-    is_resolvers(skb.cast(), (&to.to, to.port))
+    is_resolvers(skb.cast(), SocketAddress::of(to))
 }
 
 /// Whether a socket of a resolver's receives what is sent there by UDP.
 #[inline(always)]
-fn is_resolvers(context: *mut c_void, to: (&Address, u16)) -> bool {
+fn is_resolvers(context: *mut c_void, to: SocketAddress<'_>) -> bool {
     let is_marked =
         |found: *mut bpf_sock| kernel::socket_storage::<u64>(maps::listeners(), found).is_some();
     kernel::with_udp_receiver(context, to, is_marked).unwrap_or(false)
@@ -366,7 +368,11 @@ fn listens(ctx: &SockAddrContext, to: &Connection, port: u16) -> bool {
     if to.protocol == Protocol::TCP {
         return kernel::is_listening(ctx.as_ptr(), maps::listeners(), &localhost, port);
     }
-    is_resolvers(ctx.as_ptr(), (&localhost, port))
+    let resolver = SocketAddress {
+        address: &localhost,
+        port,
+    };
+    is_resolvers(ctx.as_ptr(), resolver)
 }
 
 /// Whether a socket of the session itself receives it. By TCP egress asks once more, and for each packet; by UDP nobody does, so that a port
@@ -382,7 +388,7 @@ fn is_own(context: *mut c_void, to: &Connection, cgroup: u64) -> bool {
         state.is_some_and(|state| unsafe { (&raw const (*state).owner).read_volatile() } == cgroup)
     };
     let localhost = to.to.localhost();
-    let (own, at) = ((&localhost, 0), (&to.to, to.port));
+    let (own, at) = (SocketAddress::nobody(&localhost), SocketAddress::of(to));
     let found = if to.protocol == Protocol::TCP {
         kernel::with_receiver(context, own, at, is_own)
     } else {

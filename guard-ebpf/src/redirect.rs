@@ -33,6 +33,17 @@ impl Reason {
     pub(crate) const UNSCANNED: u32 = 4;
 }
 
+/// Why a socket is redirected, and whose it is.
+pub(crate) struct RedirectCause {
+    /// A [`Reason`].
+    pub(crate) reason: u32,
+    /// The hole for reads that it uses, or 0.
+    pub(crate) hole: HoleId,
+    pub(crate) session: SessionId,
+    /// Of a question 1 where it goes by UDP; else the low half of the ticket of what listens at the other destination.
+    pub(crate) detail: u32,
+}
+
 /// The record of a socket. A TCP one is connected under the socket's lock. Threads may send questions on one UDP socket at once:
 /// whatever mixture of their destinations egress reads, it judges that one, and tells the resolver of that one.
 #[derive(Clone, Copy)]
@@ -93,23 +104,17 @@ impl Redirect {
     }
 
     #[inline(always)]
-    pub(crate) fn note(
-        self,
-        (reason, hole): (u32, HoleId),
-        asked: &Connection,
-        (session, detail): (SessionId, u32),
-        proxy: &Proxy,
-    ) {
-        let reason = (u64::from(hole.0) << 32) | u64::from(reason);
+    pub(crate) fn note(self, cause: &RedirectCause, asked: &Connection, proxy: &Proxy) {
+        let reason = (u64::from(cause.hole.0) << 32) | u64::from(cause.reason);
         let state = self.0;
         // SAFETY: a live map value.
         unsafe {
             (&raw mut (*state).netns).write_volatile(proxy.netns.0);
             ctx::write_address(&raw mut (*state).destination, &asked.to);
-            (&raw mut (*state).session).write_volatile(session.0);
+            (&raw mut (*state).session).write_volatile(cause.session.0);
             (&raw mut (*state).port).write_volatile(asked.port);
             (&raw mut (*state).proxy).write_volatile(proxy.port);
-            (&raw mut (*state).detail).write_volatile(detail);
+            (&raw mut (*state).detail).write_volatile(cause.detail);
             (&raw mut (*state).tgid).write_volatile(kernel::current_pid_tgid().1);
             (&raw mut (*state).reason).write_volatile(reason);
         }
@@ -223,8 +228,13 @@ pub(crate) fn begin(
     else {
         return false;
     };
-    let whose = (case.session.id, case.ticket() as u32);
-    redirect.note((reason, case.hole()), asked, whose, &proxy);
+    let cause = RedirectCause {
+        reason,
+        hole: case.hole(),
+        session: case.session.id,
+        detail: case.ticket() as u32,
+    };
+    redirect.note(&cause, asked, &proxy);
     match hook {
         Hook::Connect4 => ctx::lead4(ctx, &localhost, proxy.port),
         _ => ctx::lead6(ctx, &localhost, proxy.port),

@@ -24,7 +24,7 @@ use guard_common::{Connection, Protocol};
 
 use crate::{
     ctx::{self, LOOPBACK_DEVICE},
-    kernel,
+    kernel::{self, SocketAddress},
     maps::{self, ListenerState},
     rates,
 };
@@ -143,14 +143,19 @@ extern "C" fn guard_listener(ctx: *mut bpf_sock_addr, to: *const Connection, cgr
         return Receiver::NO_LISTENER;
     }
     let localhost = to.to.localhost();
-    let found = kernel::with_receiver(ctx.cast(), (&localhost, 0), (&to.to, to.port), |listener| {
-        // What would be sent there is refused: see `receiver_of_packet`.
-        if is_proxy(listener) {
-            Receiver::REFUSED
-        } else {
-            with_report(receiver_of(listener, cgroup, 0), listener, cgroup)
-        }
-    });
+    let found = kernel::with_receiver(
+        ctx.cast(),
+        SocketAddress::nobody(&localhost),
+        SocketAddress::of(to),
+        |listener| {
+            // What would be sent there is refused: see `receiver_of_packet`.
+            if is_proxy(listener) {
+                Receiver::REFUSED
+            } else {
+                with_report(receiver_of(listener, cgroup, 0), listener, cgroup)
+            }
+        },
+    );
     found.unwrap_or(Receiver::NO_LISTENER)
 }
 
@@ -182,12 +187,13 @@ extern "C" fn guard_receiver(skb: *mut __sk_buff, to: *const Connection, cgroup:
     if arriving.begins && arriving.has_data {
         return Receiver::REFUSED;
     }
-    let found = kernel::with_any_receiver(
-        skb,
-        (&segment.from, segment.port),
-        (&to.to, to.port),
-        |receiver| receiver_of_packet(receiver, arriving, cgroup),
-    );
+    let from = SocketAddress {
+        address: &segment.from,
+        port: segment.port,
+    };
+    let found = kernel::with_any_receiver(skb, from, SocketAddress::of(to), |receiver| {
+        receiver_of_packet(receiver, arriving, cgroup)
+    });
     let (begins, nobody) = if arriving.begins {
         (Receiver::BEGINS, Receiver::NO_LISTENER)
     } else {
@@ -284,14 +290,19 @@ extern "C" fn guard_taking_over(skb: *mut __sk_buff, to: *const Connection, cgro
     // SAFETY: not null, and only called from `of_packet`, with a reference.
     let to = unsafe { &*to };
     let localhost = to.to.localhost();
-    let found = kernel::with_receiver(skb.cast(), (&localhost, 0), (&to.to, to.port), |listener| {
-        // As in `receiver_of_packet`.
-        if is_proxy(listener) {
-            return Receiver::REFUSED;
-        }
-        let made_in = kernel::socket_ancestor_cgroup(listener, maps::SESSION_LEVEL.load());
-        with_report(receiver_of(listener, cgroup, made_in), listener, cgroup)
-    });
+    let found = kernel::with_receiver(
+        skb.cast(),
+        SocketAddress::nobody(&localhost),
+        SocketAddress::of(to),
+        |listener| {
+            // As in `receiver_of_packet`.
+            if is_proxy(listener) {
+                return Receiver::REFUSED;
+            }
+            let made_in = kernel::socket_ancestor_cgroup(listener, maps::SESSION_LEVEL.load());
+            with_report(receiver_of(listener, cgroup, made_in), listener, cgroup)
+        },
+    );
     found.unwrap_or(Receiver::NO_LISTENER) | Receiver::BEGINS
 }
 

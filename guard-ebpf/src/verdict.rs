@@ -189,16 +189,16 @@ extern "C" fn guard_policy_verdict(
         return guard_over(all, base);
     };
     let began = Began::at(began).time();
-    all = with_pattern(known, 0, (policy, to), all, began);
+    all = with_pattern(known, 0, policy, to, all, began);
     // Mostly there is one, and what is not used stands behind all others.
     if known.learned(1).pattern.0 != 0 {
-        all = with_pattern(known, 1, (policy, to), all, began);
-        all = with_pattern(known, 2, (policy, to), all, began);
-        all = with_pattern(known, 3, (policy, to), all, began);
-        all = with_pattern(known, 4, (policy, to), all, began);
-        all = with_pattern(known, 5, (policy, to), all, began);
-        all = with_pattern(known, 6, (policy, to), all, began);
-        all = with_pattern(known, 7, (policy, to), all, began);
+        all = with_pattern(known, 1, policy, to, all, began);
+        all = with_pattern(known, 2, policy, to, all, began);
+        all = with_pattern(known, 3, policy, to, all, began);
+        all = with_pattern(known, 4, policy, to, all, began);
+        all = with_pattern(known, 5, policy, to, all, began);
+        all = with_pattern(known, 6, policy, to, all, began);
+        all = with_pattern(known, 7, policy, to, all, began);
     }
     const { assert!(MAX_PATTERNS == 8) };
     if !is_of(known, policy, session, to) {
@@ -231,7 +231,8 @@ fn is_of(known: KnownAs, policy: u32, session: u32, to: &Connection) -> bool {
 fn with_pattern(
     known: KnownAs,
     at: usize,
-    (policy, to): (u32, &Connection),
+    policy: u32,
+    to: &Connection,
     all: u64,
     began: BootTime,
 ) -> u64 {

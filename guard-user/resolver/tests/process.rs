@@ -178,7 +178,7 @@ fn without_any_right_it_answers_and_has_the_kernel_know_first() -> Outcome {
 /// That the client's datagrams were going to the server.
 fn note_origin(questions: &OwnedFd, client: SocketAddr, server: SocketAddr) -> io::Result<()> {
     let key = OriginKey::datagram(COOKIE, client.ip().into(), client.port());
-    let origin = Origin::new(BootTime(1), (SESSION, 1), server.ip().into(), server.port());
+    let origin = Origin::new(BootTime(1), SESSION, 1, server.ip().into(), server.port());
     let (key, value) = (key.as_bytes(), origin.as_bytes());
     update_batch(questions.as_fd(), key, value, key.len(), value.len())
 }

@@ -327,8 +327,8 @@ mod tests {
         let sessions = crate::sessions::none_but(&[(1, None), (2, Some(1)), (3, None)]);
         let one = |session: u32| {
             let to = Connection::new(Address([0; 4]), Protocol::TCP, 443);
-            let whose = (SessionId(session), 0);
-            (0, Held::new([BootTime(0); 2], whose, &to))
+            let times = [BootTime(0); 2];
+            (0, Held::new(times, SessionId(session), 0, &to))
         };
         let few = vec![one(1); MOST_OF_SESSION / 2];
         assert_eq!(holds.note_full(&sessions, &few), None);
@@ -344,7 +344,7 @@ mod tests {
         let to = Connection::new(Address([0; 4]), Protocol::TCP, 443);
         let one = |cookie, since| {
             let times = [BootTime(since), BootTime(since + SECOND)];
-            (cookie, Held::new(times, (SessionId(1), 0), &to))
+            (cookie, Held::new(times, SessionId(1), 0, &to))
         };
         let cookies = |of: Vec<HeldSocket>| of.into_iter().map(|(cookie, _)| cookie).collect();
         let gone =

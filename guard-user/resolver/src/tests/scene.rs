@@ -241,7 +241,7 @@ impl Scene {
         let key = OriginKey::datagram(COOKIE, own.ip().into(), own.port());
         let server = self.servers[0];
         let to = Address::from(server.ip());
-        let origin = Origin::new(guard_sys::clock::now(), (session, TGID), to, server.port());
+        let origin = Origin::new(guard_sys::clock::now(), session, TGID, to, server.port());
         self.maps.questions.borrow_mut().insert(key, origin);
     }
 
@@ -254,7 +254,7 @@ impl Scene {
         for (nth, server) in (0..).zip(servers) {
             let to = Address::from(server.ip());
             let at = guard_sys::clock::now();
-            let mut origin = Origin::new(at, (SESSION, TGID), to, server.port());
+            let mut origin = Origin::new(at, SESSION, TGID, to, server.port());
             (origin.hash, origin.several) = (hash, 1);
             questions.insert(key.question(hash, nth), origin);
             origin.at = BootTime(1);
@@ -297,7 +297,7 @@ impl Scene {
     fn origin(&self, session: SessionId, family: usize) -> Origin {
         let server = self.servers[family];
         let (to, port) = (Address::from(server.ip()), server.port());
-        Origin::new(BootTime(1), (session, TGID), to, port)
+        Origin::new(BootTime(1), session, TGID, to, port)
     }
 
     /// A program that nothing was redirected of.

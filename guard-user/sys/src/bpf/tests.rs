@@ -279,7 +279,7 @@ fn an_origin_is_taken_once_and_from_no_other_map() {
     let map = map(LRU_HASH, key_size, value_size, 16);
     let session = SessionId(7);
     let destination = Ipv4Addr::new(192, 0, 2, 10).into();
-    let origin = Origin::new(BootTime(1), (session, 4711), destination, 443);
+    let origin = Origin::new(BootTime(1), session, 4711, destination, 443);
     let key = OriginKey::new(NetnsCookie(3), Ipv4Addr::LOCALHOST.into(), 4001);
     let mut aya: HashMap<_, [u8; 32], [u8; 40]> = seen_by_aya(&map).try_into().unwrap();
     let key_bytes: [u8; 32] = key.as_bytes().try_into().unwrap();
