@@ -319,53 +319,79 @@ fn judge_call(
     let generation = maps::generation();
     let receiver = relay::of_connect(ctx, to, cgroup);
     if receiver.is_own() {
-        log::plain(cgroup, to, hook, HoleId(0), LogOutcome::Own);
-        return ALLOW;
+        return allow_own_server(to, hook, cgroup);
     }
-    let wanted = if is_tcp_connect(to, hook) {
-        Wanted::Any
-    } else {
-        Wanted::All
-    };
-    let mut case = Case::of_call(cgroup, receiver, to, granted, wanted);
+    let mut case = Case::of_call(cgroup, receiver, to, granted, wanted_by(to, hook));
     if receiver.is_report_due() {
-        let netns = kernel::netns_cookie(ctx.as_ptr());
-        emit::listener(to, case.session.id, case.ticket(), netns);
+        report_listener(ctx, to, &case);
     }
     match case.decide(to) {
-        Ruling::Own => {
-            log::plain(cgroup, to, hook, HoleId(0), LogOutcome::Own);
-            return ALLOW;
-        }
-        Ruling::Unscanned if redirect_unscanned(ctx, to, hook, &mut case) => {
-            log::case(&case, to, hook, LogOutcome::Redirected);
-            return ALLOW;
-        }
-        Ruling::Unscanned if hold::begin_unscanned(ctx, to, case.session.id) => {
-            log::case(&case, to, hook, LogOutcome::Unscanned);
-            return ALLOW;
-        }
-        Ruling::Unscanned => {
-            log::case(&case, to, hook, LogOutcome::Refused);
-            return REFUSE;
-        }
+        Ruling::Own => return allow_own_server(to, hook, cgroup),
+        Ruling::Unscanned => return judge_unscanned(ctx, to, hook, &mut case),
         Ruling::Decided => {}
     }
     let decision = case.decision();
-    let needs_gate = decision.is_by_sni() && is_tcp_connect(to, hook);
-    if !decision.allows() || (needs_gate && !gate::begin(ctx, to, cgroup)) {
+    if !decision.allows() || !passes_gate(ctx, to, hook, &decision, cgroup) {
         return redirect_or_hold(ctx, to, hook, &case);
     }
     let generation = case.generation_for_call(generation_for_call(&decision, generation));
     let generation = case.for_socket(generation);
     let answer = allow_call(ctx, to, &decision, generation, cgroup);
-    log::case(
-        &case,
-        to,
-        hook,
-        outcome(answer == ALLOW, LogOutcome::Allowed),
-    );
+    let outcome = outcome(answer == ALLOW, LogOutcome::Allowed);
+    log::case(&case, to, hook, outcome);
     answer
+}
+
+/// Which holes help a call.
+#[inline(always)]
+fn wanted_by(to: &Connection, hook: Hook) -> Wanted {
+    if is_tcp_connect(to, hook) {
+        Wanted::Any
+    } else {
+        Wanted::All
+    }
+}
+
+/// Reports the listener that a call goes to.
+#[inline(always)]
+fn report_listener(ctx: &SockAddrContext, to: &Connection, case: &Case) {
+    let netns = kernel::netns_cookie(ctx.as_ptr());
+    emit::listener(to, case.session.id, case.ticket(), netns);
+}
+
+/// Allows a call to a server of the session's own.
+#[inline(always)]
+fn allow_own_server(to: &Connection, hook: Hook, cgroup: u64) -> i32 {
+    log::plain(cgroup, to, hook, HoleId(0), LogOutcome::Own);
+    ALLOW
+}
+
+/// The verdict on a call to a listener that guardd has not scanned: it is redirected to the proxy, held, or refused.
+#[inline(always)]
+fn judge_unscanned(ctx: &SockAddrContext, to: &Connection, hook: Hook, case: &mut Case) -> i32 {
+    if redirect_unscanned(ctx, to, hook, case) {
+        log::case(case, to, hook, LogOutcome::Redirected);
+        return ALLOW;
+    }
+    if hold::begin_unscanned(ctx, to, case.session.id) {
+        log::case(case, to, hook, LogOutcome::Unscanned);
+        return ALLOW;
+    }
+    log::case(case, to, hook, LogOutcome::Refused);
+    REFUSE
+}
+
+/// Has a call that is allowed wait at the gate, if TLS has to show a name. False where there is no gate for it.
+#[inline(always)]
+fn passes_gate(
+    ctx: &SockAddrContext,
+    to: &Connection,
+    hook: Hook,
+    decision: &Decision,
+    cgroup: u64,
+) -> bool {
+    let needs_gate = decision.is_by_sni() && is_tcp_connect(to, hook);
+    !needs_gate || gate::begin(ctx, to, cgroup)
 }
 
 /// That it was allowed by `allowed`, or refused.
@@ -493,9 +519,7 @@ fn note_other_hole(case: &mut Case, sk: *mut bpf_sock, to: &Connection) {
     case.set_other_granted(known.other);
 }
 
-/// The verdict on a packet, by the session that its socket was made in: cached flows pass; a redirected one is judged by its
-/// original destination; what its socket is connected to is judged where `connect` let that pass; the session's own servers pass;
-/// then the policies and holes decide.
+/// The verdict on a packet, by the session that its socket was made in: cached flows pass; [`Packet::judge`] has the stages of others.
 #[inline(always)]
 fn judge_packet(ctx: &SkBuffContext) -> i32 {
     let skb = ctx.as_ptr().cast();
@@ -508,54 +532,13 @@ fn judge_packet(ctx: &SkBuffContext) -> i32 {
         return ALLOW;
     }
     let mut to = MaybeUninit::uninit();
-    if !ctx::packet(skb, &mut to) {
-        log::unreadable(skb);
-        return REFUSE;
+    match Packet::read(skb, sk, generation, &mut to) {
+        Some(packet) => packet.judge(),
+        None => REFUSE,
     }
-    // SAFETY: `packet` wrote it.
-    let to = unsafe { to.assume_init_ref() };
-    let mut packet = Packet {
-        skb,
-        sk,
-        to,
-        generation,
-    };
-    if ctx::strays(skb, to) {
-        return packet.refuse(LogOutcome::Strays);
-    }
-    let answer = packet.judge_redirect();
-    if answer != UNDECIDED {
-        return answer;
-    }
-    if !unsent::judge(skb, to) {
-        return packet.refuse(LogOutcome::Refused);
-    }
-    let cgroup = kernel::packet_ancestor_cgroup(skb, maps::SESSION_LEVEL.load());
-    let known = recall(sk, to, generation, cgroup);
-    if known.allowed {
-        log::plain(cgroup, to, Hook::Egress, known.granted, LogOutcome::Cached);
-        return ALLOW;
-    }
-    let inbound = inbound(sk, to, &known);
-    let receiver = relay::of_packet(skb, to, cgroup);
-    if receiver.is_refused() {
-        return packet.refuse(LogOutcome::Refused);
-    }
-    if receiver.is_nobody() {
-        // It decides nothing, and is not logged for the sake of the stack.
-        return ALLOW;
-    }
-    if receiver.is_once() {
-        // Several sockets may share a port: the next packet may go to another than the one that begins a connection.
-        packet.generation = 0;
-    }
-    if receiver.is_own() {
-        return packet.pass_to_own_server();
-    }
-    packet.judge_by_policies(cgroup, known.granted, receiver, inbound)
 }
 
-/// A packet of a flow that is not cached. [`judge_packet`] takes it through the stages below.
+/// A packet of a flow that is not cached.
 #[derive(Clone, Copy)]
 struct Packet<'a> {
     skb: *mut __sk_buff,
@@ -565,7 +548,59 @@ struct Packet<'a> {
     generation: u64,
 }
 
-impl Packet<'_> {
+impl<'a> Packet<'a> {
+    /// Reads where a packet goes into `to`. `None` where it cannot be parsed.
+    #[inline(always)]
+    fn read(
+        skb: *mut __sk_buff,
+        sk: *mut bpf_sock,
+        generation: u64,
+        to: &'a mut MaybeUninit<Connection>,
+    ) -> Option<Self> {
+        if !ctx::packet(skb, to) {
+            log::unreadable(skb);
+            return None;
+        }
+        // SAFETY: `packet` wrote it.
+        let to = unsafe { to.assume_init_ref() };
+        Some(Self {
+            skb,
+            sk,
+            to,
+            generation,
+        })
+    }
+
+    /// The verdict on it: a redirected one is judged by its original destination; what its socket is connected to is judged where
+    /// `connect` let that pass; the session's own servers pass; then the policies and holes decide.
+    #[inline(always)]
+    fn judge(mut self) -> i32 {
+        let Self { skb, sk, to, .. } = self;
+        if ctx::strays(skb, to) {
+            return self.refuse(LogOutcome::Strays);
+        }
+        let answer = self.judge_redirect();
+        if answer != UNDECIDED {
+            return answer;
+        }
+        if !unsent::judge(skb, to) {
+            return self.refuse(LogOutcome::Refused);
+        }
+        let cgroup = kernel::packet_ancestor_cgroup(skb, maps::SESSION_LEVEL.load());
+        let known = recall(sk, to, self.generation, cgroup);
+        if known.allowed {
+            log::plain(cgroup, to, Hook::Egress, known.granted, LogOutcome::Cached);
+            return ALLOW;
+        }
+        let inbound = inbound(sk, to, &known);
+        let receiver = relay::of_packet(skb, to, cgroup);
+        let answer = self.judge_receiver(receiver);
+        if answer != UNDECIDED {
+            return answer;
+        }
+        self.judge_by_policies(cgroup, known.granted, receiver, inbound)
+    }
+
     #[inline(always)]
     fn refuse(self, outcome: LogOutcome) -> i32 {
         log::packet(self.skb, self.to, outcome);
@@ -599,9 +634,29 @@ impl Packet<'_> {
         }
     }
 
+    /// The verdict on a packet whose receiver alone decides it; [`UNDECIDED`] for others.
+    #[inline(always)]
+    fn judge_receiver(&mut self, receiver: Receiver) -> i32 {
+        if receiver.is_refused() {
+            return self.refuse(LogOutcome::Refused);
+        }
+        if receiver.is_nobody() {
+            // It decides nothing, and is not logged for the sake of the stack.
+            return ALLOW;
+        }
+        if receiver.is_once() {
+            // Several sockets may share a port: the next packet may go to another than the one that begins a connection.
+            self.generation = 0;
+        }
+        if receiver.is_own() {
+            return self.allow_own_server();
+        }
+        UNDECIDED
+    }
+
     /// Allows a packet to a server of the session's own.
     #[inline(always)]
-    fn pass_to_own_server(self) -> i32 {
+    fn allow_own_server(self) -> i32 {
         log::packet(self.skb, self.to, LogOutcome::Own);
         flows::note_own(self.sk);
         if self.generation != 0 {
@@ -716,7 +771,7 @@ fn conclude(skb: *mut __sk_buff, to: &Connection, case: &mut Case, inbound: Inbo
     guard_conclude(skb, to, case, inbound as u32)
 }
 
-/// [`conclude`].
+/// [`conclude`], with [`Inbound`] as a number.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn guard_conclude(
@@ -733,34 +788,21 @@ extern "C" fn guard_conclude(
     }
     // SAFETY: not null, and only called from `conclude`, with references.
     let (to, case) = unsafe { (&*to, &mut *case) };
-    let inbound = Inbound::from_u32(inbound);
-    let decision = case.decision();
+    let (inbound, decision) = (Inbound::from_u32(inbound), case.decision());
     if inbound == Inbound::No && questions::goes_past(skb, to, &decision, case.cgroup()) {
-        case.give_back();
-        log::case(case, to, Hook::Egress, LogOutcome::Refused);
-        emit::past_resolver(case, to);
-        return REFUSE;
+        return refuse_past_resolver(to, case);
     }
-    let passing = if decision.allows() && decision.is_by_sni() && inbound == Inbound::No {
-        gate::judge(skb, sk, case.cgroup())
-    } else {
-        Passing::Yes
-    };
-    let is_spent = passing != Passing::No
-        && decision.counts_bytes()
-        && !maps::take_bytes(decision.hole, kernel::length(skb));
-    if is_spent {
-        case.confirm_again();
-    } else if passing == Passing::No {
+    let passing = judge_gate(skb, sk, case, &decision, inbound);
+    if passing == Passing::No {
         // What is allowed is not held. The next packet would take from its holes again.
         case.give_back();
+    } else if !take_bytes(skb, &decision) {
+        case.confirm_again();
     } else if decision.allows() || (inbound != Inbound::No && decision.allows_reply()) {
         cache_allowed(sk, to, case, passing, inbound);
         hold::note_passed(skb, sk, &decision);
         log::case(case, to, Hook::Egress, LogOutcome::Allowed);
-        if inbound == Inbound::No {
-            flows::note_packet(sk, to, case.session.id, case.said());
-        }
+        note_flow(sk, to, case, inbound);
         return ALLOW;
     } else if let Some(answer) = hold::judge(sk, to, case.session.id) {
         log::case(case, to, Hook::Egress, LogOutcome::Held);
@@ -769,6 +811,45 @@ extern "C" fn guard_conclude(
     log::case(case, to, Hook::Egress, LogOutcome::Refused);
     emit::case(case, to, Hook::Egress, false);
     REFUSE
+}
+
+/// Refuses a packet that the policies let through, and that goes past the resolver.
+#[inline(always)]
+fn refuse_past_resolver(to: &Connection, case: &Case) -> i32 {
+    case.give_back();
+    log::case(case, to, Hook::Egress, LogOutcome::Refused);
+    emit::past_resolver(case, to);
+    REFUSE
+}
+
+/// Whether a packet passes the gate, if TLS has to show a name.
+#[inline(always)]
+fn judge_gate(
+    skb: *mut __sk_buff,
+    sk: *mut bpf_sock,
+    case: &Case,
+    decision: &Decision,
+    inbound: Inbound,
+) -> Passing {
+    if decision.allows() && decision.is_by_sni() && inbound == Inbound::No {
+        gate::judge(skb, sk, case.cgroup())
+    } else {
+        Passing::Yes
+    }
+}
+
+/// Takes a packet's bytes from its hole, if that counts them. False where they are more than were left.
+#[inline(always)]
+fn take_bytes(skb: *mut __sk_buff, decision: &Decision) -> bool {
+    !decision.counts_bytes() || maps::take_bytes(decision.hole, kernel::length(skb))
+}
+
+/// Counts a packet that passes, unless its connection came in.
+#[inline(always)]
+fn note_flow(sk: *mut bpf_sock, to: &Connection, case: &Case, inbound: Inbound) {
+    if inbound == Inbound::No {
+        flows::note_packet(sk, to, case.session.id, case.said());
+    }
 }
 
 /// Caches that a packet is allowed. What cannot be cached is decided again with the next packet.
