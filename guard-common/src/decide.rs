@@ -242,7 +242,7 @@ impl Passage {
 
 /// The holes that one connection needs, since it is judged by several destinations: its listener and where that leads.
 ///
-/// Its socket remembers [`Self::hole`] and [`Self::other`]. So of those that count bytes it may need one, and of those that count
+/// Its socket caches [`Self::hole`] and [`Self::other`]. So of those that count bytes it may need one, and of those that count
 /// connections two, or one beside one that counts bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NeededHoles {
@@ -257,7 +257,7 @@ pub struct NeededHoles {
 }
 
 impl NeededHoles {
-    /// Takes one more into account. False where that is more than a socket remembers.
+    /// Takes one more into account. False where that is more than a socket caches.
     #[inline(always)]
     #[must_use]
     pub const fn add(&mut self, more: &Passage) -> bool {

@@ -84,7 +84,7 @@ pub enum Cause {
     PastResolver = 2,
     /// For what the policies say, and nothing was sent: a UDP socket was to be connected.
     NothingSent = 3,
-    /// For what the policies say, though holes let it pass: more of these have a budget than a socket remembers
+    /// For what the policies say, though holes let it pass: more of these have a budget than a socket caches
     /// ([`crate::NeededHoles`]).
     ManyBudgets = 4,
     /// The guard's own proxy listens there: it serves what is redirected to it, and nobody who asks for it.

@@ -35,7 +35,7 @@ impl Ruling {
 const CASE_IS_UPSTREAM: u16 = 1 << 15;
 /// Flag of [`Case::wanted`]: the connection begins.
 const CASE_BEGINS: u16 = 1 << 14;
-/// Flag of [`Case::wanted`]: a socket does not remember all holes that the connection needs.
+/// Flag of [`Case::wanted`]: a socket's cache has no room for all holes that the connection needs.
 const CASE_NEEDS_MORE: u16 = 1 << 13;
 /// Flag of [`Case::wanted`]: at an upstream TLS has to show a name.
 const CASE_BY_SNI: u16 = 1 << 12;
@@ -213,7 +213,7 @@ impl Case {
         }
     }
 
-    /// What the socket remembers in place of the generation, where that is none: the other hole that it goes through.
+    /// What the socket caches in place of the generation, where that is none: the other hole that it goes through.
     #[inline(always)]
     pub(crate) fn for_socket(&self, generation: u64) -> u64 {
         match generation {
@@ -250,7 +250,7 @@ impl Case {
         self.decision().is_by_sni()
     }
 
-    /// Whether it has to be confirmed since a socket does not remember all holes that it needs: one more does not help.
+    /// Whether it has to be confirmed since a socket's cache has no room for all holes that it needs: one more does not help.
     #[inline(always)]
     pub(crate) fn needs_more(&self) -> bool {
         self.wanted & CASE_NEEDS_MORE != 0
@@ -475,7 +475,7 @@ impl Case {
     }
 
     /// Allows by a hole for the listener's own address, which covers its upstreams: also where these have more holes than a socket
-    /// remembers.
+    /// caches.
     #[inline(always)]
     fn allow_by_hole_of_listener(&mut self, listener: &Connection) {
         let is_behind = self.wanted & (CASE_IS_UPSTREAM | CASE_NEEDS_MORE) != 0;
@@ -553,8 +553,8 @@ extern "C" fn guard_give_back(case: *const Case) -> u64 {
     0
 }
 
-/// Notes that this hole is needed as well. Where its socket could not remember it beside the others, only a hole for the listener
-/// helps. The verifier checks it by itself.
+/// Notes that this hole is needed as well. Where its socket's cache has no room for it beside the others, only a hole for the
+/// listener helps. The verifier checks it by itself.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn guard_join(case: *mut Case, hole: u32, kind: u32, expires: u64) -> u64 {

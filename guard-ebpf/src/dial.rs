@@ -60,7 +60,7 @@ fn note(ctx: &SockAddrContext, to: &Connection) {
     }
     let sk = ctx::socket(ctx);
     // It may never get there.
-    if hold::waits(sk) {
+    if hold::is_held(sk) {
         return;
     }
     // A connection that was redirected to the guard's own proxy goes on to its original destination.

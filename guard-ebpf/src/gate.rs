@@ -107,9 +107,9 @@ impl Gate {
     }
 }
 
-/// The socket connects again.
+/// Takes a socket out of the gate: it connects again.
 #[inline(always)]
-pub(crate) fn forget(sk: *mut bpf_sock) {
+pub(crate) fn clear(sk: *mut bpf_sock) {
     if let Some(gate) = Gate::of(sk) {
         gate.set_stage(HelloStage::NONE);
     }

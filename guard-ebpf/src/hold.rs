@@ -79,9 +79,9 @@ impl Hold {
         unsafe { (&raw const (*self.0).until).read_volatile() }
     }
 
-    /// The socket is connected again.
+    /// Ends the hold: the socket connects again.
     #[inline(always)]
-    pub(crate) fn forget(self, ctx: &SockAddrContext) {
+    pub(crate) fn clear(self, ctx: &SockAddrContext) {
         if self.until() == 0 {
             return;
         }
@@ -270,7 +270,7 @@ pub(crate) fn is_of_another(sk: *mut bpf_sock, session: SessionId) -> bool {
 
 /// Whether a packet's connection is held.
 #[inline(always)]
-pub(crate) fn waits(sk: *mut bpf_sock) -> bool {
+pub(crate) fn is_held(sk: *mut bpf_sock) -> bool {
     match Hold::of(sk) {
         Some(hold) => hold.until() != 0,
         None => false,
@@ -292,7 +292,7 @@ pub(crate) fn judge(sk: *mut bpf_sock, to: &Connection, session: SessionId) -> O
 #[inline(always)]
 pub(crate) fn note_passed(skb: *mut __sk_buff, sk: *mut bpf_sock, decision: &Decision) {
     if decision.hole.0 != 0 && Hold::of(sk).is_some_and(|hold| hold.until() != 0) {
-        maps::remember_through(kernel::socket_cookie(skb.cast()), decision.hole);
+        maps::note_through(kernel::socket_cookie(skb.cast()), decision.hole);
     }
 }
 

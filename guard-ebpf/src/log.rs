@@ -104,7 +104,7 @@ fn write_cached(skb: *mut __sk_buff, sk: *mut bpf_sock) {
     let to = unsafe { to.assume_init_ref() };
     let cgroup = kernel::packet_ancestor_cgroup(skb, maps::SESSION_LEVEL.load());
     let hole = Socket::of(sk).map_or(HoleId(0), |socket| {
-        socket.recall(to, maps::generation(), cgroup).granted
+        socket.cached(to, maps::generation(), cgroup).hole
     });
     plain(cgroup, to, Hook::Egress, hole, LogOutcome::Cached);
 }

@@ -58,7 +58,7 @@ use crate::{
     maps::Kernel,
     redirect::{Reason, Redirect},
     relay::Receiver,
-    socket::{Judge, Remembered, Socket},
+    socket::{CachedVerdict, Judge, Socket},
 };
 
 /// Verdicts of cgroup programs.
@@ -186,7 +186,7 @@ fn hold(ctx: SockOpsContext) -> u32 {
         // judges in that moment.
         BPF_SOCK_OPS_TCP_LISTEN_CB => {
             if let Some(socket) = ctx::operated(&ctx).and_then(Socket::of) {
-                socket.forget_allowance();
+                socket.evict();
             }
             if let Some(hold) = ctx::operated(&ctx).and_then(Hold::of) {
                 hold.end();
@@ -216,7 +216,7 @@ fn gate_hello(ctx: SkMsgContext) -> u32 {
 /// Judges `connect`. A socket may connect again, elsewhere: what was cached for the last destination is cleared first.
 #[inline(always)]
 fn connect(ctx: &SockAddrContext, to: &Connection, hook: Hook) -> i32 {
-    if !forget_last_destination(ctx, to) {
+    if !clear_last_destination(ctx, to) {
         return REFUSE;
     }
     if questions::is_direct(ctx, to) {
@@ -239,25 +239,25 @@ fn connect(ctx: &SockAddrContext, to: &Connection, hook: Hook) -> i32 {
 
 /// False where another thread is writing the cache, and where memory is too short to know when the connection began.
 #[inline(always)]
-fn forget_last_destination(ctx: &SockAddrContext, to: &Connection) -> bool {
+fn clear_last_destination(ctx: &SockAddrContext, to: &Connection) -> bool {
     let sk = ctx::socket(ctx);
     if !began::note(sk) {
         return false;
     }
     if let Some(socket) = Socket::of(sk)
-        && !socket.forget()
+        && !socket.clear()
     {
         return false;
     }
     if let Some(redirect) = Redirect::of(sk) {
-        redirect.forget();
+        redirect.clear();
     }
     if to.protocol == Protocol::TCP
         && let Some(hold) = Hold::of(sk)
     {
-        hold.forget(ctx);
+        hold.clear(ctx);
     }
-    gate::forget(sk);
+    gate::clear(sk);
     true
 }
 
@@ -279,29 +279,29 @@ fn send(ctx: &SockAddrContext, to: &Connection, hook: Hook) -> i32 {
             return answer;
         }
     }
-    let known = recall(ctx::socket(ctx), to, maps::generation(), cgroup);
-    if known.allowed {
-        log::plain(cgroup, to, hook, known.granted, LogOutcome::Cached);
+    let cached = cached(ctx::socket(ctx), to, maps::generation(), cgroup);
+    if cached.allowed {
+        log::plain(cgroup, to, hook, cached.hole, LogOutcome::Cached);
         return ALLOW;
     }
-    let answer = judge_call(ctx, to, hook, cgroup, known.granted);
+    let answer = judge_call(ctx, to, hook, cgroup, cached.hole);
     if answer == ALLOW {
         answered_names::expect(ctx, to);
     }
     answer
 }
 
-/// What is cached of a socket.
+/// What the cache of a socket says about a destination.
 #[inline(always)]
-pub(crate) fn recall(
+pub(crate) fn cached(
     sk: *mut bpf_sock,
     to: &Connection,
     generation: u64,
     cgroup: u64,
-) -> Remembered {
+) -> CachedVerdict {
     match Socket::of(sk) {
-        Some(socket) => socket.recall(to, generation, cgroup),
-        None => Remembered::default(),
+        Some(socket) => socket.cached(to, generation, cgroup),
+        None => CachedVerdict::default(),
     }
 }
 
@@ -424,8 +424,8 @@ pub(crate) fn allow_call(
         return ALLOW;
     }
     match Socket::new(ctx::socket(ctx)) {
-        Some(socket) if socket.remember(to, decision, generation, cgroup, Judge::Task) => {
-            maps::remember_through(kernel::socket_cookie(ctx.as_ptr()), decision.hole);
+        Some(socket) if socket.cache(to, decision, generation, cgroup, Judge::Task) => {
+            maps::note_through(kernel::socket_cookie(ctx.as_ptr()), decision.hole);
             ALLOW
         }
         _ => REFUSE,
@@ -504,7 +504,7 @@ fn generation_for_packet(decision: &Decision, passing: Passing, generation: u64)
 #[inline(always)]
 fn note_hole_used(ctx: &SockAddrContext, case: &Case, is_redirected: bool) {
     if is_redirected {
-        maps::remember_through(kernel::socket_cookie(ctx.as_ptr()), case.hole());
+        maps::note_through(kernel::socket_cookie(ctx.as_ptr()), case.hole());
     } else {
         case.give_back();
     }
@@ -515,8 +515,8 @@ fn note_hole_used(ctx: &SockAddrContext, case: &Case, is_redirected: bool) {
 /// A function of its own for the sake of the stack, as [`emit::due`].
 #[inline(never)]
 fn note_other_hole(case: &mut Case, sk: *mut bpf_sock, to: &Connection) {
-    let known = recall(sk, to, 0, case.cgroup());
-    case.set_other_granted(known.other);
+    let cached = cached(sk, to, 0, case.cgroup());
+    case.set_other_granted(cached.other_hole);
 }
 
 /// The verdict on a packet, by the session that its socket was made in: cached flows pass; [`Packet::judge`] has the stages of others.
@@ -587,18 +587,18 @@ impl<'a> Packet<'a> {
             return self.refuse(LogOutcome::Refused);
         }
         let cgroup = kernel::packet_ancestor_cgroup(skb, maps::SESSION_LEVEL.load());
-        let known = recall(sk, to, self.generation, cgroup);
-        if known.allowed {
-            log::plain(cgroup, to, Hook::Egress, known.granted, LogOutcome::Cached);
+        let cached = cached(sk, to, self.generation, cgroup);
+        if cached.allowed {
+            log::plain(cgroup, to, Hook::Egress, cached.hole, LogOutcome::Cached);
             return ALLOW;
         }
-        let inbound = inbound(sk, to, &known);
+        let inbound = inbound(sk, to, &cached);
         let receiver = relay::of_packet(skb, to, cgroup);
         let answer = self.judge_receiver(receiver);
         if answer != UNDECIDED {
             return answer;
         }
-        self.judge_by_policies(cgroup, known.granted, receiver, inbound)
+        self.judge_by_policies(cgroup, cached.hole, receiver, inbound)
     }
 
     #[inline(always)]
@@ -716,7 +716,7 @@ fn is_cached_flow(skb: *mut __sk_buff, sk: *mut bpf_sock, generation: u64) -> bo
     if let Some(flow) = ctx::flow(skb)
         && let Some(socket) = Socket::of(sk)
     {
-        socket.knows(&flow, generation)
+        socket.has_cached(&flow, generation)
     } else {
         false
     }
@@ -725,9 +725,9 @@ fn is_cached_flow(skb: *mut __sk_buff, sk: *mut bpf_sock, generation: u64) -> bo
 /// Whether a packet answers a peer that has connected from outside. A held connection was begun here: its mark may be left from the
 /// listener that its socket was before.
 #[inline(always)]
-fn inbound(sk: *mut bpf_sock, to: &Connection, known: &Remembered) -> Inbound {
+fn inbound(sk: *mut bpf_sock, to: &Connection, cached: &CachedVerdict) -> Inbound {
     let listens = to.protocol == Protocol::TCP && listens(sk);
-    if !(listens || known.inbound) || hold::waits(sk) {
+    if !(listens || cached.inbound) || hold::is_held(sk) {
         Inbound::No
     } else if listens {
         Inbound::Listener
@@ -872,7 +872,7 @@ fn cache_allowed(
         }
         let generation = generation_for_packet(&decision, passing, case.generation());
         let generation = case.for_socket(generation);
-        socket.remember(to, &decision, generation, case.cgroup(), Judge::Packet);
+        socket.cache(to, &decision, generation, case.cgroup(), Judge::Packet);
     }
 }
 
@@ -939,7 +939,7 @@ extern "C" fn guard_cache_plain(
     };
     let decision = Decision::by(PolicyId(0), passes);
     if let Some(socket) = Socket::new(sk) {
-        socket.remember(to, &decision, generation, cgroup, Judge::Packet);
+        socket.cache(to, &decision, generation, cgroup, Judge::Packet);
     }
     0
 }

@@ -656,9 +656,9 @@ pub(crate) fn session(cgroup: u64) -> Session {
     }
 }
 
-/// Remembers which hole let a socket through. Losing this costs the clean cut, not the stop.
+/// Notes which hole let a socket through. Losing this costs the clean cut, not the stop.
 #[inline(always)]
-pub(crate) fn remember_through(cookie: u64, hole: HoleId) {
+pub(crate) fn note_through(cookie: u64, hole: HoleId) {
     let _ = THROUGH.insert(cookie, hole.0, 0);
 }
 

@@ -20,10 +20,10 @@ use guard_common::{
 use crate::{
     ALLOW, REFUSE, UNDECIDED, allow_call,
     began::Began,
-    ctx, emit, generation_for_call,
+    cached, ctx, emit, generation_for_call,
     kernel::{self, SocketAddress},
     maps::{self, ListenerState, QUESTIONS, Shared},
-    rates, recall,
+    rates,
     redirect::{Proxy, Reason, Redirect, RedirectCause},
     verdict,
 };
@@ -101,13 +101,13 @@ fn of_policies(to: &Connection, cgroup: u64) -> u64 {
     verdict::packed(&maps::session(cgroup), to, Began::NOW)
 }
 
-/// The hole that lets it through, of which the socket remembers; or 0.
+/// The hole that lets it through, which the socket has cached then; or 0.
 #[inline(never)]
 fn hole(ctx: &SockAddrContext, to: &Connection, hook: Hook, cgroup: u64, said: u64) -> HoleId {
     // Read before the decision, so that a change meanwhile voids it.
     let generation = maps::generation();
     let granted = match hook {
-        Hook::Sendmsg4 | Hook::Sendmsg6 => recall(ctx::socket(ctx), to, generation, cgroup).granted,
+        Hook::Sendmsg4 | Hook::Sendmsg6 => cached(ctx::socket(ctx), to, generation, cgroup).hole,
         _ => HoleId(0),
     };
     let session = maps::session(cgroup).id;

@@ -98,7 +98,7 @@ impl Redirect {
 
     /// Clears it: the socket connects again.
     #[inline(always)]
-    pub(crate) fn forget(self) {
+    pub(crate) fn clear(self) {
         // SAFETY: a live map value; one aligned word.
         unsafe { (&raw mut (*self.0).reason).write_volatile(u64::from(Reason::NONE)) };
     }

@@ -24,7 +24,7 @@ const BY_PACKET: u64 = 1 << 24;
 /// The bit of [`SocketState::generation`] for [`by_no_generation`].
 const OTHER_HOLE: u64 = 1 << 63;
 
-/// What [`Socket::remember`] takes for a generation where the next packet is judged again, and the socket has used another hole as well,
+/// What [`Socket::cache`] takes for a generation where the next packet is judged again, and the socket has used another hole as well,
 /// or 0: no generation is as large.
 #[inline(always)]
 pub(crate) const fn by_no_generation(other: HoleId) -> u64 {
@@ -43,13 +43,13 @@ pub(crate) enum Judge {
 
 /// What the cache says about a destination.
 #[derive(Default)]
-pub(crate) struct Remembered {
+pub(crate) struct CachedVerdict {
     /// It is allowed, under this generation and at this time.
     pub(crate) allowed: bool,
     /// The hole that this socket has used for it, or 0.
-    pub(crate) granted: HoleId,
+    pub(crate) hole: HoleId,
     /// The other hole that this socket has used for it, where it needs two, or 0.
-    pub(crate) other: HoleId,
+    pub(crate) other_hole: HoleId,
     /// The socket belongs to a connection that came in from outside.
     pub(crate) inbound: bool,
 }
@@ -70,7 +70,7 @@ impl Socket {
     /// What is cached about this socket and destination for `owner`, the cgroup that is judged. An allowance to another cgroup
     /// does not count: sockets are passed from session to session.
     #[inline(always)]
-    pub(crate) fn recall(self, to: &Connection, generation: u64, owner: u64) -> Remembered {
+    pub(crate) fn cached(self, to: &Connection, generation: u64, owner: u64) -> CachedVerdict {
         let state = self.0;
         // SAFETY: a live map value. The loads of its fields depend on the first of `sequence`, and the last of
         // `sequence` on all of them.
@@ -100,23 +100,23 @@ impl Socket {
         let same = whole && differs == 0;
         let fresh = same && valid != 0 && valid == generation;
         let has_other = same && valid & OTHER_HOLE != 0;
-        Remembered {
+        CachedVerdict {
             allowed: fresh && (expires == 0 || kernel::boot_time().0 < expires),
-            granted: HoleId(if same { (way >> 32) as u32 } else { 0 }),
-            other: HoleId(if has_other { valid as u32 } else { 0 }),
+            hole: HoleId(if same { (way >> 32) as u32 } else { 0 }),
+            other_hole: HoleId(if has_other { valid as u32 } else { 0 }),
             inbound: inbound != 0,
         }
     }
 
-    /// Whether a flow is the last one allowed to packets, through no hole that ends: [`Self::recall`] for most packets, with
+    /// Whether a flow is the last one allowed to packets, through no hole that ends: [`Self::cached`] for most packets, with
     /// less to load and to compare. The owner is not compared: that of a packet is its socket's, which never changes. `false`
     /// says nothing.
     #[inline(always)]
-    pub(crate) fn knows(self, flow: &Flow, generation: u64) -> bool {
+    pub(crate) fn has_cached(self, flow: &Flow, generation: u64) -> bool {
         let state = self.0;
         let way = BY_PACKET | (u64::from(flow.protocol) << 16) | u64::from(flow.port);
         let [high, low] = halves(&flow.to);
-        // SAFETY: as in `recall`, with the same dependencies.
+        // SAFETY: as in `cached`, with the same dependencies.
         unsafe {
             let before = (&raw const (*state).sequence).read_volatile();
             let differs = (kernel::load_after(&raw const (*state).to[1], before) ^ low)
@@ -132,7 +132,7 @@ impl Socket {
 
     /// Caches an allowance; false if another CPU is writing.
     #[inline(always)]
-    pub(crate) fn remember(
+    pub(crate) fn cache(
         self,
         to: &Connection,
         decision: &Decision,
@@ -148,17 +148,18 @@ impl Socket {
         self.write(halves(&to.to), way, generation, decision.expires.0, owner)
     }
 
-    /// Clears the cache: the same socket may be connected again, elsewhere and outwards. False if another CPU is writing.
+    /// Evicts the allowance, and removes the mark of [`Self::mark_inbound`]: the same socket may be connected again, elsewhere and
+    /// outwards. False if another CPU is writing.
     #[inline(always)]
-    pub(crate) fn forget(self) -> bool {
+    pub(crate) fn clear(self) -> bool {
         // SAFETY: a live map value; one aligned word.
         unsafe { (&raw mut (*self.0).inbound).write_volatile(0) };
-        self.forget_allowance()
+        self.evict()
     }
 
-    /// Clears what was allowed. False if another CPU is writing.
+    /// Evicts what was allowed. False if another CPU is writing.
     #[inline(always)]
-    pub(crate) fn forget_allowance(self) -> bool {
+    pub(crate) fn evict(self) -> bool {
         self.write([0, 0], 0, 0, 0, 0)
     }
 

@@ -113,7 +113,7 @@ fn may_pass(skb: *mut __sk_buff, sk: *mut bpf_sock, packet: &Connection) -> bool
             emit::unsent(unsent, &to, said, Cause::Policies);
             return false;
         }
-        maps::remember_through(kernel::socket_cookie(skb.cast()), hole);
+        maps::note_through(kernel::socket_cookie(skb.cast()), hole);
     }
     unsent.allow(connects, &to);
     true
@@ -127,7 +127,7 @@ fn of_policies(unsent: Unsent, to: &Connection) -> u64 {
     verdict::packed(&maps::session(unsent.cgroup()), to, Began::NOW)
 }
 
-/// The hole that lets it through, of which the socket remembers; or 0.
+/// The hole that lets it through, which the socket has cached then; or 0.
 #[inline(never)]
 fn hole(sk: *mut bpf_sock, unsent: Unsent, to: &Connection, said: u64) -> HoleId {
     let granted = granted(sk, unsent, to);
@@ -136,17 +136,17 @@ fn hole(sk: *mut bpf_sock, unsent: Unsent, to: &Connection, said: u64) -> HoleId
         verdict::hole(session, to, granted, wanted)
     });
     // Of no generation: the packet is judged, too.
-    let is_noted = decision.allows()
+    let is_cached = decision.allows()
         && Socket::new(sk)
-            .is_some_and(|socket| socket.remember(to, &decision, 0, unsent.cgroup(), Judge::Task));
-    if is_noted { decision.hole } else { HoleId(0) }
+            .is_some_and(|socket| socket.cache(to, &decision, 0, unsent.cgroup(), Judge::Task));
+    if is_cached { decision.hole } else { HoleId(0) }
 }
 
 /// The hole that the socket has used there already, or 0.
 #[inline(never)]
 fn granted(sk: *mut bpf_sock, unsent: Unsent, to: &Connection) -> HoleId {
     match Socket::of(sk) {
-        Some(socket) => socket.recall(to, 0, unsent.cgroup()).granted,
+        Some(socket) => socket.cached(to, 0, unsent.cgroup()).hole,
         None => HoleId(0),
     }
 }
