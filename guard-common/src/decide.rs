@@ -142,16 +142,16 @@ impl Wanted {
         }
     }
 
-    /// Whether a hole that covers a connection is one of these, and has room for it. `granted` as in [`find_hole`].
+    /// Whether a hole that covers a connection is one of these, and has room for it. `used` as in [`find_hole`].
     #[inline(always)]
-    fn admits<T: Tables>(self, tables: &T, id: HoleId, kind: HoleKind, granted: Granted) -> bool {
+    fn admits<T: Tables>(self, tables: &T, id: HoleId, kind: HoleKind, used: UsedHoles) -> bool {
         // One question after the other, and no answer kept: the verifier goes each way, and the stack is short.
         if !kind.is_known() {
             return false;
         }
         match self {
             // Nobody counts the bytes of what is redirected.
-            Self::Redirected => return granted.has(id) && !kind.counts_bytes(),
+            Self::Redirected => return used.has(id) && !kind.counts_bytes(),
             Self::All if kind.reads() => return false,
             Self::All | Self::Any => {}
         }
@@ -161,7 +161,7 @@ impl Wanted {
         if !kind.is_counted() {
             return true;
         }
-        if !kind.reads() && granted.has(id) {
+        if !kind.reads() && used.has(id) {
             return true;
         }
         tables.has(BudgetId::of(id, kind))
@@ -169,22 +169,22 @@ impl Wanted {
 
     /// Whether a connection is taken from such a hole. Each redirect is one.
     #[inline(always)]
-    const fn takes(self, kind: HoleKind, is_granted: bool) -> bool {
+    const fn takes(self, kind: HoleKind, is_used: bool) -> bool {
         let is_redirected = matches!(self, Self::Redirected);
-        kind.is_counted() && !is_redirected && (kind.reads() || !is_granted)
+        kind.is_counted() && !is_redirected && (kind.reads() || !is_used)
     }
 }
 
 /// The holes that a socket has taken a connection from for its destination, each 0 where there is none: it takes no second one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Granted {
+pub struct UsedHoles {
     /// The hole.
     pub hole: HoleId,
     /// Another one, where it needs two.
     pub other: HoleId,
 }
 
-impl Granted {
+impl UsedHoles {
     /// That one alone.
     #[inline(always)]
     #[must_use]
@@ -230,13 +230,13 @@ pub struct Passage {
 }
 
 impl Passage {
-    /// Takes a connection from the hole, where it counts them; `wanted` and `granted` as it was found with. False where none is left
+    /// Takes a connection from the hole, where it counts them; `wanted` and `used` as it was found with. False where none is left
     /// any more.
     #[inline(always)]
     #[must_use]
-    pub fn take<T: Tables>(&self, tables: &T, granted: Granted, wanted: Wanted) -> bool {
+    pub fn take<T: Tables>(&self, tables: &T, used: UsedHoles, wanted: Wanted) -> bool {
         let kind = HoleKind::from_u32(self.kind);
-        !wanted.takes(kind, granted.has(self.hole)) || tables.take(BudgetId::of(self.hole, kind))
+        !wanted.takes(kind, used.has(self.hole)) || tables.take(BudgetId::of(self.hole, kind))
     }
 }
 
@@ -311,9 +311,9 @@ impl NeededHoles {
     /// any more: then it takes from none.
     #[inline(always)]
     #[must_use]
-    pub fn take<T: Tables>(&self, tables: &T, granted: Granted) -> bool {
-        let takes_own = self.takes_own(granted);
-        let takes_other = self.takes_other(granted);
+    pub fn take<T: Tables>(&self, tables: &T, used: UsedHoles) -> bool {
+        let takes_own = self.takes_own(used);
+        let takes_other = self.takes_other(used);
         if takes_own && !tables.take(self.own()) {
             return false;
         }
@@ -326,13 +326,13 @@ impl NeededHoles {
         true
     }
 
-    /// Gives back what [`Self::take`] took with the same `granted`: the connection does not go on.
+    /// Gives back what [`Self::take`] took with the same `used`: the connection does not go on.
     #[inline(always)]
-    pub fn give_back<T: Tables>(&self, tables: &T, granted: Granted) {
-        if self.takes_own(granted) {
+    pub fn give_back<T: Tables>(&self, tables: &T, used: UsedHoles) {
+        if self.takes_own(used) {
             tables.give_back(self.own());
         }
-        if self.takes_other(granted) {
+        if self.takes_other(used) {
             tables.give_back(self.other);
         }
     }
@@ -345,14 +345,14 @@ impl NeededHoles {
 
     /// Whether a connection is taken from [`Self::hole`], as [`Passage::take`] has it.
     #[inline(always)]
-    const fn takes_own(&self, granted: Granted) -> bool {
+    const fn takes_own(&self, used: UsedHoles) -> bool {
         let kind = HoleKind::from_u32(self.kind);
-        self.hole.0 != 0 && Wanted::Any.takes(kind, granted.has(self.hole))
+        self.hole.0 != 0 && Wanted::Any.takes(kind, used.has(self.hole))
     }
 
     #[inline(always)]
-    const fn takes_other(&self, granted: Granted) -> bool {
-        self.other.0 != 0 && !granted.has(self.other.hole())
+    const fn takes_other(&self, used: UsedHoles) -> bool {
+        self.other.0 != 0 && !used.has(self.other.hole())
     }
 }
 
@@ -735,14 +735,14 @@ impl NamesSaid {
 /// The first hole of a session, of those that are wanted, that covers a connection and still lives: the most specific that
 /// lets all through, else the most specific for reads.
 ///
-/// `granted` is what this very socket has taken a connection from for this destination: it is not counted twice. Nothing is taken yet:
+/// `used` is what this very socket has taken a connection from for this destination: it is not counted twice. Nothing is taken yet:
 /// what is refused in the end takes nothing.
 #[inline(always)]
 pub fn find_hole<T: Tables>(
     tables: &T,
     session: SessionId,
     to: &Connection,
-    granted: Granted,
+    used: UsedHoles,
     wanted: Wanted,
 ) -> Option<Passage> {
     let holes = tables.holes(session)?;
@@ -767,7 +767,7 @@ pub fn find_hole<T: Tables>(
             expires,
         };
         wanted
-            .admits(tables, id, kind, granted)
+            .admits(tables, id, kind, used)
             .then_some(Some(passage))
     });
     first.flatten()

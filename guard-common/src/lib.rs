@@ -39,7 +39,7 @@ mod unix;
 pub use address::{Address, Mask};
 pub use answered::{Answered, AnsweredKey, MAX_SENT_NAME, NAME_WORDS};
 pub use decide::{
-    Connection, Decision, Granted, NamesSaid, NeededHoles, Passage, PolicyVerdict, Said, Tables,
+    Connection, Decision, NamesSaid, NeededHoles, Passage, PolicyVerdict, Said, Tables, UsedHoles,
     Wanted, chain_verdict, decide, find_hole, may_show, named_verdict, policy_verdict, said_of,
     with_hole,
 };

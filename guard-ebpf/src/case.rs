@@ -2,8 +2,8 @@
 //! which the strictest counts.
 
 use guard_common::{
-    BootTime, BudgetId, Connection, Decision, Granted, HoleId, MAX_LEADS, NeededHoles, Passage,
-    PolicyId, PolicyVerdict, Protocol, Session, Verdict, Wanted, relay_flags, with_hole,
+    BootTime, BudgetId, Connection, Decision, HoleId, MAX_LEADS, NeededHoles, Passage, PolicyId,
+    PolicyVerdict, Protocol, Session, UsedHoles, Verdict, Wanted, relay_flags, with_hole,
 };
 
 use crate::{
@@ -46,14 +46,14 @@ const CASE_BY_SNI: u16 = 1 << 12;
 pub(crate) struct Case {
     /// The session.
     pub(crate) session: Session,
-    granted: u32,
+    used_hole: u32,
     cgroup: u64,
     /// The receiver's number; once that is decided, the generation under which the decision may be cached.
     number: u64,
     /// A [`PolicyVerdict::pack`]ed one.
     said: u32,
-    /// See [`Granted::other`].
-    other_granted: u32,
+    /// See [`UsedHoles::other`].
+    other_used_hole: u32,
     expires: u64,
     /// The destination that decided: an upstream of the listener, or what was asked for.
     pub(crate) to: Connection,
@@ -76,17 +76,17 @@ const _: () = assert!(
 const _: () = assert!(Decision::SEVERAL <= u16::MAX as u32);
 
 impl Case {
-    /// A call that begins a connection to that receiver; `granted` and `wanted` as in [`guard_common::find_hole`].
+    /// A call that begins a connection to that receiver; `used` and `wanted` as in [`guard_common::find_hole`].
     #[inline(always)]
     pub(crate) fn of_call(
         cgroup: u64,
         receiver: Receiver,
         to: &Connection,
-        granted: HoleId,
+        used: HoleId,
         wanted: Wanted,
     ) -> Self {
         let wanted = wanted as u16 | CASE_BEGINS;
-        Self::new(cgroup, receiver, to, granted, wanted)
+        Self::new(cgroup, receiver, to, used, wanted)
     }
 
     /// A packet. [`Self::set_began`] has to follow.
@@ -95,22 +95,22 @@ impl Case {
         cgroup: u64,
         receiver: Receiver,
         to: &Connection,
-        granted: HoleId,
+        used: HoleId,
     ) -> Self {
         let begins = if receiver.begins() { CASE_BEGINS } else { 0 };
         let wanted = Wanted::All as u16 | begins;
-        Self::new(cgroup, receiver, to, granted, wanted)
+        Self::new(cgroup, receiver, to, used, wanted)
     }
 
     #[inline(always)]
-    fn new(cgroup: u64, receiver: Receiver, to: &Connection, granted: HoleId, wanted: u16) -> Self {
+    fn new(cgroup: u64, receiver: Receiver, to: &Connection, used: HoleId, wanted: u16) -> Self {
         Self {
             session: maps::session(cgroup),
-            granted: granted.0,
+            used_hole: used.0,
             cgroup,
             number: receiver.number(),
             said: 0,
-            other_granted: 0,
+            other_used_hole: 0,
             expires: 0,
             to: Connection::new(to.to, to.protocol, to.port),
             policy: 0,
@@ -130,14 +130,14 @@ impl Case {
 
     /// Whether the packet's socket has used a hole.
     #[inline(always)]
-    pub(crate) fn has_granted(&self) -> bool {
-        self.granted != 0
+    pub(crate) fn has_used_hole(&self) -> bool {
+        self.used_hole != 0
     }
 
     /// The other hole that the packet's socket has used.
     #[inline(always)]
-    pub(crate) fn set_other_granted(&mut self, hole: HoleId) {
-        self.other_granted = hole.0;
+    pub(crate) fn set_other_used_hole(&mut self, hole: HoleId) {
+        self.other_used_hole = hole.0;
     }
 
     /// The ticket of the listener.
@@ -310,9 +310,9 @@ extern "C" fn guard_decide(case: *mut Case, to: *const Connection) -> u64 {
     let (case, to) = unsafe { (&mut *case, &*to) };
     let said = verdict::packed(&case.session, to, case.began());
     // Not before, so that less has to be kept meanwhile: the stack is short.
-    let (session, granted) = (case.session.id, case.granted());
+    let (session, used) = (case.session.id, case.used_holes());
     let decision = with_hole(verdict::unpacked(said), case.wanted(), |wanted| {
-        verdict::find(session, to, granted, wanted)
+        verdict::find(session, to, used, wanted)
     });
     case.note(&decision);
     0
@@ -393,10 +393,10 @@ impl Case {
     }
 
     #[inline(always)]
-    fn granted(&self) -> Granted {
-        Granted {
-            hole: HoleId(self.granted),
-            other: HoleId(self.other_granted),
+    fn used_holes(&self) -> UsedHoles {
+        UsedHoles {
+            hole: HoleId(self.used_hole),
+            other: HoleId(self.other_used_hole),
         }
     }
 
@@ -482,8 +482,8 @@ impl Case {
         if !is_behind || !matches!(self.verdict(), Verdict::Confirm) {
             return;
         }
-        let (session, granted) = (self.session.id, self.granted());
-        let found = verdict::find(session, listener, granted, Wanted::All);
+        let (session, used) = (self.session.id, self.used_holes());
+        let found = verdict::find(session, listener, used, Wanted::All);
         if let Some(passage) = found {
             let said = PolicyVerdict {
                 verdict: Verdict::Allow,
@@ -505,9 +505,9 @@ impl Case {
     /// A function of its own for the sake of the stack, as [`crate::emit::due`].
     #[inline(never)]
     fn add(&mut self, to: &Connection, said: u64) {
-        let (session, granted) = (self.session.id, self.granted());
+        let (session, used) = (self.session.id, self.used_holes());
         let decision = with_hole(verdict::unpacked(said), Wanted::All, |wanted| {
-            verdict::find(session, to, granted, wanted)
+            verdict::find(session, to, used, wanted)
         });
         let decision = without_reads(decision);
         let is_stricter = decision.verdict.strictness() > self.verdict().strictness();
@@ -534,7 +534,7 @@ extern "C" fn guard_take_holes(case: *mut Case) -> u64 {
     }
     // SAFETY: not null, and all callers, in this file, pass references.
     let case = unsafe { &mut *case };
-    if case.passes() && !case.needed_holes().take(&Kernel, case.granted()) {
+    if case.passes() && !case.needed_holes().take(&Kernel, case.used_holes()) {
         case.confirm_again();
     }
     0
@@ -549,7 +549,7 @@ extern "C" fn guard_give_back(case: *const Case) -> u64 {
     }
     // SAFETY: not null, and only called from `Case::give_back`, with a reference.
     let case = unsafe { &*case };
-    case.needed_holes().give_back(&Kernel, case.granted());
+    case.needed_holes().give_back(&Kernel, case.used_holes());
     0
 }
 

@@ -313,7 +313,7 @@ fn judge_call(
     to: &Connection,
     hook: Hook,
     cgroup: u64,
-    granted: HoleId,
+    used: HoleId,
 ) -> i32 {
     // Read before the decision, so that a change meanwhile voids it.
     let generation = maps::generation();
@@ -321,7 +321,7 @@ fn judge_call(
     if receiver.is_own() {
         return allow_own_server(to, hook, cgroup);
     }
-    let mut case = Case::of_call(cgroup, receiver, to, granted, wanted_by(to, hook));
+    let mut case = Case::of_call(cgroup, receiver, to, used, wanted_by(to, hook));
     if receiver.is_report_due() {
         report_listener(ctx, to, &case);
     }
@@ -516,7 +516,7 @@ fn note_hole_used(ctx: &SockAddrContext, case: &Case, is_redirected: bool) {
 #[inline(never)]
 fn note_other_hole(case: &mut Case, sk: *mut bpf_sock, to: &Connection) {
     let cached = cached(sk, to, 0, case.cgroup());
-    case.set_other_granted(cached.other_hole);
+    case.set_other_used_hole(cached.other_hole);
 }
 
 /// The verdict on a packet, by the session that its socket was made in: cached flows pass; [`Packet::judge`] has the stages of others.
@@ -670,7 +670,7 @@ impl<'a> Packet<'a> {
     fn judge_by_policies(
         self,
         cgroup: u64,
-        granted: HoleId,
+        used: HoleId,
         receiver: Receiver,
         inbound: Inbound,
     ) -> i32 {
@@ -679,9 +679,9 @@ impl<'a> Packet<'a> {
         } else {
             Receiver::NONE
         };
-        let mut case = Case::of_packet(cgroup, listener, self.to, granted);
+        let mut case = Case::of_packet(cgroup, listener, self.to, used);
         // Only where a listener leads on can a connection need two.
-        if listener.is_scanned() && case.has_granted() {
+        if listener.is_scanned() && case.has_used_hole() {
             note_other_hole(&mut case, self.sk, self.to);
         }
         if hold::is_of_another(self.sk, case.session.id) {

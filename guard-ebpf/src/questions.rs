@@ -106,13 +106,13 @@ fn of_policies(to: &Connection, cgroup: u64) -> u64 {
 fn hole(ctx: &SockAddrContext, to: &Connection, hook: Hook, cgroup: u64, said: u64) -> HoleId {
     // Read before the decision, so that a change meanwhile voids it.
     let generation = maps::generation();
-    let granted = match hook {
+    let used = match hook {
         Hook::Sendmsg4 | Hook::Sendmsg6 => cached(ctx::socket(ctx), to, generation, cgroup).hole,
         _ => HoleId(0),
     };
     let session = maps::session(cgroup).id;
     let decision = with_hole(verdict::unpacked(said), Wanted::All, |wanted| {
-        verdict::hole(session, to, granted, wanted)
+        verdict::hole(session, to, used, wanted)
     });
     let generation = generation_for_call(&decision, generation);
     if decision.allows() && allow_call(ctx, to, &decision, generation, cgroup) == ALLOW {

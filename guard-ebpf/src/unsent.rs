@@ -130,10 +130,10 @@ fn of_policies(unsent: Unsent, to: &Connection) -> u64 {
 /// The hole that lets it through, which the socket has cached then; or 0.
 #[inline(never)]
 fn hole(sk: *mut bpf_sock, unsent: Unsent, to: &Connection, said: u64) -> HoleId {
-    let granted = granted(sk, unsent, to);
+    let used = used_hole(sk, unsent, to);
     let session = maps::session(unsent.cgroup()).id;
     let decision = with_hole(verdict::unpacked(said), Wanted::All, |wanted| {
-        verdict::hole(session, to, granted, wanted)
+        verdict::hole(session, to, used, wanted)
     });
     // Of no generation: the packet is judged, too.
     let is_cached = decision.allows()
@@ -144,7 +144,7 @@ fn hole(sk: *mut bpf_sock, unsent: Unsent, to: &Connection, said: u64) -> HoleId
 
 /// The hole that the socket has used there already, or 0.
 #[inline(never)]
-fn granted(sk: *mut bpf_sock, unsent: Unsent, to: &Connection) -> HoleId {
+fn used_hole(sk: *mut bpf_sock, unsent: Unsent, to: &Connection) -> HoleId {
     match Socket::of(sk) {
         Some(socket) => socket.cached(to, 0, unsent.cgroup()).hole,
         None => HoleId(0),

@@ -8,8 +8,8 @@
 //! for each way in which a program may get there: with each guardd that starts, the verifier is most of what it waits for.
 
 use guard_common::{
-    BootTime, Connection, Decision, Granted, HoleId, MAX_CHAIN, MAX_PATTERNS, NameId, NamedKey,
-    NamesSaid, Passage, PolicyId, PolicyVerdict, Said, Session, SessionId, Verdict, Wanted,
+    BootTime, Connection, Decision, HoleId, MAX_CHAIN, MAX_PATTERNS, NameId, NamedKey, NamesSaid,
+    Passage, PolicyId, PolicyVerdict, Said, Session, SessionId, UsedHoles, Verdict, Wanted,
     find_hole, said_of, with_hole,
 };
 
@@ -24,17 +24,17 @@ const KIND: u32 = 32;
 /// Where [`guard_chain_verdict`] says which policy decided.
 const POLICY: u32 = 32;
 
-/// The verdict for a connection of a session; `granted` and `wanted` as in [`hole`].
+/// The verdict for a connection of a session; `used` and `wanted` as in [`hole`].
 #[inline(always)]
 pub(crate) fn decide(
     session: &Session,
     to: &Connection,
     began: Began,
-    granted: HoleId,
+    used: HoleId,
     wanted: Wanted,
 ) -> Decision {
     with_hole(of_policies(session, to, began), wanted, |wanted| {
-        hole(session.id, to, granted, wanted)
+        hole(session.id, to, used, wanted)
     })
 }
 
@@ -134,17 +134,17 @@ extern "C" fn guard_both(all: u64, outer: u64) -> u64 {
     with_policy(both.said(), both.policy)
 }
 
-/// The hole that lets a connection through, which takes one from it. `granted`: the one hole that its socket has taken from before, or 0.
+/// The hole that lets a connection through, which takes one from it. `used`: the one hole that its socket has taken from before, or 0.
 #[inline(always)]
 pub(crate) fn hole(
     session: SessionId,
     to: &Connection,
-    granted: HoleId,
+    used: HoleId,
     wanted: Wanted,
 ) -> Option<Passage> {
-    let granted = Granted::of(granted);
-    let passage = find(session, to, granted, wanted)?;
-    passage.take(&Kernel, granted, wanted).then_some(passage)
+    let used = UsedHoles::of(used);
+    let passage = find(session, to, used, wanted)?;
+    passage.take(&Kernel, used, wanted).then_some(passage)
 }
 
 /// [`find_hole`].
@@ -152,12 +152,12 @@ pub(crate) fn hole(
 pub(crate) fn find(
     session: SessionId,
     to: &Connection,
-    granted: Granted,
+    used: UsedHoles,
     wanted: Wanted,
 ) -> Option<Passage> {
     let mut expires = 0;
-    let (id, granted) = (session.0, granted.pack());
-    let found = guard_find_hole(id, to, granted, &raw mut expires, wanted as u32);
+    let (id, used) = (session.0, used.pack());
+    let found = guard_find_hole(id, to, used, &raw mut expires, wanted as u32);
     (found != 0).then_some(Passage {
         hole: HoleId(found as u32),
         kind: (found >> KIND) as u32,
@@ -267,7 +267,7 @@ extern "C" fn guard_said(policy: u32, pattern: u64, to: *const Connection) -> u6
 extern "C" fn guard_find_hole(
     session: u32,
     to: *const Connection,
-    granted: u64,
+    used: u64,
     expires: *mut u64,
     wanted: u32,
 ) -> u64 {
@@ -276,8 +276,8 @@ extern "C" fn guard_find_hole(
     }
     // SAFETY: not null, and all callers, in this file, pass references.
     unsafe {
-        let (session, granted) = (SessionId(session), Granted::unpack(granted));
-        match find_hole(&Kernel, session, &*to, granted, Wanted::from_u32(wanted)) {
+        let (session, used) = (SessionId(session), UsedHoles::unpack(used));
+        match find_hole(&Kernel, session, &*to, used, Wanted::from_u32(wanted)) {
             Some(passage) => {
                 *expires = passage.expires.0;
                 (u64::from(passage.kind) << KIND) | u64::from(passage.hole.0)

@@ -6,9 +6,9 @@ use std::{
 };
 
 use guard_common::{
-    Address, BootTime, BudgetId, Connection, Decision, Granted, HoleEntry, HoleId, HoleList,
-    ListId, NeededHoles, PolicyId, PolicyVerdict, PrefixValue, Protocol, RangeList, Session,
-    SessionId, Tables, Verdict, Wanted, decide, find_hole,
+    Address, BootTime, BudgetId, Connection, Decision, HoleEntry, HoleId, HoleList, ListId,
+    NeededHoles, PolicyId, PolicyVerdict, PrefixValue, Protocol, RangeList, Session, SessionId,
+    Tables, UsedHoles, Verdict, Wanted, decide, find_hole,
 };
 use proptest::prelude::*;
 
@@ -53,11 +53,11 @@ impl Memory {
             verdict: chain[policy.0 as usize - 1],
             ..PolicyVerdict::DENY
         };
-        let (granted, wanted) = asks;
-        let granted = Granted::of(granted);
+        let (used, wanted) = asks;
+        let used = UsedHoles::of(used);
         decide(&session, wanted, says, |wanted| {
-            let found = find_hole(self, SESSION, to, granted, wanted)?;
-            found.take(self, granted, wanted).then_some(found)
+            let found = find_hole(self, SESSION, to, used, wanted)?;
+            found.take(self, used, wanted).then_some(found)
         })
     }
 
@@ -78,11 +78,11 @@ impl Memory {
         live
     }
 
-    /// The holes that a connection to all of these needs; none where one of them has no hole, or these are more than a socket remembers.
-    fn needed(&self, to: &[Connection], granted: Granted) -> Option<NeededHoles> {
+    /// The holes that a connection to all of these needs; none where one of them has no hole, or these are more than a socket caches.
+    fn needed(&self, to: &[Connection], used: UsedHoles) -> Option<NeededHoles> {
         let mut needed = NeededHoles::default();
         for to in to {
-            let found = find_hole(self, SESSION, to, granted, Wanted::All)?;
+            let found = find_hole(self, SESSION, to, used, Wanted::All)?;
             if !needed.add(&found) {
                 return None;
             }
@@ -91,9 +91,9 @@ impl Memory {
     }
 
     /// Whether a connection to all of these passes, as `guard-ebpf/src/case.rs` has it: then it takes one from each hole that it needs.
-    fn passes(&self, to: &[Connection], granted: Granted) -> Option<NeededHoles> {
-        let needed = self.needed(to, granted)?;
-        needed.take(self, granted).then_some(needed)
+    fn passes(&self, to: &[Connection], used: UsedHoles) -> Option<NeededHoles> {
+        let needed = self.needed(to, used)?;
+        needed.take(self, used).then_some(needed)
     }
 }
 
@@ -216,7 +216,7 @@ fn naive(
     strictest: Verdict,
     holes: &[NewHole],
     to: &Connection,
-    (granted, wanted): (HoleId, Wanted),
+    (used, wanted): (HoleId, Wanted),
 ) -> Option<(Verdict, Vec<HoleId>)> {
     let numbered = || (1..).map(HoleId).zip(holes);
     let over = |reads: bool| {
@@ -227,14 +227,14 @@ fn naive(
     };
     let ids = |verdict, ids: Vec<HoleId>| (!ids.is_empty()).then_some((verdict, ids));
     let for_all = over(false).filter(|(id, new)| {
-        let has_connections = new.connections != Some(0) || *id == granted;
+        let has_connections = new.connections != Some(0) || *id == used;
         has_connections && new.bytes != Some(0)
     });
     let for_all = for_all.map(|(id, _)| id).collect();
-    let redirected = over(false).filter(|(id, new)| *id == granted && new.bytes.is_none());
+    let redirected = over(false).filter(|(id, new)| *id == used && new.bytes.is_none());
     let redirected = redirected.map(|(id, _)| id).collect();
     let reads = over(true).filter(|(id, new)| match wanted {
-        Wanted::Redirected => *id == granted,
+        Wanted::Redirected => *id == used,
         _ => new.connections != Some(0),
     });
     let reads = reads.map(|(id, _)| id).collect();
@@ -255,11 +255,11 @@ fn first(
     memory: &Memory,
     holes: &[NewHole],
     to: &Connection,
-    granted: Granted,
+    used: UsedHoles,
 ) -> Option<(HoleId, HoleEntry)> {
     let helps = |entry: &&HoleEntry| {
         let new = &holes[entry.id.0 as usize - 1];
-        let has_connections = new.connections != Some(0) || granted.has(entry.id);
+        let has_connections = new.connections != Some(0) || used.has(entry.id);
         let is_there = entry.covers(&to.to, to.protocol, to.port) && new.expires > NOW;
         is_there && !new.read_only && has_connections && new.bytes != Some(0)
     };
@@ -267,7 +267,7 @@ fn first(
     Some((entry.id, *entry))
 }
 
-/// Whether a socket remembers them: one that counts bytes, and of those that count only connections two, or one beside that.
+/// Whether a socket caches them: one that counts bytes, and of those that count only connections two, or one beside that.
 fn fits<'e>(holes: impl Iterator<Item = &'e HoleEntry>) -> bool {
     let (of_bytes, others): (Vec<_>, Vec<&HoleEntry>) =
         holes.partition(|entry| entry.kind.counts_bytes());
@@ -299,10 +299,10 @@ proptest! {
         prop_assert_eq!(order.next().unwrap_or_default(), decision.hole);
         // One connection is taken from the hole that lets it through, and from no other.
         let entry = hole_list::entries(&memory.list).iter().find(|entry| entry.id == decision.hole);
-        let (granted, wanted) = asks;
+        let (used, wanted) = asks;
         let is_new = |entry: &&HoleEntry| match entry.kind.reads() {
             true => wanted == Wanted::Any,
-            false => entry.id != granted,
+            false => entry.id != used,
         };
         let taken = entry.filter(|entry| entry.kind.is_counted()).filter(is_new);
         let taken = taken.map(|entry| BudgetId::of(entry.id, entry.kind));
@@ -317,19 +317,19 @@ proptest! {
     fn a_connection_takes_one_of_each_hole_that_it_needs_or_none(
         holes in prop::collection::vec(hole(), 0..7),
         to in prop::collection::vec(connection(), 1..5),
-        granted in [(0..8_u32).prop_map(HoleId), (0..8_u32).prop_map(HoleId)],
+        used in [(0..8_u32).prop_map(HoleId), (0..8_u32).prop_map(HoleId)],
     ) {
-        let [hole, other] = granted;
-        let granted = Granted { hole, other };
+        let [hole, other] = used;
+        let used = UsedHoles { hole, other };
         let memory = Memory::with(&holes);
         let before = memory.budgets.borrow().clone();
-        let passes = memory.passes(&to, granted);
-        let chosen = to.iter().map(|to| first(&memory, &holes, to, granted));
+        let passes = memory.passes(&to, used);
+        let chosen = to.iter().map(|to| first(&memory, &holes, to, used));
         let chosen: Option<BTreeMap<_, _>> = chosen.collect();
         let chosen = chosen.filter(|chosen| fits(chosen.values()));
         prop_assert_eq!(passes.is_some(), chosen.is_some(), "{:?}", chosen);
         let taken = chosen.clone().unwrap_or_default();
-        let is_new = |entry: &&HoleEntry| entry.kind.is_counted() && !granted.has(entry.id);
+        let is_new = |entry: &&HoleEntry| entry.kind.is_counted() && !used.has(entry.id);
         let taken = taken.values().filter(is_new);
         let taken: BTreeSet<_> = taken.map(|entry| BudgetId::of(entry.id, entry.kind).0).collect();
         for (key, left) in &before {
@@ -339,11 +339,11 @@ proptest! {
         let (Some(needed), Some(chosen)) = (passes, chosen) else {
             return Ok(());
         };
-        // All that count something are remembered, the one that counts bytes as the first; and it ends with the first of all.
-        let remembered = [needed.hole, needed.other.hole()];
+        // All that count something are cached, the one that counts bytes as the first; and it ends with the first of all.
+        let cached = [needed.hole, needed.other.hole()];
         let counting = |entry: &&HoleEntry| entry.kind.is_counted() || entry.kind.counts_bytes();
         let mut counting = chosen.values().filter(counting);
-        prop_assert!(counting.all(|entry| remembered.contains(&entry.id)), "{:?}", needed);
+        prop_assert!(counting.all(|entry| cached.contains(&entry.id)), "{:?}", needed);
         let mut of_bytes = chosen.values().filter(|entry| entry.kind.counts_bytes());
         prop_assert!(of_bytes.all(|entry| entry.id == needed.hole), "{:?}", needed);
         prop_assert!(chosen.contains_key(&needed.hole), "{:?}", needed);
@@ -351,14 +351,14 @@ proptest! {
         prop_assert_eq!(Some(needed.expires), ends);
         prop_assert_eq!(needed.kind & Decision::SEVERAL != 0, chosen.len() > 1);
         // Its next packet goes through the same, and takes nothing.
-        let used = Granted { hole: needed.hole, other: needed.other.hole() };
+        let then_used = UsedHoles { hole: needed.hole, other: needed.other.hole() };
         let after = memory.budgets.borrow().clone();
-        prop_assert_eq!(memory.passes(&to, used), Some(needed));
+        prop_assert_eq!(memory.passes(&to, then_used), Some(needed));
         prop_assert_eq!(&*memory.budgets.borrow(), &after);
         // That packet gives nothing back, and the first one what it took.
-        needed.give_back(&memory, used);
+        needed.give_back(&memory, then_used);
         prop_assert_eq!(&*memory.budgets.borrow(), &after);
-        needed.give_back(&memory, granted);
+        needed.give_back(&memory, used);
         prop_assert_eq!(&*memory.budgets.borrow(), &before);
     }
 
@@ -368,7 +368,7 @@ proptest! {
         to in connection(),
     ) {
         let memory = Memory::with(&holes);
-        let found = find_hole(&memory, SESSION, &to, Granted::default(), Wanted::All);
+        let found = find_hole(&memory, SESSION, &to, UsedHoles::default(), Wanted::All);
         let live = memory.live();
         let first = LiveHole::first(&live, SESSION, &to);
         prop_assert_eq!(first.map(|one| one.entry.id), found.map(|one| one.hole));
