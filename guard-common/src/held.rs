@@ -14,7 +14,7 @@ pub const HELD_PAUSE: u64 = 125_000_000;
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
 #[repr(C)]
-pub struct Patience {
+pub struct HoldTerms {
     /// The deadline after which no further connection is held. guardd renews it while it runs and an approver follows.
     pub until: BootTime,
     /// How long one connection is held, in nanoseconds.

@@ -45,7 +45,7 @@ pub use decide::{
 };
 pub use event::{AttemptCount, AttemptKey, Cause, Event, Hook, SessionStats};
 pub use flow::{Flow, FlowCount, FlowKey, MAX_FLOWS, Mark};
-pub use held::{HELD_PAUSE, Held, Patience, RefusedKey};
+pub use held::{HELD_PAUSE, Held, HoldTerms, RefusedKey};
 pub use hole::{BudgetId, HoleEntry, HoleId, HoleKind, HoleList, MAX_HOLES};
 pub use log::{LogLines, LogOutcome, kernel_log};
 pub use lsm::{

@@ -16,8 +16,8 @@ use aya_ebpf::{
 };
 use guard_common::{
     Address, Answered, AnsweredKey, AttemptCount, AttemptKey, BootTime, BudgetId, Connection,
-    Event, Flow, FlowCount, FlowKey, Held, HoleId, HoleList, Learned, ListId, MAX_NAMED, NameId,
-    Named, NamedKey, NetnsCookie, Origin, OriginKey, Patience, PolicyId, PrefixValue, QueueKey,
+    Event, Flow, FlowCount, FlowKey, Held, HoldTerms, HoleId, HoleList, Learned, ListId, MAX_NAMED,
+    NameId, Named, NamedKey, NetnsCookie, Origin, OriginKey, PolicyId, PrefixValue, QueueKey,
     RangeList, RefusedKey, Relay, Session, SessionId, SessionStats, Tables, meta, tls,
 };
 
@@ -176,7 +176,7 @@ static ANSWER: PerCpuArray<Answered, 1> = PerCpuArray::new();
 
 /// Whether connections are held for an approver, and how long, by session. Written by guardd.
 #[btf_map]
-static PATIENCE: HashMap<u32, Patience, 4096, NO_PREALLOC> = HashMap::new();
+static PATIENCE: HashMap<u32, HoldTerms, 4096, NO_PREALLOC> = HashMap::new();
 
 /// The connections that are held, by their sockets' cookies: guardd's list of them. Written here.
 #[btf_map]

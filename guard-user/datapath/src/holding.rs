@@ -4,7 +4,7 @@
 use std::{collections::HashSet, io, path::Path, time::Duration};
 
 use aya::maps::{HashMap, MapData};
-use guard_common::{BootTime, Connection, Held, Patience, RefusedKey, SessionId};
+use guard_common::{BootTime, Connection, Held, HoldTerms, RefusedKey, SessionId};
 use guard_sys::{clock, sock_destroy, tcp};
 
 use super::{
@@ -31,7 +31,7 @@ pub type HeldSocket = (u64, Held);
 /// The maps for held connections.
 pub(super) struct Holding {
     /// `PATIENCE`: pinned maps keep their names.
-    terms: HashMap<MapData, u32, [u8; size_of::<Patience>()]>,
+    terms: HashMap<MapData, u32, [u8; size_of::<HoldTerms>()]>,
     held: HashMap<MapData, u64, [u8; size_of::<Held>()]>,
     refused: HashMap<MapData, [u8; size_of::<RefusedKey>()], u64>,
     /// Whether the interval between two probes can be limited.
@@ -83,7 +83,7 @@ impl Datapath {
         until: BootTime,
     ) -> Result<()> {
         let holding = &mut self.holding;
-        let terms = Patience {
+        let terms = HoldTerms {
             until,
             time: u64::try_from(time.as_nanos()).unwrap_or(u64::MAX),
             quick: quick(time, holding.bounds_steps),

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use aya::maps::{HashMap, Map, MapData, MapError};
-use guard_common::{LsmSession, Patience, Session, SessionStats, UnixSession};
+use guard_common::{HoldTerms, LsmSession, Session, SessionStats, UnixSession};
 use guard_lab::{
     AGENT, ASKS, Attempt, Daemon, Network, OPEN, PATIENCE, Shell, Tested, Unowned, V4, eventually,
     patience,
@@ -30,7 +30,7 @@ fn entries(daemon: &Daemon) -> Tested<BTreeMap<&'static str, usize>> {
         ("outermost", keys::<u32, 4>(daemon, "outermost")?),
         (
             "patience",
-            keys::<u32, { size_of::<Patience>() }>(daemon, "patience")?,
+            keys::<u32, { size_of::<HoldTerms>() }>(daemon, "patience")?,
         ),
         (
             "lsm_sessions",
