@@ -59,7 +59,7 @@ pub use policy::{
     DEFAULT_RULE, ListId, MAX_RANGES, PolicyId, PrefixValue, Protocol, RangeEntry, RangeList,
     Verdict, prefix_flags,
 };
-pub use relay::{Dialed, Dialer, MAX_LEADS, Relay, Ticket, relay_flags};
+pub use relay::{Dialed, Dialer, MAX_UPSTREAMS, Relay, Ticket, relay_flags};
 pub use session::{MAX_CHAIN, Session, SessionId};
 pub use unix::{UnixSession, unix_flags};
 

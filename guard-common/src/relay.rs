@@ -4,8 +4,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::{Address, BootTime, Connection, NetnsCookie, Protocol};
 
-/// Upstreams that are kept of one listener; a listener with more is taken to lead anywhere.
-pub const MAX_LEADS: usize = 16;
+/// Upstreams that are kept of one listener; one with more counts as having any.
+pub const MAX_UPSTREAMS: usize = 16;
 
 number! {
     /// The number that the kernel half has given to a listener, for as long as that lives. 0 is none.
@@ -37,16 +37,16 @@ pub struct Relay {
     pub port: u16,
     /// [`relay_flags`].
     pub flags: u16,
-    /// How many [`Self::leads`] there are.
+    /// How many [`Self::upstreams`] there are.
     pub len: u32,
     /// Its upstreams.
-    pub leads: [Connection; MAX_LEADS],
+    pub upstreams: [Connection; MAX_UPSTREAMS],
     /// See [`Self::head`].
     pub tail: u64,
 }
 
 /// The value of `DIALERS`, keyed by a process' id: one that serves a listener which a session has connected to. What it
-/// connects to is where that may lead. Written by guardd.
+/// connects to may be that listener's upstream. Written by guardd.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
@@ -58,13 +58,13 @@ pub struct Dialer {
     pub cgroup: u64,
     /// The second that `in_window` counts. Written by the kernel half, as that.
     pub window: BootTime,
-    /// What was told of it in that second.
+    /// How many of its dials were counted in that second.
     pub in_window: u64,
-    /// What could not be told of it. Written by the kernel half.
+    /// How many could not be reported. Written by the kernel half.
     pub lost: u64,
 }
 
-/// The key of `DIALED`: what guardd was told of lately.
+/// The key of `DIALED`: a dial that was reported lately.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
@@ -79,7 +79,7 @@ pub struct Dialed {
 }
 
 impl Relay {
-    /// One that leads nowhere, as far as is known.
+    /// One without upstreams, as far as is known.
     #[must_use]
     pub const fn new(ticket: Ticket, netns: NetnsCookie, address: Address, port: u16) -> Self {
         let nowhere = Connection::new(Address([0; 4]), Protocol(0), 0);
@@ -92,7 +92,7 @@ impl Relay {
             port,
             flags: 0,
             len: 0,
-            leads: [nowhere; MAX_LEADS],
+            upstreams: [nowhere; MAX_UPSTREAMS],
             tail: 0,
         }
     }

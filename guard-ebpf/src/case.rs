@@ -2,8 +2,8 @@
 //! which the strictest counts.
 
 use guard_common::{
-    BootTime, BudgetId, Connection, Decision, HoleId, MAX_LEADS, NeededHoles, Passage, PolicyId,
-    PolicyVerdict, Protocol, Session, UsedHoles, Verdict, Wanted, relay_flags, with_hole,
+    BootTime, BudgetId, Connection, Decision, HoleId, MAX_UPSTREAMS, NeededHoles, Passage,
+    PolicyId, PolicyVerdict, Protocol, Session, UsedHoles, Verdict, Wanted, relay_flags, with_hole,
 };
 
 use crate::{
@@ -175,7 +175,7 @@ impl Case {
         }
     }
 
-    /// Decides it by what the policies say of the address that was asked for, wherever the listener leads; no hole counts, or is used.
+    /// Decides it by what the policies say of the address that was asked for, whatever the listener's upstreams are; no hole counts, or is used.
     #[inline(always)]
     pub(crate) fn decide_by_policies(&mut self, to: &Connection) {
         let decision = verdict::of_policies(&self.session, to, self.began());
@@ -331,11 +331,11 @@ extern "C" fn guard_relay(case: *mut Case, to: *const Connection) -> u64 {
         return unscanned(case, to);
     };
     // SAFETY: a live map value. It may be overwritten while it is read, which `head` and `tail` tell.
-    let (head, len, leads) = unsafe {
+    let (head, len, upstreams) = unsafe {
         (
             (&raw const (*relay).head).read_volatile(),
             (&raw const (*relay).len).read_volatile(),
-            &(*relay).leads,
+            &(*relay).upstreams,
         )
     };
     // SAFETY: as above.
@@ -345,7 +345,7 @@ extern "C" fn guard_relay(case: *mut Case, to: *const Connection) -> u64 {
     if !is_own && case.wanted & CASE_BEGINS != 0 && !maps::is_followed(case.number) {
         return unscanned(case, to);
     }
-    let is_whole = case.decide_by_all(to, leads, len);
+    let is_whole = case.decide_by_all(to, upstreams, len);
     // SAFETY: as above.
     let (ticket, flags, again, tail) = unsafe {
         (
@@ -443,12 +443,12 @@ impl Case {
     fn decide_by_all(
         &mut self,
         to: &Connection,
-        leads: &[Connection; MAX_LEADS],
+        upstreams: &[Connection; MAX_UPSTREAMS],
         len: u32,
     ) -> bool {
         guard_decide(self, to);
-        let failed = kernel::find(len.min(MAX_LEADS as u32), (), |at| {
-            let to = leads.get(at)?;
+        let failed = kernel::find(len.min(MAX_UPSTREAMS as u32), (), |at| {
+            let to = upstreams.get(at)?;
             let said = verdict::packed(&self.session, to, self.began());
             // The gate looks at what goes to the listener, and nobody at what that sends there: no hole but the listener's lets it
             // pass.
@@ -478,8 +478,8 @@ impl Case {
     /// caches.
     #[inline(always)]
     fn allow_by_hole_of_listener(&mut self, listener: &Connection) {
-        let is_behind = self.wanted & (CASE_IS_UPSTREAM | CASE_NEEDS_MORE) != 0;
-        if !is_behind || !matches!(self.verdict(), Verdict::Confirm) {
+        let is_by_upstreams = self.wanted & (CASE_IS_UPSTREAM | CASE_NEEDS_MORE) != 0;
+        if !is_by_upstreams || !matches!(self.verdict(), Verdict::Confirm) {
             return;
         }
         let (session, used) = (self.session.id, self.used_holes());

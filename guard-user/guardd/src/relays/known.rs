@@ -3,7 +3,7 @@
 use std::{collections::HashSet, net::SocketAddr, rc::Rc, time::Duration};
 
 use guard_common::{
-    Address, BootTime, Connection, DNS_PORT, Event, MAX_LEADS, NetnsCookie, PolicyId, Protocol,
+    Address, BootTime, Connection, DNS_PORT, Event, MAX_UPSTREAMS, NetnsCookie, PolicyId, Protocol,
     Relay, SessionId, Ticket, Verdict, relay_flags,
 };
 use guard_proto::{Endpoint, destination::Through};
@@ -586,8 +586,8 @@ impl KnownListener {
     }
 
     pub(super) fn leads(&self) -> &[Connection] {
-        let count = (self.relay.len as usize).min(MAX_LEADS);
-        &self.relay.leads[..count]
+        let count = (self.relay.len as usize).min(MAX_UPSTREAMS);
+        &self.relay.upstreams[..count]
     }
 
     /// Whether an eviction would lose something: a session's server, and a listener without an upstream, is found again by one
@@ -607,9 +607,9 @@ impl KnownListener {
 
     /// Takes over what the kernel map has of it.
     pub(super) fn recall(&mut self, relay: &Relay) {
-        let count = (relay.len as usize).min(MAX_LEADS);
+        let count = (relay.len as usize).min(MAX_UPSTREAMS);
         let found = ScanResult {
-            leads: relay.leads[..count].to_vec(),
+            leads: relay.upstreams[..count].to_vec(),
             anywhere: relay.flags & relay_flags::ANYWHERE != 0,
             ..ScanResult::default()
         };
@@ -709,11 +709,11 @@ impl KnownListener {
     /// Adds an upstream.
     pub(super) fn add_lead(&mut self, lead: &Connection) {
         let relay = &mut self.relay;
-        let count = (relay.len as usize).min(MAX_LEADS);
-        if relay.leads[..count].contains(lead) {
+        let count = (relay.len as usize).min(MAX_UPSTREAMS);
+        if relay.upstreams[..count].contains(lead) {
             return;
         }
-        match relay.leads.get_mut(count) {
+        match relay.upstreams.get_mut(count) {
             Some(room) => {
                 *room = *lead;
                 relay.len += 1;

@@ -1,7 +1,7 @@
 //! The upstreams of listeners that are gone, for when their programs are started again. Other programs may have listened there
 //! in between.
 
-use guard_common::{BootTime, Connection, MAX_LEADS, NetnsCookie};
+use guard_common::{BootTime, Connection, MAX_UPSTREAMS, NetnsCookie};
 
 use super::scan::ScanResult;
 
@@ -36,8 +36,8 @@ impl PastProgram {
                 self.leads.push(lead);
             }
         }
-        self.anywhere |= other.anywhere || self.leads.len() > MAX_LEADS;
-        self.leads.truncate(MAX_LEADS);
+        self.anywhere |= other.anywhere || self.leads.len() > MAX_UPSTREAMS;
+        self.leads.truncate(MAX_UPSTREAMS);
     }
 }
 
@@ -157,10 +157,10 @@ mod tests {
         assert_eq!(known.leads.len(), 3);
         assert!(past.of(spot(2), &found("relay"), BootTime(4)).is_none());
         assert!(past.of(spot(1), &found("server"), BootTime(4)).is_none());
-        let all = 0..=u16::try_from(MAX_LEADS).unwrap();
+        let all = 0..=u16::try_from(MAX_UPSTREAMS).unwrap();
         past.add(spot(1), before("relay", all), BootTime(5));
         let known = past.of(spot(1), &found("relay"), BootTime(6)).unwrap();
         assert!(known.anywhere);
-        assert_eq!(known.leads.len(), MAX_LEADS);
+        assert_eq!(known.leads.len(), MAX_UPSTREAMS);
     }
 }
