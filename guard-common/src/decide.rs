@@ -240,7 +240,7 @@ impl Passage {
     }
 }
 
-/// The holes that one connection needs, since it is judged by several destinations: its listener and where that leads.
+/// The holes that one connection needs, since it is judged by several destinations: its listener and that one's upstreams.
 ///
 /// Its socket caches [`Self::hole`] and [`Self::other`]. So of those that count bytes it may need one, and of those that count
 /// connections two, or one beside one that counts bytes.
@@ -702,7 +702,7 @@ impl NamesSaid {
     ///
     /// Names only make it stricter: where a rule denies; where a rule for this very address decides; at a
     /// [`prefix_flags::LOCAL`] address; and at a [`prefix_flags::PRIVATE`] one, unless all of them may have such addresses. A
-    /// pattern that is not in the policy denies: the policy has changed, and what the session knows is about to be written anew.
+    /// pattern that is not in the policy denies: the policy has changed, and what the session knows is about to be rewritten.
     #[inline(always)]
     pub const fn over(self, base: Said) -> PolicyVerdict {
         let flags = base.verdict.flags;

@@ -149,8 +149,8 @@ pub struct Event {
     pub held: u8,
     /// A [`Cause`].
     pub cause: u8,
-    /// The port of this machine, in network byte order, behind which the destination is: it was connected to, and what
-    /// listens there leads to the destination. 0 where the destination itself was.
+    /// The port of the listener on this machine that was connected to, in network byte order, if the destination is that listener's
+    /// upstream. 0 where the destination itself was connected to.
     pub through: [u8; 2],
 }
 

@@ -49,7 +49,7 @@ pub struct Flow {
     pub first: BootTime,
     /// When the last one was, or one was closed.
     pub last: BootTime,
-    /// How many there were. Of UDP: how often a socket turned to that destination.
+    /// How many there were. Of UDP: how often a socket changed to that destination.
     pub connections: u64,
     /// Bytes that were sent, and acknowledged, over TCP connections that are closed.
     pub sent: u64,

@@ -26,9 +26,9 @@ pub enum LogOutcome {
     Cached = 3,
     /// It goes to the proxy instead.
     Redirected = 4,
-    /// It waits for an approver.
+    /// It is held for an approver.
     Held = 5,
-    /// It waits until guardd has scanned the listener.
+    /// It is held until guardd has scanned the listener.
     Unscanned = 6,
     /// It goes to the guard's own proxy, whether it was redirected or asked for that: the destination is the proxy's.
     ToProxy = 7,

@@ -15,9 +15,9 @@ pub const LONGEST: u32 = HEADER + (1 << 14);
 pub trait Bytes {
     /// A byte; `None` beyond the end.
     fn byte(&self, at: u32) -> Option<u8>;
-    /// The same number. The kernel's verifier follows numbers that are positions from one round of [`Self::find`] to the next, each
-    /// round anew, unless they come from where it knows nothing of them.
-    fn anew(&self, number: u32) -> u32;
+    /// The same number, of which the kernel's verifier knows nothing. A number that it knows, such as a position, it follows from one round
+    /// of [`Self::find`] to the next, and goes through each round again.
+    fn opaque(&self, number: u32) -> u32;
     /// As [`crate::Tables::find`].
     fn find<R>(&self, limit: u32, failed: R, at: impl FnMut() -> Option<R>) -> Option<R>;
 }
@@ -174,7 +174,7 @@ fn find_name<B: Bytes>(bytes: &B, mut at: u32, end: u32) -> Result<Span, Odd> {
     const DONE: u32 = 0;
     let failed = Odd::NoHello as u32;
     let ended = bytes.find(MAX_EXTENSIONS, failed, || {
-        at = bytes.anew(at);
+        at = bytes.opaque(at);
         if at == end {
             return Some(DONE);
         }
@@ -244,9 +244,9 @@ pub fn patterns<B: Bytes>(bytes: &B, name: Span, patterns: &mut Patterns) -> Res
     const DONE: u32 = 0;
     const FAILED: u32 = 1;
     let ended = bytes.find(MAX_STEPS, FAILED, || {
-        at = bytes.anew(at);
+        at = bytes.opaque(at);
         if at == end {
-            count = bytes.anew(count);
+            count = bytes.opaque(count);
             let Some(place) = patterns.get_mut(count as usize) else {
                 return Some(FAILED);
             };
@@ -294,7 +294,7 @@ impl Bytes for [u8] {
         self.get(at as usize).copied()
     }
 
-    fn anew(&self, number: u32) -> u32 {
+    fn opaque(&self, number: u32) -> u32 {
         number
     }
 
@@ -308,7 +308,7 @@ impl Bytes for &[u8] {
         (**self).byte(at)
     }
 
-    fn anew(&self, number: u32) -> u32 {
+    fn opaque(&self, number: u32) -> u32 {
         number
     }
 

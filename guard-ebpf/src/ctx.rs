@@ -169,24 +169,25 @@ fn connection(ctx: *const bpf_sock_addr, address: Address) -> Connection {
     )
 }
 
-/// Has a connect hook redirect its socket to a port, in host byte order, of an address of the family that was asked for.
+/// Writes a destination into the context, of the family that was asked for: the kernel connects or sends there, or returns it to the
+/// program. The port is in host byte order.
 #[inline(always)]
-pub(crate) fn lead4(ctx: &SockAddrContext, to: &Address, port: u16) {
+pub(crate) fn set_destination4(ctx: &SockAddrContext, to: &Address, port: u16) {
     // SAFETY: the kernel's context, whose hook may write this, as one word in network byte order.
     unsafe { (&raw mut (*ctx.sock_addr).user_ip4).write_volatile(to.0[3]) };
-    lead_to_port(ctx, port);
+    set_port(ctx, port);
 }
 
 /// The same on an IPv6 socket, the IPv4-mapped form included.
 #[inline(always)]
-pub(crate) fn lead6(ctx: &SockAddrContext, to: &Address, port: u16) {
+pub(crate) fn set_destination6(ctx: &SockAddrContext, to: &Address, port: u16) {
     // SAFETY: the kernel's context, whose hook may write this.
     unsafe { write_address(&raw mut (*ctx.sock_addr).user_ip6, to) };
-    lead_to_port(ctx, port);
+    set_port(ctx, port);
 }
 
 #[inline(always)]
-fn lead_to_port(ctx: &SockAddrContext, port: u16) {
+fn set_port(ctx: &SockAddrContext, port: u16) {
     // SAFETY: the kernel's context; `user_port` takes a whole word, with 16 bits in network byte order.
     unsafe { (&raw mut (*ctx.sock_addr).user_port).write_volatile(u32::from(port.to_be())) };
 }

@@ -128,7 +128,7 @@ fn made_inside(ctx: &SockOpsContext) -> Option<(*mut bpf_sock, *mut ListenerStat
     Some((sk, state))
 }
 
-/// Where a connection leads: what was asked for, if it was redirected.
+/// The destination of a connection: what was asked for, if it was redirected.
 #[inline(always)]
 fn destination(ctx: &SockOpsContext, sk: *mut bpf_sock) -> Connection {
     match Redirect::of(sk) {

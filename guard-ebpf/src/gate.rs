@@ -147,7 +147,7 @@ fn is_made_by(sk: *mut bpf_sock, cgroup: u64) -> bool {
 #[repr(u32)]
 pub(crate) enum Passing {
     No = 0,
-    /// This one, and the next is judged anew.
+    /// This one, and the next is judged again.
     Once = 1,
     Yes = 2,
 }
@@ -260,7 +260,7 @@ impl Bytes for Message {
     }
 
     #[inline(always)]
-    fn anew(&self, number: u32) -> u32 {
+    fn opaque(&self, number: u32) -> u32 {
         // SAFETY: a live map value; one aligned word, which only the socket's owner uses.
         unsafe {
             let room = &raw mut (*self.1.0).number;

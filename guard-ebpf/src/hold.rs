@@ -210,7 +210,7 @@ impl Hold {
 }
 
 /// Holds a connection that an approver could allow; `asked` is the destination of the request. False if the connection must be
-/// refused: no approver follows, too many of the session have begun to wait of late, or memory is short.
+/// refused: no approver follows, too many of the session's have been held of late, or memory is short.
 ///
 /// A function of its own for the sake of the stack, as [`crate::emit::due`].
 #[inline(never)]
@@ -313,7 +313,7 @@ pub(crate) fn operate(ctx: &SockOpsContext) {
         // Not in `connect`: that may still fail, and no callback would report the end.
         BPF_SOCK_OPS_TCP_CONNECT_CB => {
             if !hold.tell(kernel::socket_cookie(ctx.as_ptr())) {
-                // guardd cannot find it, so it waits for no approver: it fails soon. The scan comes all the same.
+                // guardd cannot find it, so it is not held for an approver: it fails soon. The scan comes all the same.
                 let probes = if hold.awaits_scan() {
                     SCAN_ONLY_PROBES
                 } else {

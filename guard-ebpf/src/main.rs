@@ -66,7 +66,7 @@ const ALLOW: i32 = 1;
 const REFUSE: i32 = 0;
 /// None of both, within this program.
 const UNDECIDED: i32 = -1;
-/// [`ALLOW`] for this packet, within this program: the next one is judged anew.
+/// [`ALLOW`] for this packet, within this program: the next one is judged again.
 const ALLOW_ONCE: i32 = 3;
 
 /// `TCP_LISTEN` of net/tcp_states.h.
@@ -121,7 +121,7 @@ fn ingress(ctx: SkBuffContext) -> i32 {
 #[cgroup_sock_addr(getpeername4)]
 fn getpeername4(ctx: SockAddrContext) -> i32 {
     if let Some(asked) = redirect::peer(&ctx, &ctx::connection4(&ctx)) {
-        ctx::lead4(&ctx, &asked.to, asked.port);
+        ctx::set_destination4(&ctx, &asked.to, asked.port);
     }
     ALLOW
 }
@@ -130,7 +130,7 @@ fn getpeername4(ctx: SockAddrContext) -> i32 {
 #[cgroup_sock_addr(getpeername6)]
 fn getpeername6(ctx: SockAddrContext) -> i32 {
     if let Some(asked) = redirect::peer(&ctx, &ctx::connection6(&ctx)) {
-        ctx::lead6(&ctx, &asked.to, asked.port);
+        ctx::set_destination6(&ctx, &asked.to, asked.port);
     }
     ALLOW
 }
@@ -139,7 +139,7 @@ fn getpeername6(ctx: SockAddrContext) -> i32 {
 #[cgroup_sock_addr(recvmsg4)]
 fn recvmsg4(ctx: SockAddrContext) -> i32 {
     if let Some(asked) = redirect::peer(&ctx, &ctx::connection4(&ctx)) {
-        ctx::lead4(&ctx, &asked.to, asked.port);
+        ctx::set_destination4(&ctx, &asked.to, asked.port);
     }
     ALLOW
 }
@@ -148,7 +148,7 @@ fn recvmsg4(ctx: SockAddrContext) -> i32 {
 #[cgroup_sock_addr(recvmsg6)]
 fn recvmsg6(ctx: SockAddrContext) -> i32 {
     if let Some(asked) = redirect::peer(&ctx, &ctx::connection6(&ctx)) {
-        ctx::lead6(&ctx, &asked.to, asked.port);
+        ctx::set_destination6(&ctx, &asked.to, asked.port);
     }
     ALLOW
 }
@@ -381,7 +381,7 @@ fn judge_unscanned(ctx: &SockAddrContext, to: &Connection, hook: Hook, case: &mu
     REFUSE
 }
 
-/// Has a call that is allowed wait at the gate, if TLS has to show a name. False where there is no gate for it.
+/// Whether a call that is allowed may go on: if TLS has to show a name, only to wait for that at the gate.
 #[inline(always)]
 fn passes_gate(
     ctx: &SockAddrContext,
@@ -452,7 +452,7 @@ fn redirect_or_hold(ctx: &SockAddrContext, to: &Connection, hook: Hook, case: &C
         log::case(case, to, hook, LogOutcome::Unsent);
         return ALLOW;
     }
-    // `connect` alone can redirect a question: once it is open, it has to begin anew.
+    // `connect` alone can redirect a question: once it is open, the program has to connect again.
     let can_wait = is_tcp_connect(to, hook)
         && matches!(decision.verdict, Verdict::Confirm)
         && !case.needs_more()
@@ -680,7 +680,7 @@ impl<'a> Packet<'a> {
             Receiver::NONE
         };
         let mut case = Case::of_packet(cgroup, listener, self.to, used);
-        // Only where a listener leads on can a connection need two.
+        // Only through a listener with upstreams can a connection need two.
         if listener.is_scanned() && case.has_used_hole() {
             note_other_hole(&mut case, self.sk, self.to);
         }

@@ -306,7 +306,7 @@ pub(crate) fn share(session: SessionId, of: Shared, now: BootTime) -> Option<*mu
 pub(crate) fn drained(queue: &QueueKey) -> u64 {
     DRAINED
         .get_ptr(queue)
-        // SAFETY: a live map value; one aligned word. Where the kernel makes it another socket's meanwhile, a count begins anew.
+        // SAFETY: a live map value; one aligned word. Where the kernel makes it another socket's meanwhile, a count begins again.
         .map_or(0, |at| unsafe { at.read_volatile() })
 }
 
@@ -440,7 +440,7 @@ pub(crate) struct GateState {
     pub(crate) destination: [u32; 4],
     /// The port that it asked for, host byte order.
     pub(crate) port: u64,
-    /// Room for one number, see [`tls::Bytes::anew`].
+    /// Room for one number, see [`tls::Bytes::opaque`].
     pub(crate) number: u64,
     /// By which patterns a policy may have the name that it shows: room for who looks.
     pub(crate) patterns: tls::Patterns,

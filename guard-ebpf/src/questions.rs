@@ -58,8 +58,8 @@ pub(crate) fn judge(ctx: &SockAddrContext, to: &Connection, hook: Hook, cgroup: 
     };
     let localhost = to.to.localhost();
     match hook {
-        Hook::Connect4 | Hook::Sendmsg4 => ctx::lead4(ctx, &localhost, port),
-        _ => ctx::lead6(ctx, &localhost, port),
+        Hook::Connect4 | Hook::Sendmsg4 => ctx::set_destination4(ctx, &localhost, port),
+        _ => ctx::set_destination6(ctx, &localhost, port),
     }
     ALLOW
 }
@@ -194,7 +194,7 @@ pub(crate) fn has_room(session: SessionId, netns: NetnsCookie, from: &Address) -
 
 /// Whether the resolver has read what the session has sent to that socket, but for [`MAX_UNREAD`].
 ///
-/// The count begins anew when the resolver has found nothing left to read. So nothing is ever counted down, and what gets lost on its way
+/// The count begins again when the resolver has found nothing left to read. So nothing is ever counted down, and what gets lost on its way
 /// counts only until then. Where all does, nothing is read: one datagram a second passes in any case.
 #[inline(always)]
 fn is_read(session: SessionId, mut queue: QueueKey, now: BootTime) -> bool {

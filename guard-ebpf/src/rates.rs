@@ -16,7 +16,7 @@ const TOLD_A_SECOND: u64 = 64;
 /// Unread bytes of the ring buffer from which on listeners are not reported. A connection to one is held, so a later SYN
 /// reports it, or redirected, and then closed; a refusal that has no room is lost.
 const ROOM_FOR_LISTENERS: u64 = EVENTS_SIZE as u64 / 4;
-/// The same for dials. A listener whose dials could not be reported counts as leading anywhere.
+/// The same for dials. A listener whose dials could not be reported counts as having any upstream.
 pub(crate) const ROOM_FOR_DIALS: u64 = EVENTS_SIZE as u64 / 2;
 
 /// Whether a session may cause one more event, other than a refusal, in this second.

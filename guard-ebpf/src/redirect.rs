@@ -236,8 +236,8 @@ pub(crate) fn begin(
     };
     redirect.note(&cause, asked, &proxy);
     match hook {
-        Hook::Connect4 => ctx::lead4(ctx, &localhost, proxy.port),
-        _ => ctx::lead6(ctx, &localhost, proxy.port),
+        Hook::Connect4 => ctx::set_destination4(ctx, &localhost, proxy.port),
+        _ => ctx::set_destination6(ctx, &localhost, proxy.port),
     }
     true
 }

@@ -54,7 +54,7 @@ impl Receiver {
     /// Of what begins one: a report to guardd that a session connects to the listener is due.
     const REPORT: u64 = Self::BEGINS | Self::MORE;
     /// Of what does not: another socket may get the next packet.
-    const ANEW: u64 = Self::MORE;
+    const ONCE: u64 = Self::MORE;
     /// One bit for both: tickets that an earlier guard gave, which sockets keep, have all others.
     const MORE: u64 = 1 << 62;
 
@@ -197,7 +197,7 @@ extern "C" fn guard_receiver(skb: *mut __sk_buff, to: *const Connection, cgroup:
     let (begins, nobody) = if arriving.begins {
         (Receiver::BEGINS, Receiver::NO_LISTENER)
     } else {
-        (0, Receiver::NO_LISTENER | Receiver::ANEW)
+        (0, Receiver::NO_LISTENER | Receiver::ONCE)
     };
     found.unwrap_or(nobody) | begins
 }
@@ -226,8 +226,8 @@ fn receiver_of_packet(receiver: *mut bpf_sock, packet: Arriving, cgroup: u64) ->
         // Once it is gone, too.
         _ => !kernel::may_share_port(receiver),
     };
-    let once = if packet.begins { 0 } else { Receiver::ANEW };
-    let anew = if lasts && !is_made_inside(receiver) {
+    let once = if packet.begins { 0 } else { Receiver::ONCE };
+    let once_unless_it_lasts = if lasts && !is_made_inside(receiver) {
         0
     } else {
         once
@@ -253,7 +253,7 @@ fn receiver_of_packet(receiver: *mut bpf_sock, packet: Arriving, cgroup: u64) ->
     if packet.begins {
         with_report(number, full, cgroup)
     } else {
-        number | anew
+        number | once_unless_it_lasts
     }
 }
 
