@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use guard_lab::bench::monotonic;
-use guard_lab::{Daemon, Network, bins};
+use guard_lab::{Daemon, Network, PATIENCE, bins};
 
 use super::Plan;
 use super::client::{Client, sink};
@@ -15,8 +15,6 @@ use super::prefixes::{Pool, Prefixes};
 use super::samples::Samples;
 
 const MILLISECOND: f64 = 1e6;
-/// How long a request may take to be listed.
-const PATIENCE: Duration = Duration::from_secs(10);
 /// How long the client has been trying when the answer comes.
 const TRYING: Duration = Duration::from_millis(30);
 

@@ -4,13 +4,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use guard_lab::{AGENT, Cgroup, Daemon, Network, Running, bins};
+use guard_lab::{AGENT, Cgroup, Daemon, Network, PATIENCE, Running, bins};
 use serde_json::{Value, json};
 
 use super::prefixes::{PORT, Pool};
-
-/// How long an order may take.
-const PATIENCE: Duration = Duration::from_secs(120);
 
 /// `guard-lab bench`, which does what it is told. It ends with this value.
 pub(super) struct Client(Running);
@@ -72,7 +69,8 @@ impl Client {
 
     /// Waits until it is carried out.
     pub(super) fn answer(&mut self) -> Result<Value> {
-        let line = self.0.line(PATIENCE)?;
+        // Some orders take longer than anything else that is waited for.
+        let line = self.0.line(PATIENCE * 2)?;
         let answer: Value =
             serde_json::from_str(&line).with_context(|| format!("not JSON: {line:?}"))?;
         match answer["failed"].as_str() {

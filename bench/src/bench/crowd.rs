@@ -4,7 +4,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use guard_lab::{Daemon, Network};
+use guard_lab::{Daemon, Network, PATIENCE};
 use serde_json::json;
 
 use super::Plan;
@@ -19,8 +19,6 @@ const SESSIONS: usize = 200;
 const RATE: u64 = 10_000;
 /// How long it does.
 const TIME: Duration = Duration::from_secs(10);
-/// How long a request may take.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Starts them, has one connect to what is refused all the time, and another ask something once in a while.
 ///

@@ -12,14 +12,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use guard_lab::bench::monotonic;
-use guard_lab::{AGENT, Daemon, Nats, Network, Running, SshKey, bins, exec};
+use guard_lab::{AGENT, Daemon, Nats, Network, PATIENCE, Running, SshKey, bins, exec};
 use serde_json::{Value, json};
 
 use super::Plan;
 use super::client::{Client, sink};
 use super::crowd::cpu_of;
 use super::figure::{Figure, Other, Target, Unit};
-use super::pages::{CONSOLE, PATIENCE, Page};
+use super::pages::{CONSOLE, Page};
 use super::prefixes::Prefixes;
 use super::samples::Samples;
 use super::starts::resident_of;

@@ -4,10 +4,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use guard_lab::{Network, Running, bins};
+use guard_lab::{Network, PATIENCE, Running, bins};
 use serde_json::json;
 
 use super::client::Client;
@@ -22,8 +21,6 @@ const SANDBOX_RUNTIME: &str = "@anthropic-ai/sandbox-runtime@0.0.78";
 const MITMPROXY: &str = "mitmproxy==11.0.2";
 /// Where it listens, on the loopback of the lab.
 const MITMPROXY_AT: &str = "127.0.0.1:9999";
-/// How long it may take to start.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Where all of them read.
 pub(super) fn pool() -> Pool {

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use async_nats::{Client, ConnectOptions, Subscriber};
 use futures_util::StreamExt as _;
-use guard_lab::{Nats, Network, SshKey, bins, exec};
+use guard_lab::{Nats, Network, PATIENCE, SshKey, bins, exec};
 use guard_signed::{SignedBundle, bundle::Signers};
 use nkeys::KeyPair;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -44,7 +44,6 @@ const POLICY: usize = 8 * 1024;
 const AT_ONCE: usize = 32;
 /// For how long the server is looked at.
 const LOOKED: Duration = Duration::from_secs(60);
-const PATIENCE: Duration = Duration::from_secs(60);
 /// After a push: nothing of it is on its way any more.
 const QUIET: Duration = Duration::from_secs(2);
 /// How often one machine's look at a policy is measured.

@@ -13,12 +13,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
 use guard_lab::bench::monotonic;
-use guard_lab::{Daemon, Network, Running, bins, exec};
+use guard_lab::{Daemon, Network, PATIENCE, Running, bins, exec};
 
 use super::crowd::cpu_of;
 use super::starts::resident_of;
 
-pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 /// As whom the console runs, and where.
 pub(super) const CONSOLE: u32 = 61242;
 const HOST: &str = "guard.localhost";

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use guard_lab::bench::monotonic;
-use guard_lab::{Daemon, Network, Running, bins};
+use guard_lab::{Daemon, Network, PATIENCE, Running, bins};
 use serde_json::{Value, json};
 
 use super::Plan;
@@ -25,7 +25,6 @@ const AT_ONCE: u32 = 10;
 const STEP: Duration = Duration::from_millis(130);
 /// How many wait for one answer.
 const CROWD: u64 = 1000;
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How long they have waited when the answers begin, and how much of that is for those who have time.
 const WAITS: [(&str, u64, bool); 6] = [

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use guard_lab::{AGENT, Attempt, Daemon, Running, Tag, bins};
+use guard_lab::{AGENT, Attempt, Daemon, PATIENCE, Running, Tag, bins};
 
 use super::story::Story;
 use super::{PORT, SERVER};
@@ -11,8 +11,6 @@ use xtask::shell::which;
 
 /// The request that must not reach production unasked.
 pub(super) const JOB: &str = "PUT /api/jobs/thumbnailGeneration";
-/// How long a command of the agent may take.
-const PATIENCE: Duration = Duration::from_secs(20);
 /// What the shell says after each command.
 const STATUS: &str = "exit status ";
 
@@ -102,7 +100,7 @@ impl Agent {
 
     /// Begins to send the request, and does not wait for the end.
     pub(super) fn begin_put(&mut self, story: &Story) -> Result<()> {
-        // It gives up by itself where the demo does.
+        // It gives up by itself before the demo does.
         let shell = self.put.shell.replace("-m 5", "-m 20");
         self.command(story, &self.put.text.replace("-m 5", "-m 20"));
         self.begin(&shell)

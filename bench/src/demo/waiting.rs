@@ -3,15 +3,13 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use guard_lab::{AGENT, Daemon, Production, Running, eventually};
+use guard_lab::{AGENT, Daemon, PATIENCE, Production, Running, eventually};
 use rustix::process::Signal;
 
 use super::agent::{Agent, JOB};
 use super::story::Story;
 use super::{SERVER, requests, show};
 
-/// Until the question is asked, on a slow machine.
-const PATIENCE: Duration = Duration::from_secs(10);
 /// How long the person thinks.
 const THOUGHT: Duration = Duration::from_secs(2);
 

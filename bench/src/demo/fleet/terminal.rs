@@ -5,14 +5,11 @@ use std::io::{Read as _, Write as _};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use guard_lab::{exec, patience};
+use guard_lab::{PATIENCE, exec, patience};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-
-/// How long what is waited for may take.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What it shows comes in pieces. The command is killed on drop.
 pub(super) struct Terminal {
