@@ -77,7 +77,7 @@ pub use shell::Shell;
 pub use ssh::SshKey;
 pub use steps::Stepped;
 pub use tag::Tag;
-pub use tested::{Failed, Json, Tested, is_failing};
+pub use tested::{Failed, Json, Tested, is_failing, joined};
 pub use tunnel::Tunnel;
 pub use unowned::Unowned;
 pub use wait::{PATIENCE, SAMPLED, SLOWNESS, eventually, is_sampled, is_slow, lives, patience};

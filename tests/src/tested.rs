@@ -2,10 +2,10 @@
 
 use std::cell::Cell;
 use std::fmt;
-use std::panic::Location;
-use std::thread;
+use std::panic::{Location, resume_unwind};
+use std::thread::{self, ScopedJoinHandle};
 
-use anyhow::{Context as _, Error, Result};
+use anyhow::{Context as _, Error, Result, anyhow};
 use serde_json::Value;
 
 thread_local! {
@@ -36,6 +36,16 @@ impl fmt::Debug for Failed {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(to, "at {}: {:?}", self.at, self.why)
     }
+}
+
+/// What a thread of a test came to, for the test that waits for it.
+///
+/// # Errors
+///
+/// That thread's, of which this one is known to have failed too. A panic there goes on here.
+pub fn joined<T>(thread: ScopedJoinHandle<'_, Tested<T>>) -> Tested<T> {
+    let came = thread.join().unwrap_or_else(|panic| resume_unwind(panic));
+    Ok(came.map_err(|failed| anyhow!("{failed:?}"))?)
 }
 
 /// Whether the test of this thread has failed, so that what is taken down says what it knows.
@@ -89,6 +99,14 @@ mod tests {
             said.starts_with(&here) && said.contains("no text: null"),
             "{said}"
         );
+        assert!(is_failing());
+    }
+
+    #[test]
+    fn what_a_thread_says_is_said_by_the_test_that_waits_for_it() {
+        let came = thread::scope(|scope| joined(scope.spawn(step)));
+        let said = format!("{:?}", came.unwrap_err());
+        assert!(said.contains("no text: null"), "{said}");
         assert!(is_failing());
     }
 }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
+use anyhow::Context as _;
 use guard_lab::{AGENT, Running, Shell, Tested, mounts};
 
 use crate::clients::scene::{ClientScene, PATIENCE, POLICY, url};
@@ -47,8 +48,8 @@ impl<'s> Agent<'s> {
 
     /// In a session whose connections wait for so long, whether or not anybody watches. There may be several, each with a
     /// name of its own.
-    pub(crate) fn holding(scene: &'s ClientScene, hold: &str, name: &str) -> Self {
-        Self::in_session(scene, AGENT, &["--hold", hold], name).unwrap()
+    pub(crate) fn holding(scene: &'s ClientScene, hold: &str, name: &str) -> Tested<Self> {
+        Self::in_session(scene, AGENT, &["--hold", hold], name)
     }
 
     /// In a session that root has started for the same user, by sudo.
@@ -123,8 +124,9 @@ impl<'s> Agent<'s> {
         let status = self.next_with("status ");
         let text = fs::read(&self.output)?;
         let text = String::from_utf8_lossy(&text).into_owned();
-        let status = status.unwrap_or_else(|error| panic!("{error:#}; so far: {text}"));
-        let code = status.trim().strip_prefix("status ").unwrap();
+        let status = status.with_context(|| format!("so far: {text}"))?;
+        let code = status.trim().strip_prefix("status ");
+        let code = code.with_context(|| format!("no status: {status}"))?;
         Ok(Done {
             code: code.parse()?,
             text,

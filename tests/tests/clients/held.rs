@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use guard_lab::{PATIENCE, Tested, eventually};
+use anyhow::Context as _;
+use guard_lab::{Json as _, PATIENCE, Tested, eventually, joined};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -107,49 +108,57 @@ impl Held {
     }
 
     /// The request about an address, once somebody waits for the answer.
-    fn held(&self, host: &str) -> String {
+    fn held(&self, host: &str) -> Tested<String> {
         let mut id = None;
-        eventually("a client waits", || {
+        let waits = eventually("a client waits", || {
             let is_it = |one: &&Value| one["held"] == true && one["destination"]["address"] == host;
             let pending = self.scene.pending()?;
-            id = pending
-                .iter()
-                .find(is_it)
-                .map(|one| one["id"].as_str().unwrap().to_owned());
+            id = pending.iter().find(is_it).map(|one| one["id"].clone());
             Ok(id.is_some())
-        })
-        .unwrap_or_else(|error| panic!("{host}: {error}: {:?}", self.scene.pending().unwrap()));
-        id.unwrap()
+        });
+        waits.with_context(|| format!("{host}: {:?}", self.scene.pending()))?;
+        Ok(id.context("nobody waits")?.text()?.to_owned())
     }
 
-    /// What a client makes of an answer that comes after `delay`, and how long after it waited first. It would wait for longer
-    /// than a test waits for an agent.
-    fn answered(
-        &self,
-        client: &Client,
-        host: &str,
-        verb: &str,
-        delay: Duration,
-    ) -> (Done, Duration) {
-        let mut agent = Agent::holding(&self.scene, "5m", host);
-        agent.begin(&client.line_to(host)).unwrap();
-        let id = self.held(host);
-        let began = Instant::now();
+    /// What a client makes of an answer that comes after `delay`, until when it waits. It would wait for longer than a test waits
+    /// for an agent.
+    fn answered(&self, client: &Client, host: &str, verb: &str, delay: Duration) -> Tested<Done> {
+        let mut agent = Agent::holding(&self.scene, "5m", host)?;
+        agent.begin(&client.line_to(host))?;
+        let id = self.held(host)?;
+        // That it waits on has no event.
         thread::sleep(delay);
-        let answer = self.scene.daemon.agent([verb, &id]).run().unwrap();
-        answer.success().unwrap();
-        (agent.end().unwrap(), began.elapsed())
+        assert_eq!(self.held(host)?, id, "{}", client.name);
+        self.scene.answer(&[verb, &id])?;
+        agent.end()
+    }
+
+    /// Waits until guardd has written that it held a connection there until its deadline.
+    fn was_held_in_vain(&self, host: &str) -> Tested {
+        let denied = || -> Tested<Vec<Value>> {
+            let mut denied = self.scene.daemon.logged("denied")?;
+            denied.retain(|one| one["destination"]["address"] == host);
+            Ok(denied)
+        };
+        let came = eventually("it was held until its deadline", || {
+            let is_it = |one: &Value| one["why"] == "nobody answered in time";
+            Ok(denied()?.iter().any(is_it))
+        });
+        came.with_context(|| format!("{host}: {:?}", denied()))?;
+        Ok(())
     }
 }
 
 /// Does something with every client at once, each with an address of its own that ends in a number from `first` on.
-fn with_each(first: usize, each: impl Fn(&Client, &str) + Sync) {
+fn with_each(first: usize, each: impl Fn(&Client, &str) -> Tested + Sync) -> Tested {
     let each = &each;
     thread::scope(|scope| {
+        let mut all = Vec::new();
         for (client, last) in CLIENTS.iter().zip(first..) {
-            scope.spawn(move || each(client, &format!("192.0.2.{last}")));
+            all.push(scope.spawn(move || each(client, &format!("192.0.2.{last}"))));
         }
-    });
+        all.into_iter().try_for_each(joined)
+    })
 }
 
 #[test]
@@ -161,22 +170,23 @@ fn each_waits_and_succeeds_after_a_yes_or_says_that_it_failed_after_a_no() -> Te
     }
     // Fetch.java and fetch.mjs ask twice.
     assert_eq!(held.asked()?["at 192.0.2.10"], CLIENTS.len() + 2);
-    thread::scope(|scope| {
+    thread::scope(|scope| -> Tested {
+        let mut let_through = Vec::new();
         for (first, delay) in [(20, 300), (30, 3000)] {
             let (held, delay) = (&held, Duration::from_millis(delay));
-            scope.spawn(move || {
+            let_through.push(scope.spawn(move || {
                 with_each(first, |client, host| {
-                    let (done, took) = held.answered(client, host, "approve", delay);
-                    client.succeeded(&done);
-                    assert!(took > delay, "{}: {took:?}", client.name);
-                });
-            });
+                    client.succeeded(&held.answered(client, host, "approve", delay)?);
+                    Ok(())
+                })
+            }));
         }
         with_each(40, |client, host| {
-            let (done, _) = held.answered(client, host, "deny", Duration::ZERO);
-            client.failed(&done);
-        });
-    });
+            client.failed(&held.answered(client, host, "deny", Duration::ZERO)?);
+            Ok(())
+        })?;
+        let_through.into_iter().try_for_each(joined)
+    })?;
     let asked = held.asked()?;
     assert_eq!(asked.len(), 2 * CLIENTS.len(), "{asked:?}");
     assert!(
@@ -192,12 +202,10 @@ fn each_waits_and_succeeds_after_a_yes_or_says_that_it_failed_after_a_no() -> Te
 fn each_says_that_it_failed_where_nobody_answers() -> Tested {
     let held = Held::new()?;
     with_each(20, |client, host| {
-        let mut agent = Agent::holding(&held.scene, "3s", host);
-        let began = Instant::now();
-        client.failed(&agent.run(&client.line_to(host)).unwrap());
-        let took = began.elapsed();
-        assert!(took > Duration::from_secs(2), "{}: {took:?}", client.name);
-    });
+        let mut agent = Agent::holding(&held.scene, "3s", host)?;
+        client.failed(&agent.run(&client.line_to(host))?);
+        held.was_held_in_vain(host)
+    })?;
     assert_eq!(held.asked()?, BTreeMap::new());
     Ok(())
 }
@@ -207,14 +215,16 @@ fn each_says_that_it_failed_where_guardd_is_gone() -> Tested {
     let held = Held::new()?;
     let host = |number: usize| format!("192.0.2.{}", 20 + number);
     let agent = |number| Agent::holding(&held.scene, "25s", &host(number));
-    let mut agents: Vec<_> = (0..CLIENTS.len()).map(agent).collect();
+    let mut agents = (0..CLIENTS.len()).map(agent).collect::<Tested<Vec<_>>>()?;
     for (number, agent) in agents.iter_mut().enumerate().rev() {
         agent.begin(&CLIENTS[number].line_to(&host(number)))?;
         if number + 1 == CLIENTS.len() {
-            held.held(&host(number));
+            held.held(&host(number))?;
         }
     }
-    (0..CLIENTS.len()).for_each(|number| drop(held.held(&host(number))));
+    for number in 0..CLIENTS.len() {
+        held.held(&host(number))?;
+    }
     held.scene.daemon.signal(Signal::KILL)?;
     for (agent, client) in agents.iter_mut().zip(&CLIENTS) {
         client.failed(&agent.end()?);

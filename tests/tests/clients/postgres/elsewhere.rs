@@ -44,7 +44,7 @@ fn a_database_with_foreign_tables_is_told_of_once() -> Tested {
     without.run(&as_owner("create database empty"))?.ok();
 
     // It was looked at before there were any: one who comes later sees them.
-    let mut later = crate::clients::agent::Agent::holding(&scene, "5m", "later");
+    let mut later = crate::clients::agent::Agent::holding(&scene, "5m", "later")?;
     for _ in 0..3 {
         assert_eq!(later.run(&one)?.ok(), "1\n");
     }

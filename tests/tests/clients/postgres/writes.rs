@@ -150,7 +150,7 @@ fn what_changes_other_things_waits_as_well() -> Tested {
 }
 
 fn a_client_that_waits_goes_on_after_a_yes_and_after_a_no(scene: &ClientScene) -> Tested {
-    let mut agent = Agent::holding(scene, "5m", "holding");
+    let mut agent = Agent::holding(scene, "5m", "holding")?;
     let before = everything(scene)?;
     agent.begin(&query("delete from orders where id = 3"))?;
     thread::sleep(A_WHILE);
