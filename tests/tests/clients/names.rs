@@ -332,7 +332,7 @@ fn addresses_that_dnsmasq_changes(time: Duration, sessions: usize) -> Tested {
     let place = ResolverScene::build(usual, |daemon| daemon.config(&config))?;
     let hosts = kept.path().join("hosts");
     fs::write(&hosts, host(0))?;
-    let mut dnsmasq = dnsmasq_in(place.network);
+    let mut dnsmasq = dnsmasq_in(&place.network);
     dnsmasq.arg(format!("--addn-hosts={}", hosts.display()));
     let dnsmasq = serves(&mut dnsmasq, &DNS[1..2], &kept.path().join("log"))?;
     let (churn, pid) = (Churn::of(place, DNS[1])?, dnsmasq.pid());

@@ -3,7 +3,9 @@
 
 use std::{net::IpAddr, path::PathBuf, process::Command};
 
-use guard_lab::{AGENT, Daemon, DaemonBuilder, Network, Production, Shell, Tested, exec};
+use guard_lab::{
+    AGENT, Daemon, DaemonBuilder, Network, Production, Scene, Shell, Tested, exec, holds_scene,
+};
 use hickory_proto::op::Message;
 
 use super::server::{self, OwnServer};
@@ -66,12 +68,13 @@ action = "allow"
 const ODD: &str = include_str!("programs/odd.py");
 
 pub(crate) struct ResolverScene {
-    pub(crate) network: &'static Network,
+    scene: Scene,
     pub(crate) dns: OwnServer,
     pub(crate) public: OwnServer,
-    pub(crate) daemon: Daemon,
     pub(crate) odd: PathBuf,
 }
+
+holds_scene!(ResolverScene);
 
 /// What the machine's server says of names that have no other answer: that they are where the API is, but for one that guardd
 /// itself asks for, since a rule spells it out.
@@ -103,27 +106,25 @@ impl ResolverScene {
         serving: impl Fn(&Message, bool) -> Vec<Vec<u8>> + Send + Sync + 'static,
         more: impl FnOnce(DaemonBuilder) -> DaemonBuilder,
     ) -> Tested<Self> {
-        // Its reaper outlives this process, and takes it down then.
-        let network: &'static Network = Box::leak(Box::new(Network::new()?));
-        let config = format!("resolvers = [\"{DNS}:53\", \"[{DNS_V6}]:53\"]\n");
-        let daemon = Daemon::in_network(network)
-            .policy("names", &with_resolvers(POLICY))
-            .policy("narrower", &with_resolvers(NARROWER))
-            .config(&config);
+        let network = Network::new()?;
         let serves = move |asked: &Message, is_stream| match server::name_in(asked) == DENIED {
             true => usual(asked, is_stream),
             false => serving(asked, is_stream),
         };
         let dns = OwnServer::start(network.prod(), &format!("{DNS}:53"), serves)?;
         let public = OwnServer::start(network.prod(), &format!("{PUBLIC}:53"), usual)?;
-        let daemon = more(daemon).start()?;
-        let odd = daemon.write_for_agents("odd.py", ODD)?;
+        let config = format!("resolvers = [\"{DNS}:53\", \"[{DNS_V6}]:53\"]\n");
+        let scene = Scene::on(network, |daemon| {
+            let daemon = daemon
+                .policy("names", &with_resolvers(POLICY))
+                .policy("narrower", &with_resolvers(NARROWER));
+            more(daemon.config(&config))
+        })?;
         Ok(Self {
-            network,
+            odd: scene.daemon.write_for_agents("odd.py", ODD)?,
+            scene,
             dns,
             public,
-            daemon,
-            odd,
         })
     }
 
@@ -137,7 +138,7 @@ impl ResolverScene {
     /// Production, at the ports that these tests use.
     pub(crate) fn production(&self) -> Tested<Production> {
         Ok(Production::launch(
-            self.network,
+            &self.network,
             &[80, 443, 853],
             &[853],
             true,
