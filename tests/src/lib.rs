@@ -72,7 +72,7 @@ pub use nats::Nats;
 pub use network::{DEV_DEVICE, NEVER, Network, OPEN, Side, V4, V6};
 pub use production::{Production, Reached};
 pub use running::Running;
-pub use scene::{ASKS, CONFIRMS, Scene};
+pub use scene::{ALLOWS, ALLOWS_NAMED, ASKS, CONFIRMS, Scene};
 pub use shell::Shell;
 pub use ssh::SshKey;
 pub use steps::Stepped;

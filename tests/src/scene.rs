@@ -5,6 +5,12 @@ use serde_json::Value;
 
 use crate::{Daemon, DaemonBuilder, Network, Production, Shell, Watcher};
 
+/// All is open.
+pub const ALLOWS: &str = "version = 1\ndefault = \"allow\"\n";
+
+/// The same under a name of its own, `open`, for where a policy is known by what it says.
+pub const ALLOWS_NAMED: &str = "version = 1\nname = \"open\"\ndefault = \"allow\"\n";
+
 /// Production is asked about; all else is open.
 pub const CONFIRMS: &str = r#"
 version = 1

@@ -6,8 +6,8 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use guard_lab::{
-    AGENT, Attempt, CONFIRMS, Daemon, Json as _, Network, OPEN, Production, Running, Shell, Tested,
-    Unowned, V4, eventually,
+    AGENT, ALLOWS, Attempt, CONFIRMS, Daemon, Json as _, Network, OPEN, Production, Running, Shell,
+    Tested, Unowned, V4, eventually,
 };
 use serde_json::{Value, json};
 
@@ -20,7 +20,7 @@ fn started() -> Tested<(Network, Production, Daemon)> {
 fn configured(network: &Network, config: &str) -> Tested<Daemon> {
     let daemon = Daemon::in_network(network)
         .policy("asks", CONFIRMS)
-        .policy("open", "version = 1\ndefault = \"allow\"\n")
+        .policy("open", ALLOWS)
         .config(&format!("resolvers = [\"127.0.0.1:1\"]\n{config}"));
     Ok(daemon.start()?)
 }
@@ -280,7 +280,7 @@ fn nothing_inside_assigns_itself() -> Tested {
         json!({ "policy": policy }),
         json!({ "policy": policy, "unit": "agent.service" }),
         json!({ "policy": policy, "owner": 0 }),
-        json!({ "policy": { "text": "version = 1\ndefault = \"allow\"\n" } }),
+        json!({ "policy": { "text": ALLOWS } }),
     ] {
         let answer = raw(&daemon, &unit, &assign(&parameters))?;
         let error = answer["error"].text()?;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use guard_datapath::{Datapath, Object, TlsBy};
 use guard_lab::{
-    Attempt, CONFIRMS, Daemon, Json as _, Network, OPEN, Shell, Tested, V4, eventually,
+    ALLOWS, Attempt, CONFIRMS, Daemon, Json as _, Network, OPEN, Shell, Tested, V4, eventually,
 };
 use rustix::process::Signal;
 use serde_json::Value;
@@ -181,7 +181,7 @@ fn nothing_inside_can_widen_what_it_may_reach() -> Tested {
     let (network, _production) = Network::with_production()?;
     let daemon = Daemon::in_network(&network)
         .policy("asks", CONFIRMS)
-        .policy("open", "version = 1\ndefault = \"allow\"\n")
+        .policy("open", ALLOWS)
         .start()?;
     let mut shell = shell(&daemon);
     assert!(!shell.reaches(&Attempt::tcp(V4, 443))?);

@@ -8,7 +8,8 @@ use std::time::Duration;
 use guard_lab::PATIENCE;
 use guard_lab::network::{DEV_V4, PROD_V4};
 use guard_lab::{
-    AGENT, Attempt, Daemon, Json as _, Network, Production, Running, Shell, Tested, V4, eventually,
+    AGENT, ALLOWS, Attempt, Daemon, Json as _, Network, Production, Running, Shell, Tested, V4,
+    eventually,
 };
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
@@ -39,14 +40,13 @@ action = "deny"
 "#;
 
 const SHUT: &str = "version = 1\ndefault = \"deny\"\n";
-const OPEN: &str = "version = 1\ndefault = \"allow\"\n";
 
 fn daemon(network: &Network) -> Tested<Daemon> {
     let daemon = Daemon::in_network(network)
         .policy("asks", ASKS)
         .policy("denies", DENIES)
         .policy("shut", SHUT)
-        .policy("open", OPEN);
+        .policy("open", ALLOWS);
     Ok(daemon.start()?)
 }
 
@@ -202,7 +202,7 @@ impl Nested {
     fn start(daemon: &Daemon, url: String) -> Tested<Self> {
         let guard = program(daemon, "guard")?;
         let inner = daemon.write_for_agents("staging", BRINGS)?;
-        let middle = daemon.write_for_agents("open", OPEN)?;
+        let middle = daemon.write_for_agents("open", ALLOWS)?;
         let nested = format!(
             "{guard} run --policy {} -- {guard} run --name mine --policy {} -- sh",
             middle.display(),
@@ -259,7 +259,7 @@ fn a_yes_to_what_a_session_inside_asks_leaves_read_only_as_it_is() -> Tested {
     let production = Production::launch(&network, &[8080], &[], true)?;
     let daemon = Daemon::in_network(&network)
         .policy("reads", READS)
-        .policy("open", OPEN)
+        .policy("open", ALLOWS)
         .start()?;
     let url = format!("http://{V4}:8080/api/jobs");
     let mut outside = network.dev().command_as(AGENT, "sh");
@@ -448,7 +448,7 @@ fn what_a_session_has_started_in_others_ends_with_it() -> Tested {
     let daemon = daemon(&network)?;
     let guard = program(&daemon, "guard")?;
     let inner = daemon
-        .write_for_agents("inner", OPEN)?
+        .write_for_agents("inner", ALLOWS)?
         .display()
         .to_string();
     let narrow = daemon
@@ -480,7 +480,7 @@ fn guardd_asks_no_name_server_for_a_session_that_may_not() -> Tested {
     let daemon = Daemon::in_network(&network)
         .config(&format!("resolvers = [\"{PROD_V4}:53\"]\n"))
         .policy("shut", SHUT)
-        .policy("open", OPEN)
+        .policy("open", ALLOWS)
         .start()?;
     let guard = program(&daemon, "guard")?;
     let names = format!(
@@ -555,7 +555,7 @@ fn policies_from_inside_keep_nobody_elses_waiting() -> Tested {
     let mut floods = Shell::start(&daemon, "open")?;
     let mut other = Shell::start(&daemon, "open")?;
     let file = |name: &str| {
-        let text = format!("{OPEN}name = \"{name}\"\n");
+        let text = format!("{ALLOWS}name = \"{name}\"\n");
         let file = daemon.write_for_agents(name, &text).unwrap();
         file.display().to_string()
     };

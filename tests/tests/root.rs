@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use guard_lab::PATIENCE;
 use guard_lab::{
-    AGENT, Attempt, Daemon, DaemonBuilder, Network, Production, Shell, Tested, eventually,
+    AGENT, ALLOWS, Attempt, Daemon, DaemonBuilder, Network, Production, Shell, Tested, eventually,
 };
 
 const DENIED: &str = "192.0.2.10";
@@ -25,13 +25,12 @@ action = "deny"
 to = ["192.0.2.20"]
 action = "confirm"
 "#;
-const OPEN: &str = "version = 1\ndefault = \"allow\"\n";
 const ROOT: &str = "resolvers = [\"127.0.0.1:1\"]\nrun_as_root = true\n";
 const RUN: [&str; 5] = ["run", "--policy", "guarded", "--user", "root"];
 
 fn built(network: &Network) -> DaemonBuilder {
     let daemon = Daemon::in_network(network);
-    daemon.policy("guarded", POLICY).policy("open", OPEN)
+    daemon.policy("guarded", POLICY).policy("open", ALLOWS)
 }
 
 fn started() -> Tested<(Network, Daemon)> {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
-use guard_lab::{AGENT, Daemon, Network};
+use guard_lab::{AGENT, ALLOWS, Daemon, Network};
 use tempfile::TempDir;
 
 use super::Plan;
@@ -24,7 +24,7 @@ const PACKAGE: &str = "guard-lab";
 /// That something could not be measured.
 pub(super) fn building(plan: &Plan) -> Result<Vec<Figure>> {
     let network = Network::new()?;
-    let policy = "version = 1\ndefault = \"allow\"\n";
+    let policy = ALLOWS;
     let daemon = Daemon::in_network(&network)
         .policy("open", policy)
         .start()?;

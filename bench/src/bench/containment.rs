@@ -1,7 +1,7 @@
 //! What it costs a session that its Unix sockets and processes are kept to themselves.
 
 use anyhow::{Context as _, Result};
-use guard_lab::{Daemon, Network};
+use guard_lab::{ALLOWS, Daemon, Network};
 use serde_json::json;
 
 use super::Plan;
@@ -23,7 +23,7 @@ const PROGRAMS: &str =
 pub(super) fn containment(plan: &Plan) -> Result<Vec<Figure>> {
     let network = Network::new()?;
     let daemon = Daemon::in_network(&network);
-    let policy = "version = 1\ndefault = \"allow\"\n";
+    let policy = ALLOWS;
     let daemon = daemon.policy("open", policy).start()?;
     let mut sides = [Client::free(&network)?, Client::guarded(&daemon, "open")?];
     let [free, guarded] = interleave(

@@ -4,13 +4,11 @@ use std::fs;
 use std::os::unix::fs::{chown, symlink};
 use std::path::PathBuf;
 
-use guard_lab::{AGENT, Attempt, Json as _, Production, Shell, Tested, V4, V6};
+use guard_lab::{AGENT, ALLOWS, Attempt, Json as _, Production, Shell, Tested, V4, V6};
 use serde_json::{Value, json};
 
 use super::discover::Project;
 use crate::watch::terminal::Tmux;
-
-const OPEN: &str = "version = 1\ndefault = \"allow\"\n";
 
 /// The uid of the account `nobody`.
 const NOBODY: u32 = 65534;
@@ -18,7 +16,7 @@ const NOBODY: u32 = 65534;
 /// With a rule for production.
 fn with(action: &str) -> String {
     format!(
-        "{OPEN}[[rule]]\nname = \"own\"\nto = [\"{V4}\", \"2001:db8:7::/48\"]\naction = \"{action}\"\n"
+        "{ALLOWS}[[rule]]\nname = \"own\"\nto = [\"{V4}\", \"2001:db8:7::/48\"]\naction = \"{action}\"\n"
     )
 }
 
@@ -57,7 +55,7 @@ fn reaches(shell: &mut Shell) -> Tested<[bool; 2]> {
 fn what_narrows_reaches_sessions_once_its_person_says_so_and_says_so_before() -> Tested {
     let project = Project::new("")?;
     let production = Production::start(&project.lab.network)?;
-    let file = project.shop(OPEN)?;
+    let file = project.shop(ALLOWS)?;
     let mut shell = project.under_shop()?;
     assert_eq!(reaches(&mut shell)?, [true, true]);
     let inner = project.under_shop()?;
@@ -117,7 +115,7 @@ fn what_narrows_reaches_sessions_once_its_person_says_so_and_says_so_before() ->
 fn a_session_that_ends_meanwhile_leaves_no_other_one_wide() -> Tested {
     let project = Project::new("")?;
     let _production = Production::start(&project.lab.network)?;
-    project.shop(OPEN)?;
+    project.shop(ALLOWS)?;
     let _first = project.under_shop()?;
     let mut second = project.under_shop()?;
     assert_eq!(reaches(&mut second)?, [true, true]);
@@ -140,29 +138,29 @@ fn a_session_that_ends_meanwhile_leaves_no_other_one_wide() -> Tested {
 #[test]
 fn a_text_with_rules_for_names_is_applied_and_one_without_lets_more_through() -> Tested {
     let project = Project::new("")?;
-    project.shop(OPEN)?;
+    project.shop(ALLOWS)?;
     let _shell = project.under_shop()?;
     let rule = "[[rule]]\nname = \"api\"\nto = [\"*.example.com\"]\naction = \"deny\"\n";
-    let judged = format!("{OPEN}[dns]\nnames = \"rules\"\n{rule}");
-    for text in [format!("{OPEN}{rule}"), judged] {
+    let judged = format!("{ALLOWS}[dns]\nnames = \"rules\"\n{rule}");
+    for text in [format!("{ALLOWS}{rule}"), judged] {
         project.shop(&text)?;
         let applied = project.apply(&["--yes", "--json"]);
         assert_eq!(applied.json()?["changed"], true, "{applied:?}");
     }
     // Without any of it every name is asked for that the session likes.
-    project.shop(OPEN)?;
+    project.shop(ALLOWS)?;
     let refused = project.apply(&["--yes"]);
     assert_eq!(refused.code(), Some(2), "{refused:?}");
     assert!(
         refused.stderr.contains("may let more through"),
         "{refused:?}"
     );
-    let without_rule = format!("{OPEN}[dns]\nnames = \"rules\"\n");
+    let without_rule = format!("{ALLOWS}[dns]\nnames = \"rules\"\n");
     project.shop(&without_rule)?;
     assert_eq!(project.apply(&["--widen"]).code(), Some(0));
     // All of it is said, by the names that the file has, and what to type.
     project.shop(&format!(
-        "{OPEN}[unix]\nallow = [\"ssh-agent\"]\n[[rule]]\nname = \"ask\"\nto = [\"www.example.com\"]\naction = \"confirm\"\n"
+        "{ALLOWS}[unix]\nallow = [\"ssh-agent\"]\n[[rule]]\nname = \"ask\"\nto = [\"www.example.com\"]\naction = \"confirm\"\n"
     ))?;
     let refused = project.apply(&["--yes"]).stderr;
     let refused: Vec<_> = refused.split_whitespace().collect();
@@ -173,13 +171,13 @@ fn a_text_with_rules_for_names_is_applied_and_one_without_lets_more_through() ->
     ] {
         assert!(refused.contains(part), "{part}: {refused}");
     }
-    project.shop(OPEN)?;
+    project.shop(ALLOWS)?;
     let refused = project.apply(&["--yes"]);
     assert!(
         refused.stderr.contains("questions for more names"),
         "{refused:?}"
     );
-    let files = [("was.toml", &*without_rule), ("is.toml", OPEN)];
+    let files = [("was.toml", &*without_rule), ("is.toml", ALLOWS)];
     let [was, is] = files.map(|(name, text)| project.lab.file(name, text));
     let (was, is) = (was?.display().to_string(), is?.display().to_string());
     let diff = project.guard(&["diff", &was, &is]).stdout;
@@ -194,7 +192,7 @@ fn what_widens_is_shown_and_asked_about_and_nothing_inside_applies_it() -> Teste
     project.shop(&with("deny"))?;
     let mut shell = project.under_shop()?;
     assert_eq!(reaches(&mut shell)?, [false, false]);
-    project.shop(OPEN)?;
+    project.shop(ALLOWS)?;
     for more in [&["--yes"][..], &[]] {
         let refused = project.apply(more);
         assert_eq!(refused.code(), Some(2), "{refused:?}");
@@ -331,7 +329,7 @@ fn other_names_and_reasons_are_shown_and_are_no_narrowing() -> Tested {
 #[test]
 fn what_is_no_file_is_refused_at_once() -> Tested {
     let project = Project::new("")?;
-    project.shop(OPEN)?;
+    project.shop(ALLOWS)?;
     let _shell = project.under_shop()?;
     let fifo = project.project.join("agent.toml");
     rustix::fs::mkfifoat(
@@ -377,7 +375,7 @@ fn a_file_is_the_same_wherever_it_is_named_from() -> Tested {
     let link = project.home.join("link.toml");
     symlink(&file, &link)?;
     let [whole, link] = [&file, &link].map(|path| path.display().to_string());
-    say(OPEN)?;
+    say(ALLOWS)?;
     let named = ["names.toml", "./names.toml", "below/../names.toml"];
     let sessions = named.map(|named| project.in_session(&["--policy", named]));
     let sessions: Vec<_> = sessions.into_iter().collect::<Tested<_>>()?;
@@ -410,7 +408,7 @@ fn a_file_is_the_same_wherever_it_is_named_from() -> Tested {
 #[test]
 fn what_is_judged_by_guardds_own_policy_or_by_anothers_takes_no_text() -> Tested {
     let project = Project::new("")?;
-    project.shop(OPEN)?;
+    project.shop(ALLOWS)?;
     let run = project.lab.daemon.agent(["run", "--policy", "open"]);
     let own = Shell::run_by(&project.lab.daemon, run)?;
     let refused = project.apply(&["--session", own.session(), "--widen"]);
@@ -429,7 +427,7 @@ fn what_is_judged_by_guardds_own_policy_or_by_anothers_takes_no_text() -> Tested
         strict.to_str().unwrap(),
     ];
     let roots = Shell::run_by(&project.lab.daemon, project.lab.daemon.root(run))?;
-    let wide = project.lab.file("wide.toml", OPEN)?;
+    let wide = project.lab.file("wide.toml", ALLOWS)?;
     let wide = wide.to_str().unwrap();
     let apply = [
         "policy",
@@ -455,10 +453,10 @@ fn what_is_judged_by_guardds_own_policy_or_by_anothers_takes_no_text() -> Tested
 fn an_edit_ends_with_the_question_whether_sessions_are_to_have_it() -> Tested {
     let project = Project::new("")?;
     let _production = Production::start(&project.lab.network)?;
-    let file = project.shop(OPEN)?;
+    let file = project.shop(ALLOWS)?;
     let mut shell = project.under_shop()?;
     // An editor that adds a rule.
-    let rule = with("deny").replacen(OPEN, "", 1);
+    let rule = with("deny").replacen(ALLOWS, "", 1);
     let rule = project.lab.file("rule.toml", &rule)?;
     let editor = project.lab.file(
         "add",
@@ -484,9 +482,9 @@ fn an_edit_ends_with_the_question_whether_sessions_are_to_have_it() -> Tested {
 fn what_is_started_inside_is_judged_by_the_new_text_of_the_session_around_it() -> Tested {
     let project = Project::new("")?;
     let _production = Production::start(&project.lab.network)?;
-    let narrow = format!("{OPEN}[[rule]]\nto = [\"192.0.2.77\"]\naction = \"deny\"\n");
+    let narrow = format!("{ALLOWS}[[rule]]\nto = [\"192.0.2.77\"]\naction = \"deny\"\n");
     project.lab.daemon.write_policy("narrow", &narrow)?;
-    project.shop(OPEN)?;
+    project.shop(ALLOWS)?;
     let mut shell = project.under_shop()?;
     let (guard, lab) = (project.lab.guard()?, project.lab.program("guard-lab")?);
     let probe = format!("{lab} probe tcp {V4} 443");

@@ -6,7 +6,9 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use guard_lab::{AGENT, Json as _, Output, Production, Running, Scene, Tested, V4, eventually};
+use guard_lab::{
+    AGENT, ALLOWS, Json as _, Output, Production, Running, Scene, Tested, V4, eventually,
+};
 use serde_json::{Value, json};
 
 use super::{Lab, POLICY, say};
@@ -29,7 +31,7 @@ pub(super) struct Project {
 
 impl Project {
     pub(super) fn new(config: &str) -> Tested<Self> {
-        let open = "version = 1\ndefault = \"allow\"\n";
+        let open = ALLOWS;
         let scene = Scene::with(|daemon| daemon.policy("open", open).config(config))?;
         let lab = Lab { scene };
         let [project, home] = ["project", "home"].map(|name| {
@@ -123,7 +125,7 @@ fn a_policy_that_was_written_is_found_by_its_name_and_holds() -> Tested {
     project.write();
     assert!(fs::read_to_string(&file)?.contains("erp-prod.example.net"));
     // Root's word for it counts, and not what anybody may write who runs as that user.
-    let all = "version = 1\ndefault = \"allow\"\n";
+    let all = ALLOWS;
     project.lab.daemon.write_policy("shop", all)?;
     assert!(project.reaches("shop")?);
     Ok(())

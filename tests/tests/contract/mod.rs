@@ -24,7 +24,7 @@ mod unwatched;
 
 use std::path::PathBuf;
 
-use guard_lab::{Output, PATIENCE, Running, Scene, Tested, V4, holds_scene};
+use guard_lab::{ALLOWS, Output, PATIENCE, Running, Scene, Tested, V4, holds_scene};
 use serde_json::Value;
 
 use crate::together::end_sessions;
@@ -65,7 +65,7 @@ impl Lab {
     fn new() -> Tested<Self> {
         let scene = Scene::with(|daemon| {
             let daemon = daemon.policy("asks", POLICY);
-            let daemon = daemon.policy("open", "version = 1\ndefault = \"allow\"\n");
+            let daemon = daemon.policy("open", ALLOWS);
             // The system's settings, for /etc/hosts; its name servers are out of reach from that network.
             daemon.config("")
         })?;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{chown, symlink};
 
-use guard_lab::{AGENT, DEV_DEVICE, Json as _, Production, Tested, V4};
+use guard_lab::{AGENT, ALLOWS, DEV_DEVICE, Json as _, Production, Tested, V4};
 use serde_json::json;
 
 use super::POLICY;
@@ -56,7 +56,7 @@ fn a_projects_policy_narrows_by_itself_also_from_below() -> Tested {
     assert!(project.reaches("open")?);
     let trust = || project.guard(&["trust", "--policy", "open"]).stdout;
     assert!(trust().contains("only narrows the policy open"));
-    project.say("version = 1\ndefault = \"allow\"\n")?;
+    project.say(ALLOWS)?;
     assert!(trust().contains("changes nothing of the policy open"));
     // Its default goes by the policy's name: whose it is, is said.
     project.say("version = 1\ndefault = \"confirm\"\n")?;

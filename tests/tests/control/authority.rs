@@ -1,6 +1,6 @@
 //! Owners answer for their own, root for all, and nobody inside for anything.
 
-use guard_lab::{AGENT, Attempt, Json as _, Network, Tested, V4};
+use guard_lab::{AGENT, ALLOWS, Attempt, Json as _, Network, Tested, V4};
 use serde_json::Value;
 
 use crate::control::{daemon, inside, shell};
@@ -79,7 +79,7 @@ fn inside_one_may_ask_and_nothing_else() -> Tested {
 fn a_session_inside_a_session_only_narrows() -> Tested {
     let (network, _production) = Network::with_production()?;
     let daemon = daemon(&network);
-    daemon.write_policy("wide", "version = 1\ndefault = \"allow\"\n")?;
+    daemon.write_policy("wide", ALLOWS)?;
     let mut shell = shell(&daemon, AGENT);
     let probe = daemon.program("guard-lab")?;
     let attempt = Attempt::tcp(V4, 443).args().join(" ");

@@ -6,10 +6,10 @@ use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
-use guard_lab::{AGENT, Attempt, Daemon, Running, Shell, bins};
+use guard_lab::{AGENT, ALLOWS, Attempt, Daemon, Running, Shell, bins};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
-use crate::escapes::scene::{EscapeScene, OPEN, WayAddresses, line, said};
+use crate::escapes::scene::{EscapeScene, WayAddresses, line, said};
 use crate::escapes::way::{Came, Tried, closed, family};
 
 pub(super) const INSIDE: &str = "guardd asks the kernel for the caller's cgroup at each call";
@@ -36,7 +36,7 @@ family! { "The guard itself";
     other_guardd: closed("the same by another guardd", "", "inside one guard's session is inside for all")
         => || {
             let scene = EscapeScene::new()?;
-            let other = Daemon::in_network(&scene.network).policy("open", OPEN).start()?;
+            let other = Daemon::in_network(&scene.network).policy("open", ALLOWS).start()?;
             wider_by(&scene, "192.0.2.200", Some(&other))
         };
     policy_file: closed("changing the policy file while in force", "EPERM", "read once, at the start")

@@ -11,8 +11,8 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 use anyhow::{Result, ensure};
 pub(crate) use guard_lab::PATIENCE;
 use guard_lab::{
-    AGENT, Attempt, CONFIRMS, DaemonBuilder, Network, Production, Reached, Report, Running, Scene,
-    bins, holds_scene, mounts,
+    AGENT, ALLOWS, Attempt, CONFIRMS, DaemonBuilder, Network, Production, Reached, Report, Running,
+    Scene, bins, holds_scene, mounts,
 };
 use serde_json::Value;
 
@@ -38,8 +38,6 @@ name = "open"
 to = ["198.51.100.0/24", "2001:db8:8::/48"]
 action = "allow"
 "#;
-/// All that one can reach.
-pub(crate) const OPEN: &str = "version = 1\ndefault = \"allow\"\n";
 /// What ships.
 const DEFAULT: &str = include_str!("../../../policies/default.toml");
 
@@ -96,7 +94,7 @@ impl EscapeScene {
         let scene = Scene::on(network, |daemon| {
             let daemon = daemon.policy("denied", DENIED).policy("listed", LISTED);
             let daemon = daemon.policy("asks", CONFIRMS).policy("default", DEFAULT);
-            more(daemon.policy("open", OPEN).policy("closed", &closed))
+            more(daemon.policy("open", ALLOWS).policy("closed", &closed))
         })?;
         Ok(Self {
             production: scene.production()?,

@@ -2,7 +2,9 @@
 
 use std::{fs, path::Path};
 
-use guard_lab::{Attempt, Json as _, Network, Shell, SshKey, Tested, V4, bins, eventually, exec};
+use guard_lab::{
+    ALLOWS_NAMED, Attempt, Json as _, Network, Shell, SshKey, Tested, V4, bins, eventually, exec,
+};
 use serde_json::{Value, json};
 
 use super::scene::{Fleet, GROUP, PERSON, lines};
@@ -11,9 +13,6 @@ use crate::signed::scene::COURIER;
 /// The base of a fleet that denies production's first address.
 const BASE: &str = "version = 1\nname = \"floor\"\ndefault = \"allow\"\n\
                     [[rule]]\nname = \"never\"\nto = [\"192.0.2.10\"]\naction = \"deny\"\n";
-/// Under which that is open.
-const OPEN: &str = "version = 1\nname = \"open\"\ndefault = \"allow\"\n";
-
 /// With a guardd that is in the group, and somebody who may sign.
 fn begin<'n>(network: &'n Network, settings: &str) -> Tested<(Fleet<'n>, SshKey)> {
     let mut fleet = Fleet::new(network, 1)?;
@@ -28,7 +27,7 @@ fn begin<'n>(network: &'n Network, settings: &str) -> Tested<(Fleet<'n>, SshKey)
     fleet.scene.daemon.write_config(&format!(
         "resolvers = [\"127.0.0.1:1\"]\n[answers]\ncouriers = [\"{COURIER}\"]\n[fleet]\ngroup = \"{GROUP}\"\nsigners = {signers:?}\n{settings}"
     ))?;
-    fleet.scene.daemon.write_policy("open", OPEN)?;
+    fleet.scene.daemon.write_policy("open", ALLOWS_NAMED)?;
     fleet.scene.daemon.start()?;
     Ok((fleet, key))
 }
@@ -106,7 +105,7 @@ fn who_may_pushes_policies_and_is_told_what_each_machine_has_in_force() -> Teste
 
     // What guardd refuses is told, and changes nothing.
     let eve = SshKey::new(fleet.dir().join("eve"))?;
-    let forged = bundle(&fleet, &eve, 8, OPEN)?;
+    let forged = bundle(&fleet, &eve, 8, ALLOWS_NAMED)?;
     let (code, said) = push(&fleet, &forged, "60s")?;
     assert_eq!(code, Some(1), "{said}");
     assert!(
@@ -209,9 +208,9 @@ fn a_machine_that_comes_later_gets_the_last_that_is_kept() -> Tested {
         Ok(is_kept(3))
     })?;
     // Neither an older one nor what nobody signed who may takes its place.
-    let old = bundle(&fleet, &key, 2, OPEN)?;
+    let old = bundle(&fleet, &key, 2, ALLOWS_NAMED)?;
     let eve = SshKey::new(fleet.dir().join("eve"))?;
-    let forged = bundle(&fleet, &eve, 9, OPEN)?;
+    let forged = bundle(&fleet, &eve, 9, ALLOWS_NAMED)?;
     for file in [&old, &forged] {
         push(&fleet, file, "1s")?;
     }
@@ -225,7 +224,7 @@ fn a_machine_that_comes_later_gets_the_last_that_is_kept() -> Tested {
         Ok(format!("{name} {}", fs::read_to_string(key.public())?))
     };
     fs::write(&signers, line("bob", &bob)?)?;
-    let older = bundle(&fleet, &bob, 1, OPEN)?;
+    let older = bundle(&fleet, &bob, 1, ALLOWS_NAMED)?;
     push(&fleet, &older, "1s")?;
     assert!(is_kept(3));
     let later = bundle(&fleet, &bob, 4, BASE)?;

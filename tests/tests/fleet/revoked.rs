@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use guard_lab::{Json as _, SshKey, Tested, eventually};
+use guard_lab::{ALLOWS_NAMED, Json as _, SshKey, Tested, eventually};
 use serde_json::json;
 
 use super::{
@@ -43,10 +43,7 @@ fn revokes(
     let daemon = &central.fleet.all[number].scene.daemon;
     let dir = daemon.dir().join(format!("policies-{serial}"));
     fs::create_dir(&dir)?;
-    fs::write(
-        dir.join("open.toml"),
-        "version = 1\nname = \"open\"\ndefault = \"allow\"\n",
-    )?;
+    fs::write(dir.join("open.toml"), ALLOWS_NAMED)?;
     let sign = ["policy", "sign", "--yes", "--group", GROUP, "--revoke", key];
     let sign = daemon
         .root(sign)

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use guard_lab::{Attempt, Daemon, Json as _, PATIENCE, Shell, Tested, bins, eventually};
+use guard_lab::{ALLOWS, Attempt, Daemon, Json as _, PATIENCE, Shell, Tested, bins, eventually};
 
 use serde_json::Value;
 
@@ -176,7 +176,7 @@ fn closes_more_than_others(daemon: &Daemon, file: &str) -> Tested {
     let more: Vec<_> = more.collect();
     assert_eq!(more.len(), 3, "{diff:?}");
     assert!(more.into_iter().all(is_of_deny), "{diff:?}");
-    let open = daemon.write_for_agents("open.toml", "version = 1\ndefault = \"allow\"\n")?;
+    let open = daemon.write_for_agents("open.toml", ALLOWS)?;
     let diff = daemon.agent(["diff", open.to_str().unwrap(), file]);
     let diff = diff.resolv(&nobody).run()?;
     assert_eq!(diff.code(), Some(1));

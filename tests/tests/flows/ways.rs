@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use guard_lab::{AGENT, Attempt, PATIENCE, Running, Shell, Tested, bins, eventually};
+use guard_lab::{AGENT, ALLOWS, Attempt, PATIENCE, Running, Shell, Tested, bins, eventually};
 use serde_json::Value;
 
 use super::{BARE, INDEX, PKG, READ, find, flows, observed, scene};
@@ -99,7 +99,7 @@ fn what_is_inside_a_session_is_listed_with_it_and_kept_when_it_has_ended() -> Te
     let mut shell = observed(&scene.daemon)?;
     let id = shell.session().to_owned();
     assert!(shell.reaches(&Attempt::tcp(PKG, 80))?);
-    let open = "version = 1\ndefault = \"allow\"\n";
+    let open = ALLOWS;
     let open = scene.daemon.write_for_agents("open.toml", open)?;
     let guard = bins::for_everybody("guard", scene.daemon.tag())?;
     let probe = bins::for_everybody("guard-lab", scene.daemon.tag())?;

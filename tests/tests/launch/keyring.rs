@@ -2,15 +2,14 @@
 
 use std::{fs, os::unix::fs::PermissionsExt as _, process::Command};
 
-use guard_lab::{AGENT, Daemon, Tested, exec};
+use guard_lab::{AGENT, ALLOWS, Daemon, Tested, exec};
 
 const PROGRAM: &str = include_str!("keys.py");
-const POLICY: &str = "version = 1\nname = \"open\"\ndefault = \"allow\"\n";
 
 /// A login has a session keyring, and in it the person's keys; it stays where another user is become.
 #[test]
 fn a_user_of_its_own_has_none_of_its_starters_keys() -> Tested {
-    let daemon = Daemon::on_this_machine().policy("open", POLICY).start()?;
+    let daemon = Daemon::on_this_machine().policy("open", ALLOWS).start()?;
     let program = daemon.open_place("keys.py")?;
     fs::write(&program, PROGRAM)?;
     fs::set_permissions(&program, fs::Permissions::from_mode(0o644))?;

@@ -8,8 +8,8 @@ use std::time::Duration;
 use aya::maps::{HashMap, Map, MapData, MapError};
 use guard_common::{HoldTerms, LsmSession, Session, SessionStats, UnixSession};
 use guard_lab::{
-    AGENT, ASKS, Attempt, Daemon, Network, OPEN, PATIENCE, Shell, Tested, Unowned, V4, eventually,
-    patience,
+    AGENT, ALLOWS, ASKS, Attempt, Daemon, Network, OPEN, PATIENCE, Shell, Tested, Unowned, V4,
+    eventually, patience,
 };
 use rustix::process::Signal;
 use serde_json::Value;
@@ -144,7 +144,7 @@ fn an_adopted_policy_can_be_changed_and_a_brought_one_stays() -> Tested {
     let mut named = Shell::start(&daemon, "asks")?;
     let mut own = Shell::start(&daemon, file.to_str().unwrap())?;
     daemon.kill()?;
-    fs::write(&file, "version = 1\ndefault = \"allow\"\n")?;
+    fs::write(&file, ALLOWS)?;
     daemon.start()?;
     assert_eq!(daemon.json(["sessions"])?[1]["policy"], "own");
     let attempt = Attempt::tcp(V4, 443);

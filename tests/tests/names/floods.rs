@@ -2,11 +2,9 @@
 
 use std::fs;
 
-use guard_lab::{Daemon, PATIENCE, Running, Tested, bins, eventually};
+use guard_lab::{ALLOWS, Daemon, PATIENCE, Running, Tested, bins, eventually};
 
 use super::{HostNames, OLD};
-
-const OPEN: &str = "version = 1\ndefault = \"allow\"\n";
 
 /// Asks guardd for names over its socket, as `guard request` does. For each line it is told it goes on until one is not looked
 /// up any more, and says what a session inside its own is told right then.
@@ -51,7 +49,7 @@ for line in sys.stdin:
 
 fn session(daemon: &Daemon, role: &str) -> Tested<Running> {
     let guard = bins::for_everybody("guard", daemon.tag())?;
-    let inner = daemon.write_for_agents("inner", &format!("{OPEN}name = \"inner\"\n"))?;
+    let inner = daemon.write_for_agents("inner", &format!("{ALLOWS}name = \"inner\"\n"))?;
     let run = daemon.agent(["run", "--policy", "open", "--", "sh", "-c"]);
     let script = "ASKS=$0; export ASKS; exec python3 -c \"$ASKS\" \"$@\"";
     let run = run.args([script, ASKS, role]).args([guard, inner]);
@@ -67,7 +65,7 @@ fn verdict_on_one(session: &mut Running) -> Tested<String> {
 fn many_names_from_inside_are_looked_up_slowly_and_written_nowhere() -> Tested {
     let bench = HostNames::new()?;
     bench.server.set("one.example.com", &[OLD]);
-    let daemon = bench.daemon_with(&[("open", OPEN)])?;
+    let daemon = bench.daemon_with(&[("open", ALLOWS)])?;
     let mut flooder = session(&daemon, "first")?;
     assert_eq!(verdict_on_one(&mut flooder)?, "verdict allow");
     let mut told = String::new();

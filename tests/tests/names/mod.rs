@@ -10,8 +10,8 @@ use std::thread;
 use std::time::Duration;
 
 use guard_lab::{
-    AGENT, Attempt, Daemon, Json as _, Network, Output, Production, Running, Shell, Tested, V6,
-    bins, eventually,
+    AGENT, ALLOWS, Attempt, Daemon, Json as _, Network, Output, Production, Running, Shell, Tested,
+    V6, bins, eventually,
 };
 use serde_json::Value;
 use server::NameServer;
@@ -217,7 +217,7 @@ fn slow_names_inside_a_session_hold_up_nobody_outside() -> Tested {
     session.line_with("begun")?;
     eventually("asked", || bench.server.was_asked("slow"))?;
 
-    let own = daemon.write_for_agents("own", "version = 1\ndefault = \"allow\"\n")?;
+    let own = daemon.write_for_agents("own", ALLOWS)?;
     let run = daemon.agent(["run", "--policy"]).args([own]);
     let mut outside = run.args(["--", "true"]).spawn()?;
     eventually("a session outside", || outside.has_ended())?;

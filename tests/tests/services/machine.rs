@@ -6,7 +6,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::time::Duration;
 
-use guard_lab::{Attempt, CONFIRMS, Network, Report, eventually};
+use guard_lab::{ALLOWS, Attempt, CONFIRMS, Network, Report, eventually};
 use serde_json::Value;
 
 /// The account that the agents run under; the user of other suites has none.
@@ -49,10 +49,7 @@ fn make() {
         "guard is not installed"
     );
     fs::create_dir_all("/etc/guard/policies").unwrap();
-    for (name, text) in [
-        ("asks", CONFIRMS),
-        ("open", "version = 1\ndefault = \"allow\"\n"),
-    ] {
+    for (name, text) in [("asks", CONFIRMS), ("open", ALLOWS)] {
         fs::write(format!("/etc/guard/policies/{name}.toml"), text).unwrap();
     }
     if !run(&["id", USER]).status.success() {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{chown, symlink};
 
-use guard_lab::{Json as _, Network, OPEN, Tested, V4};
+use guard_lab::{ALLOWS, Json as _, Network, OPEN, Tested, V4};
 
 use crate::services::machine::{
     UID, USER, Unit, attempt, is_refused, machine, ok, probe, run, session, sessions, transient,
@@ -50,7 +50,7 @@ fn an_agent_does_not_write_the_policy_that_it_gets() -> Tested {
     let _one = machine();
     let (network, _production) = Network::with_production()?;
     let own = "/home/agent/own.toml";
-    fs::write(own, "version = 1\ndefault = \"allow\"\n")?;
+    fs::write(own, ALLOWS)?;
     chown(own, Some(UID), Some(UID))?;
     // Root's own file, but which of them is the agent's to say.
     let link = "/home/agent/link.toml";

@@ -5,8 +5,8 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 
 use guard_lab::{
-    AGENT, Attempt, Daemon, Json as _, Network, Output, PATIENCE, Production, Running, Shell,
-    SshKey, Stepped, Tested, Unowned, V4, eventually, patience,
+    AGENT, ALLOWS_NAMED, Attempt, Daemon, Json as _, Network, Output, PATIENCE, Production,
+    Running, Shell, SshKey, Stepped, Tested, Unowned, V4, eventually, patience,
 };
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -16,7 +16,6 @@ use crate::crashes::scene::{Which, at_each_step, behind};
 
 /// Another address of production.
 const OTHER: &str = "192.0.2.20";
-const OPEN: &str = "version = 1\nname = \"open\"\ndefault = \"allow\"\n";
 const NAMESPACE: &str = "policy@guardd.org";
 
 /// One that lies around sessions: the first address is denied, the other asked about.
@@ -40,10 +39,10 @@ impl Fleet {
     fn new(settings: &str) -> Tested<Self> {
         let (network, production) = Network::with_production()?;
         let mut daemon = Daemon::in_network(&network)
-            .policy("open", OPEN)
-            .policy("p1", OPEN)
-            .policy("p2", OPEN)
-            .policy("p3", OPEN)
+            .policy("open", ALLOWS_NAMED)
+            .policy("p1", ALLOWS_NAMED)
+            .policy("p2", ALLOWS_NAMED)
+            .policy("p3", ALLOWS_NAMED)
             .prepare()?;
         let signers = daemon.dir().join("signers");
         daemon.write_config(&format!(
@@ -199,7 +198,7 @@ fn it_lies_around_each_session_also_those_that_live_already() -> Tested {
     a_yes_opens_what_it_asks_about_and_nothing_what_it_denies(&fleet, &mut after)?;
 
     // A later one takes its place, and one without a base takes it away.
-    fleet.takes_base(8, OPEN)?;
+    fleet.takes_base(8, ALLOWS_NAMED)?;
     assert!(reaches(&mut before, V4)? && reaches(&mut after, V4)?);
     fleet.takes_base(9, &base("deny"))?;
     assert!(!reaches(&mut before, V4)?);
@@ -402,7 +401,7 @@ fn a_rule_is_named_before_a_default_around_it() -> Tested {
     let fleet = Fleet::new("")?;
     let own = "version = 1\nname = \"web\"\ndefault = \"deny\"\n[[rule]]\nname = \"www\"\nto = [\"192.0.2.0/24\"]\naction = \"allow\"\n";
     fleet.daemon.write_policy("web", own)?;
-    fleet.takes_base(1, OPEN)?;
+    fleet.takes_base(1, ALLOWS_NAMED)?;
     let mut shell = Shell::start(&fleet.daemon, "web")?;
     assert!(reaches(&mut shell, OTHER)?);
     for under in [["--session", shell.session()], ["--policy", "web"]] {
@@ -454,7 +453,7 @@ fn what_people_ask_knows_of_the_policy_around() -> Tested {
     fleet.daemon.write_config(&format!("{covered}{config}"))?;
     fleet.daemon.start()?;
     fleet.said(&run)?.success()?;
-    fleet.takes_base(2, OPEN)?;
+    fleet.takes_base(2, ALLOWS_NAMED)?;
     let refused = fleet.said(&run)?;
     assert_eq!(refused.code(), Some(125), "{refused:?}");
     assert!(
@@ -565,7 +564,7 @@ fn what_the_fleet_stops_is_said_to_be_stopped_by_its_policy() -> Tested {
     shell.tell(&format!("{} why", fleet.daemon.program("guard")?.display()))?;
     shell.line_with("never of floor: the fleet says so")?;
     // What a session's own policy stops is its own.
-    fleet.takes_base(2, OPEN)?;
+    fleet.takes_base(2, ALLOWS_NAMED)?;
     fleet.daemon.write_policy(
         "closed",
         "version = 1\nname = \"closed\"\ndefault = \"deny\"\n",
@@ -709,7 +708,7 @@ fn what_is_not_signed_by_those_who_may_stays_out() -> Tested {
     let mut shell = fleet.shell()?;
     fleet.takes_base(5, &base("allow"))?;
     let eve = SshKey::new(fleet.daemon.dir().join("eve"))?;
-    let open = fleet.bundle(6, Some("floor"), &[("floor", OPEN)]);
+    let open = fleet.bundle(6, Some("floor"), &[("floor", ALLOWS_NAMED)]);
     let by = |key: &SshKey, bundle: &str| -> Tested<Value> {
         Ok(json!({"bundle": bundle, "signatures": [fleet.sign(key, bundle)?]}))
     };
@@ -732,15 +731,15 @@ fn what_is_not_signed_by_those_who_may_stays_out() -> Tested {
     fleet.leaves_out(&altered, "not of these bytes")?;
     let spaced = format!("{open} ");
     fleet.leaves_out(&by(&fleet.key, &spaced)?, "canonical")?;
-    let again = fleet.bundle(5, Some("floor"), &[("floor", OPEN)]);
+    let again = fleet.bundle(5, Some("floor"), &[("floor", ALLOWS_NAMED)]);
     fleet.leaves_out(&by(&fleet.key, &again)?, "their serial is 5")?;
     let elsewhere = open.replace("[\"ci\",\"lab\"]", "[\"lab\"]");
     fleet.leaves_out(&by(&fleet.key, &elsewhere)?, "other groups")?;
-    let without = fleet.bundle(6, Some("floor"), &[("other", OPEN)]);
+    let without = fleet.bundle(6, Some("floor"), &[("other", ALLOWS_NAMED)]);
     fleet.leaves_out(&by(&fleet.key, &without)?, "no bundle of policies")?;
     // All of it or nothing: one of two is no policy.
     let halves = [
-        ("floor", OPEN),
+        ("floor", ALLOWS_NAMED),
         ("wrong", "version = 1\ndefault = \"perhaps\"\n"),
     ];
     let half = fleet.bundle(6, Some("floor"), &halves);

@@ -11,9 +11,9 @@ use std::{
     process::Stdio,
 };
 
-use guard_lab::{AGENT, Json as _, Shell, Tested, eventually};
+use guard_lab::{AGENT, ALLOWS_NAMED, Json as _, Shell, Tested, eventually};
 use guard_launch::landlock::has_scopes;
-use scene::{APART, POLICY, UnixSockets, said};
+use scene::{APART, UnixSockets, said};
 
 #[test]
 fn listeners_outside_are_out_of_reach_of_every_kind() -> Tested {
@@ -111,7 +111,7 @@ fn a_program_that_may_not_be_looked_at_reaches_what_others_reach() -> Tested {
     let mut outside = scene.listens("outside", "stream")?;
     let allowed = scene.listens("allowed", "stream")?;
     let policy = scene.place("policy.toml")?;
-    let text = format!("{POLICY}\n[unix]\nallow = [\"{}\"]\n", allowed.name);
+    let text = format!("{ALLOWS_NAMED}\n[unix]\nallow = [\"{}\"]\n", allowed.name);
     fs::write(&policy, text)?;
     let run = scene.daemon.agent(["run", "--policy", &policy]);
     let mut shell = Shell::run_by(&scene.daemon, run)?;
@@ -254,7 +254,7 @@ fn a_policy_lets_a_session_connect_to_what_was_there() -> Tested {
     );
     let keys = scene.listens("keys", "stream")?;
     let pattern = scene.place("agent-*")?;
-    let policy = format!("{POLICY}\n[unix]\nallow = [\"{pattern}\", \"ssh-agent\"]\n");
+    let policy = format!("{ALLOWS_NAMED}\n[unix]\nallow = [\"{pattern}\", \"ssh-agent\"]\n");
     let file = scene.place("policy.toml")?;
     fs::write(&file, policy)?;
     let run = scene.daemon.agent(["run", "--policy", &file]);
@@ -291,7 +291,7 @@ fn what_the_commands_user_cannot_find_under_a_name_is_not_allowed_by_it() -> Tes
     fs::hard_link(&closed.name, &inner)?;
     std::os::unix::fs::symlink(&inner, &link)?;
     let policy = format!(
-        "{POLICY}\n[unix]\nallow = [\"{}\", \"{link}\"]\n",
+        "{ALLOWS_NAMED}\n[unix]\nallow = [\"{}\", \"{link}\"]\n",
         allowed.name
     );
     let file = scene.place("policy.toml")?;
@@ -313,7 +313,7 @@ fn an_abstract_name_that_the_policy_allows_is_reached_and_no_other() -> Tested {
     let scene = UnixSockets::new()?;
     let [allowed, other] =
         ["@allowed", "@other"].map(|name| scene.listens(name, "stream").unwrap());
-    let policy = format!("{POLICY}\n[unix]\nallow = [\"{}\"]\n", allowed.name);
+    let policy = format!("{ALLOWS_NAMED}\n[unix]\nallow = [\"{}\"]\n", allowed.name);
     let file = scene.place("policy.toml")?;
     fs::write(&file, policy)?;
     let run = scene.daemon.agent(["run", "--policy", &file]);
@@ -487,7 +487,7 @@ fn processes_outside_get_no_signal_where_the_kernel_judges_that() -> Tested {
     let own = format!("sleep 60 & {}; kill $!", scene.line("signal $! 0")?);
     assert_eq!(said(&mut shell, &own)?, "ok sent ok sent");
     let policy = scene.place("inner.toml")?;
-    fs::write(&policy, POLICY.replace("open", "inner"))?;
+    fs::write(&policy, ALLOWS_NAMED.replace("open", "inner"))?;
     let guard = scene.daemon.program("guard")?;
     let file = scene.place("pid")?;
     let within = format!(
@@ -564,7 +564,7 @@ fn a_session_inside_a_session_reaches_its_own_only() -> Tested {
     shell.tell(&serve)?;
     shell.line_with("listening")?;
     let policy = scene.place("inner.toml")?;
-    fs::write(&policy, POLICY.replace("open", "inner"))?;
+    fs::write(&policy, ALLOWS_NAMED.replace("open", "inner"))?;
     let guard = scene.daemon.program("guard")?;
     let connects = |name: &str| {
         let all = ["connect", "secret"].map(|verb| scene.line(&format!("{verb} {name}")).unwrap());
@@ -796,7 +796,7 @@ fn nor_is_it_by_a_link_at_an_allowed_name() -> Tested {
     }
     let file = scene.place("policy.toml")?;
     let allow = format!("allow = [\"{link}\", \"{other}\", \"ssh-agent\"]");
-    fs::write(&file, format!("{POLICY}\n[unix]\n{allow}\n"))?;
+    fs::write(&file, format!("{ALLOWS_NAMED}\n[unix]\n{allow}\n"))?;
     let run = scene.daemon.agent(["run", "--policy", &file]);
     let mut shell = Shell::run_by(&scene.daemon, run.env("SSH_AUTH_SOCK", &keys))?;
     for (name, said) in [(&keys, "EPERM"), (&link, "EPERM"), (&other, "ok hi")] {

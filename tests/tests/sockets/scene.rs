@@ -7,11 +7,9 @@ use std::{
 };
 
 pub(crate) use guard_lab::PATIENCE;
-use guard_lab::{AGENT, Daemon, Json as _, Running, Shell, Tested};
+use guard_lab::{AGENT, ALLOWS_NAMED, Daemon, Json as _, Running, Shell, Tested};
 
 const PROGRAM: &str = include_str!("sockets.py");
-
-pub(crate) const POLICY: &str = "version = 1\nname = \"open\"\ndefault = \"allow\"\n";
 
 /// Runs a command in a network namespace of its own, as anybody may.
 pub(crate) const APART: &str = "unshare --user --map-root-user --net";
@@ -42,7 +40,7 @@ impl Outside {
 
 impl UnixSockets {
     pub(crate) fn new() -> Tested<Self> {
-        Self::with(POLICY)
+        Self::with(ALLOWS_NAMED)
     }
 
     pub(crate) fn with(policy: &str) -> Tested<Self> {
