@@ -166,7 +166,7 @@ pub fn by(mut runner: Command, command: &Command) -> Command {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::eventually;
+    use crate::{Tested, eventually};
 
     fn sh(script: &str) -> Command {
         let mut sh = Command::new("sh");
@@ -175,42 +175,44 @@ mod tests {
     }
 
     #[test]
-    fn what_a_program_says_and_how_it_ends_is_known() {
-        let output = output(&mut sh("echo out; echo err >&2; exit 3")).unwrap();
+    fn what_a_program_says_and_how_it_ends_is_known() -> Tested {
+        let output = output(&mut sh("echo out; echo err >&2; exit 3"))?;
         assert_eq!(output.status.code(), Some(3));
         assert_eq!(output.stdout, b"out\n");
         assert_eq!(output.stderr, b"err\n");
-        let told = output_with(&mut sh("cat"), "told").unwrap();
+        let told = output_with(&mut sh("cat"), "told")?;
         assert_eq!(told.stdout, b"told");
+        Ok(())
     }
 
     #[test]
-    fn one_that_does_not_end_is_killed() {
-        let mut goes_on = sh("exec sleep 1000").spawn().unwrap();
+    fn one_that_does_not_end_is_killed() -> Tested {
+        let mut goes_on = sh("exec sleep 1000").spawn()?;
         let pid = goes_on.id();
         let error = ended_by(&mut goes_on, Instant::now()).unwrap_err();
         assert!(error.to_string().contains("did not end"), "{error}");
-        let status = goes_on.try_wait().unwrap().expect("it is gone");
+        let status = goes_on.try_wait()?.context("it goes on")?;
         assert_eq!(status.code(), None, "{pid}");
-        assert_eq!(ended(&mut goes_on).unwrap(), status);
+        assert_eq!(ended(&mut goes_on)?, status);
+        Ok(())
     }
 
     #[test]
-    fn what_holds_the_output_open_is_not_waited_for() {
-        let mut child = start(&mut sh("echo told; sleep 1000 & echo $!"), Stdio::null()).unwrap();
-        let said = Said::collect(child.stdout.take().unwrap());
-        ended(&mut child).unwrap();
+    fn what_holds_the_output_open_is_not_waited_for() -> Tested {
+        let mut child = start(&mut sh("echo told; sleep 1000 & echo $!"), Stdio::null())?;
+        let said = Said::collect(child.stdout.take().context("no output")?);
+        ended(&mut child)?;
         let mut pid = String::new();
         eventually("it says whom it left", || {
             let text = said.text.lock().unwrap().clone();
-            let text = String::from_utf8(text).unwrap();
+            let text = String::from_utf8(text)?;
             pid = text.lines().nth(1).unwrap_or_default().to_owned();
-            text.ends_with('\n') && !pid.is_empty()
-        })
-        .unwrap();
+            Ok(text.ends_with('\n') && !pid.is_empty())
+        })?;
         let error = said.all(Instant::now()).unwrap_err().to_string();
-        let left = Pid::from_raw(pid.parse().unwrap()).unwrap();
-        rustix::process::kill_process(left, rustix::process::Signal::KILL).unwrap();
+        let left = Pid::from_raw(pid.parse()?).context("no process")?;
+        rustix::process::kill_process(left, rustix::process::Signal::KILL)?;
         assert!(error.contains("holds its output open: told"), "{error}");
+        Ok(())
     }
 }

@@ -251,7 +251,7 @@ mod on_purpose {
 
     #[test]
     #[ignore = "it fails each time, to show that the run fails"]
-    fn fails_each_time() {
+    fn fails_each_time() -> Tested {
         panic!("each time");
     }
 }

@@ -107,10 +107,13 @@ fn array<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
 
 #[cfg(test)]
 mod tests {
+    use anyhow::Context as _;
+
     use super::*;
+    use crate::Tested;
 
     #[test]
-    fn a_routing_header_is_seen_and_passed() {
+    fn a_routing_header_is_seen_and_passed() -> Tested {
         let mut bytes = vec![0; 40 + 24 + 8];
         bytes[0] = 0x60;
         bytes[6] = ROUTING;
@@ -118,10 +121,11 @@ mod tests {
         bytes[40] = 17;
         bytes[41] = 2;
         bytes[66..68].copy_from_slice(&53_u16.to_be_bytes());
-        let packet = Packet::parse(&bytes).unwrap();
+        let packet = Packet::parse(&bytes).context("no packet")?;
         assert_eq!(packet.to, Ipv6Addr::LOCALHOST);
         assert_eq!((packet.protocol, packet.port), (17, Some(53)));
         assert!(packet.routing);
+        Ok(())
     }
 
     #[test]

@@ -166,17 +166,21 @@ fn memory(pid: pid_t) -> Option<fs::File> {
 
 #[cfg(test)]
 mod tests {
+    use anyhow::Context as _;
+
     use super::*;
+    use crate::Tested;
 
     #[test]
-    fn what_changes_nothing_outside_is_no_step() {
+    fn what_changes_nothing_outside_is_no_step() -> Tested {
         let own = std::process::id() as pid_t;
         let step = |number: c_long, args| step(own, number as u64, args);
         let path = c"/guard-lab/nowhere";
         let at = path.as_ptr().addr() as u64;
         assert_eq!(step(libc::SYS_openat, [0, at, 0, 0, 0, 0]), None);
         assert_eq!(step(libc::SYS_getpid, [0; 6]), None);
-        let created = step(libc::SYS_openat, [0, at, libc::O_CREAT as u64, 0, 0, 0]).unwrap();
+        let created =
+            step(libc::SYS_openat, [0, at, libc::O_CREAT as u64, 0, 0, 0]).context("no step")?;
         assert_eq!(
             (created.kind, &created.on[..]),
             ("create", "/guard-lab/nowhere")
@@ -184,21 +188,26 @@ mod tests {
         // A map that is only looked up, and one that is written.
         assert_eq!(step(libc::SYS_bpf, [1, 0, 0, 0, 0, 0]), None);
         assert_eq!(
-            step(libc::SYS_bpf, [2, 0, 0, 0, 0, 0]).unwrap().kind,
+            step(libc::SYS_bpf, [2, 0, 0, 0, 0, 0])
+                .context("no step")?
+                .kind,
             "map-update"
         );
+        Ok(())
     }
 
     #[test]
-    fn what_is_told_by_a_socket_is_a_word_and_no_step() {
+    fn what_is_told_by_a_socket_is_a_word_and_no_step() -> Tested {
         use std::os::fd::AsRawFd as _;
         let own = std::process::id() as pid_t;
-        let (socket, _other) = std::os::unix::net::UnixStream::pair().unwrap();
+        let (socket, _other) = std::os::unix::net::UnixStream::pair()?;
         let args = [socket.as_raw_fd() as u64, 0, 0, 0, 0, 0];
         for call in [libc::SYS_write, libc::SYS_writev, libc::SYS_sendto] {
             assert_eq!(step(own, call as u64, args), None);
-            assert_eq!(step_or_word(own, call as u64, args).unwrap().kind, "tell");
+            let word = step_or_word(own, call as u64, args).context("no word")?;
+            assert_eq!(word.kind, "tell");
         }
         assert_eq!(step_or_word(own, libc::SYS_recvfrom as u64, args), None);
+        Ok(())
     }
 }

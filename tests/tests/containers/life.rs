@@ -147,7 +147,7 @@ fn a_container_of_docker_is_a_session_from_its_policy_to_its_end() -> Tested {
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn containers_in_a_slice_have_its_policy_from_their_first_instruction() {
+fn containers_in_a_slice_have_its_policy_from_their_first_instruction() -> Tested {
     const SLICE: &str = "guard-ci.slice";
     let _one = placing();
     ok(&["systemctl", "start", SLICE]);
@@ -165,4 +165,5 @@ fn containers_in_a_slice_have_its_policy_from_their_first_instruction() {
     }
     ok(&["systemctl", "stop", SLICE]);
     has_ended(SLICE);
+    Ok(())
 }

@@ -42,7 +42,7 @@ fn root_stays_in_its_container_and_dockers_sends_packets_past_the_guard() -> Tes
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn a_privileged_container_walks_out() {
+fn a_privileged_container_walks_out() -> Tested {
     let _one = placing();
     let engine = Engine::Podman;
     let probe = format!("guard-lab {}", Attempt::tcp(V4, 443).args().join(" "));
@@ -55,4 +55,5 @@ fn a_privileged_container_walks_out() {
         .collect();
     assert!(lines[0].contains("EPERM"), "{said}");
     assert!(lines[1].contains("\"ok\":true"), "{said}");
+    Ok(())
 }

@@ -101,13 +101,14 @@ fn a_unit_of_the_slice_is_denied() -> Tested {
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn doctor_says_what_is_wrong() {
+fn doctor_says_what_is_wrong() -> Tested {
     let person = Person::at_a_machine_with_guard();
     add_user("agent");
     let said = person.succeeds(&block(DOCTOR, "guard doctor"));
     // Of the last line nothing: no required row is amiss.
     assert!(said.contains("ok "), "{said}");
     assert!(!said.contains("null"), "{said}");
+    Ok(())
 }
 
 #[test]

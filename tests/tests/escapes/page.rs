@@ -205,7 +205,7 @@ fn the_page_says_what_is_tried() -> Tested {
 }
 
 #[test]
-fn each_way_is_told_once() {
+fn each_way_is_told_once() -> Tested {
     let mut all: Vec<_> = ways().map(|way| way.how).collect();
     let count = all.len();
     all.sort_unstable();
@@ -215,10 +215,11 @@ fn each_way_is_told_once() {
         all.iter().all(|how| !how.contains(['|', '\n', ';'])),
         "it would break the table"
     );
+    Ok(())
 }
 
 #[test]
-fn what_closes_some_kernels_only_says_which() {
+fn what_closes_some_kernels_only_says_which() -> Tested {
     for way in ways().filter(|way| !way.layers.is_empty()) {
         let told = ways().filter(|one| one.by() == way.by());
         assert!(
@@ -233,4 +234,5 @@ fn what_closes_some_kernels_only_says_which() {
     for (short, by) in SHARED {
         assert!(ways().any(|way| way.by() == by), "{short} closes nothing");
     }
+    Ok(())
 }

@@ -13,6 +13,7 @@ use crate::signed::scene::COURIER;
 /// The base of a fleet that denies production's first address.
 const BASE: &str = "version = 1\nname = \"floor\"\ndefault = \"allow\"\n\
                     [[rule]]\nname = \"never\"\nto = [\"192.0.2.10\"]\naction = \"deny\"\n";
+
 /// With a guardd that is in the group, and somebody who may sign.
 fn begin<'n>(network: &'n Network, settings: &str) -> Tested<(Fleet<'n>, SshKey)> {
     let mut fleet = Fleet::new(network, 1)?;

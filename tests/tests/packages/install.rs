@@ -85,7 +85,7 @@ fn tell_how_soon() -> Tested {
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn a_unit_that_an_administrator_masked_stays_so_and_the_others_are_enabled() {
+fn a_unit_that_an_administrator_masked_stays_so_and_the_others_are_enabled() -> Tested {
     const MASKED: &str = "guardd.service";
     let machine = Machine::without_guard();
     succeeds(quiet("systemctl").args(["mask", MASKED]));
@@ -95,6 +95,7 @@ fn a_unit_that_an_administrator_masked_stays_so_and_the_others_are_enabled() {
         assert_eq!(property(unit, "UnitFileState"), state, "{unit}");
     }
     succeeds(quiet("systemctl").args(["unmask", MASKED]));
+    Ok(())
 }
 
 #[test]
@@ -117,7 +118,7 @@ fn an_ordinary_user_runs_a_command_under_it() -> Tested {
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn the_manual_and_completions_are_there() {
+fn the_manual_and_completions_are_there() -> Tested {
     let _machine = Machine::with_guard();
     let files = succeeds(quiet("dpkg-query").args(["--listfiles", "guard"]));
     for file in [
@@ -141,4 +142,5 @@ fn the_manual_and_completions_are_there() {
         succeeds(quiet("dpkg-query").args(["--show", "--showformat=${Conffiles}", "guard"]));
     assert!(conffiles.contains("/etc/guard/guardd.toml"), "{conffiles}");
     assert!(succeeds(quiet("guard").arg("--version")).contains(env!("CARGO_PKG_VERSION")));
+    Ok(())
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use anyhow::Result;
-use guard_lab::{AGENT, exec};
+use guard_lab::{AGENT, Tested, exec};
 
 use crate::services::machine::{machine, transient};
 use crate::tools::scene::{Done, POLICY, Workshop, of_npm};
@@ -99,11 +99,12 @@ fn lines() -> impl Iterator<Item = String> {
 }
 
 #[test]
-fn the_unit_is_held_to_what_ships() {
+fn the_unit_is_held_to_what_ships() -> Tested {
     let lines: Vec<_> = lines().collect();
     assert!(lines.contains(&"Slice=guard.slice".to_owned()), "{lines:?}");
     assert!(
         lines.contains(&"NoNewPrivileges=yes".to_owned()),
         "{lines:?}"
     );
+    Ok(())
 }

@@ -105,7 +105,7 @@ fn played(
 }
 
 #[test]
-fn each_is_played_or_it_is_said_why_not() {
+fn each_is_played_or_it_is_said_why_not() -> Tested {
     let plays = [
         databases::plays().to_vec(),
         requests::plays().to_vec(),
@@ -131,4 +131,5 @@ fn each_is_played_or_it_is_said_why_not() {
             one.thread
         );
     }
+    Ok(())
 }
