@@ -3,7 +3,7 @@
 use std::{fs, os::unix::fs::chown};
 
 use anyhow::Context as _;
-use guard_lab::{Attempt, Network, Production, SmallDisk, Tested, V4, exec};
+use guard_lab::{Attempt, Json as _, Network, Production, SmallDisk, Tested, V4, exec};
 use serde_json::json;
 
 use super::{
@@ -50,7 +50,7 @@ fn on_a_full_disk_nobody_logs_in_any_more_and_whoever_has_goes_on() -> Tested {
     let no = looked.scene.request(&mut shell, 1000);
     let hash = looked.question(&cookie, &no).0["hash"].clone();
     let place = looked.place(&cookie, &no);
-    let body = format!("question={}", hash.as_str().unwrap());
+    let body = format!("question={}", hash.text()?);
     let said = looked
         .http
         .form(&format!("{place}/no"), &body, Some(&cookie));

@@ -412,7 +412,7 @@ fn the_worker_has_the_console_know_its_next_subscription_or_says_that_it_is_told
         ),
     ] {
         let done = changed(&known, 200, &event)?;
-        assert_eq!(done["sent"].as_array().unwrap().len(), 1, "{done}");
+        assert_eq!(done["sent"].list()?.len(), 1, "{done}");
         let sent = &done["sent"][0];
         assert_eq!(
             (&sent["place"], &sent["method"]),
@@ -421,7 +421,7 @@ fn the_worker_has_the_console_know_its_next_subscription_or_says_that_it_is_told
         assert_eq!(sent["body"]["endpoint"], next);
         assert_eq!(sent["body"]["replaces"], known["endpoint"]);
         assert_eq!(done["kept"]["endpoint"], next, "for the time after that");
-        assert_eq!(done["subscribed"].as_array().unwrap().len(), subscribed);
+        assert_eq!(done["subscribed"].list()?.len(), subscribed);
         assert_eq!(done["shown"], json!([]));
     }
     let done = changed(

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use guard_lab::{Attempt, Network, Production, Shell, Tested, V4, bins, eventually};
+use guard_lab::{Attempt, Json as _, Network, Production, Shell, Tested, V4, bins, eventually};
 use serde_json::{Value, json};
 
 use super::{
@@ -178,7 +178,7 @@ fn an_agent_reaches_the_servers_at_most_and_opens_holds_and_reads_nothing() -> T
     }
 
     let pending = fleet.scene.daemon.json(["pending"])?;
-    let request = pending[0]["id"].as_str().unwrap().to_owned();
+    let request = pending[0]["id"].text()?.to_owned();
     let mallory = fleet.scene.key("mallory")?;
     let forged = fleet
         .scene
@@ -279,7 +279,7 @@ fn an_agent_on_the_host_of_the_page_of_all_gets_no_further_than_the_login() -> T
         assert!(is_so(&shown)?, "{page}: with the cookie all is there");
     }
     assert!(is_so(&format!("/events {}", code("303")))?);
-    let hash = question["hash"].as_str().unwrap();
+    let hash = question["hash"].text()?;
     let no = format!("{place}/no -d question={hash} -H 'origin: {ORIGIN}'");
     let answered = || central.fleet.all[1].scene.log("answered");
     assert!(is_so(&format!("{no} {}", code("401")))?);

@@ -12,7 +12,9 @@ use std::{
 
 use anyhow::Context as _;
 use data_encoding::HEXLOWER;
-use guard_lab::{AGENT, Attempt, Hub, Network, Running, Tested, V4, bins, eventually, exec};
+use guard_lab::{
+    AGENT, Attempt, Hub, Json as _, Network, Running, Tested, V4, bins, eventually, exec,
+};
 use ring::digest::{SHA256, digest};
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -487,7 +489,7 @@ fn a_cookie_looks_and_says_no_for_whom_each_machine_lists_and_no_more(
     let place = central.asked(&cookie, 1, 443)?;
     let (question, _) = central.question(&cookie, &place)?;
     let no = format!("{place}/no");
-    let hash = format!("question={}", question["hash"].as_str().unwrap());
+    let hash = format!("question={}", question["hash"].text()?);
 
     assert_eq!(
         central.http.form(&no, &hash, None).status,
@@ -627,7 +629,7 @@ fn whoever_answers_for_a_session_closes_its_hole_on_the_page_of_all_and_nobody_e
     let page = format!("/machines/{}", central.id(1));
     let elsewhere = format!("/machines/{}/holes/{first}/close", central.id(0));
     let close = |hole: &str| format!("{page}/holes/{hole}/close");
-    let session = format!("session={}", open[0]["session"].as_str().unwrap());
+    let session = format!("session={}", open[0]["session"].text()?);
     central.shows(&cookie, &page, "tcp/1500")?;
     let own = central.http.get(&page, Some(&hers));
     assert_eq!(own.status, 200, "{}", own.body);
@@ -708,7 +710,7 @@ fn whoever_answers_for_a_session_closes_its_hole_on_the_page_of_all_and_nobody_e
     // Two that differ in nothing but their ids are two.
     central.open(1, "tcp/1500")?;
     for hole in scene.daemon.list(["holes"])? {
-        let place = close(hole["id"].as_str().unwrap());
+        let place = close(hole["id"].text()?);
         eventually("the page offers to close it", || {
             let now = central.http.get(&page, Some(&cookie)).body;
             Ok(now.contains(&place))
@@ -989,7 +991,7 @@ fn a_machine_that_asks_without_end_hides_nothing_that_others_ask(
     let pending = scene.daemon.list(["pending"])?;
     let request = pending[0]["id"].as_str().context("nothing is asked")?;
     let question = scene.question(request);
-    let mut question: Value = serde_json::from_str(question["question"].as_str().unwrap())?;
+    let mut question: Value = serde_json::from_str(question["question"].text()?)?;
     question["shows"] = json!(["curl wants tcp/443", "\"".repeat(20_000)]);
     let mut rogue = by_hand(central, "machine0", COURIER)?;
     let id = central.id(0).to_owned();

@@ -1,6 +1,6 @@
 //! Five machines and one colleague: each answer is for one question of one machine, whichever server carries it.
 
-use guard_lab::{Hub, Network, Tested, eventually, exec};
+use guard_lab::{Hub, Json as _, Network, Tested, eventually, exec};
 
 use super::machines::{Machine, Machines};
 
@@ -41,7 +41,7 @@ fn one_colleague_answers_five_machines_each_for_itself_also_when_a_server_is_kil
     let no = fleet.signed(&asked[&ids[2]], "no")?;
     let said = exec::run(&mut fleet.answer(&ids[2], &asked[&ids[2]], &no)?)?;
     assert_eq!(said, "no: it stays closed\n");
-    let request = asked[&ids[4]]["request"].as_str().unwrap();
+    let request = asked[&ids[4]]["request"].text()?;
     let approve = ["approve", request, "--for", "60s"];
     fleet.all[4].scene.daemon.root(approve).run()?.success()?;
     for number in [0, 1, 4] {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use guard_lab::{Company, Network, Running, Tested, bins, eventually, exec};
+use guard_lab::{Company, Json as _, Network, Running, Tested, bins, eventually, exec};
 use rustix::process::Signal;
 use saphyr::{LoadableYamlNode as _, Yaml};
 use serde_json::{Value, json};
@@ -43,12 +43,12 @@ fn each_manifest_says_what_it_is_and_names_what_is_there() -> Tested {
     for file in &resources {
         for document in documents(file)? {
             assert!(document["apiVersion"].is_string(), "{file}: {document}");
-            let kind = document["kind"].as_str().unwrap();
-            let name = document["metadata"]["name"].as_str().unwrap();
+            let kind = document["kind"].text()?;
+            let name = document["metadata"]["name"].text()?;
             let is_new = named.insert(format!("{kind} {name}"));
             assert!(is_new, "{kind} {name} is there twice");
             if kind == "Certificate" {
-                let secret = document["spec"]["secretName"].as_str().unwrap();
+                let secret = document["spec"]["secretName"].text()?;
                 named.insert(format!("Secret {secret}"));
             }
         }
@@ -57,7 +57,7 @@ fn each_manifest_says_what_it_is_and_names_what_is_there() -> Tested {
         for file in texts(&made["files"]) {
             assert!(manifests().join(&file).exists(), "{file}");
         }
-        named.insert(format!("ConfigMap {}", made["name"].as_str().unwrap()));
+        named.insert(format!("ConfigMap {}", made["name"].text()?));
     }
 
     let images = list(&kustomization["images"]).iter();
@@ -94,7 +94,7 @@ fn volumes_are_there(file: &str, named: &BTreeSet<String>) -> Tested {
                 assert!(named.contains(&format!("{kind} {name}")), "{kind} {name}");
             }
         }
-        volumes.insert(volume["name"].as_str().unwrap());
+        volumes.insert(volume["name"].text()?);
     }
     let all = containers(&pods);
     let mounts = all.iter().flat_map(|one| list(&one["volumeMounts"]));
@@ -217,7 +217,7 @@ fn a_runner_joins_by_commands_that_there_are() -> Tested {
     assert!(EXAMPLE.starts_with("#cloud-config\n"));
     let documents = Yaml::load_from_str(EXAMPLE)?;
     let example = value(&documents[0]);
-    let token = example["write_files"][0]["path"].as_str().unwrap();
+    let token = example["write_files"][0]["path"].text()?;
     let run: Vec<_> = list(&example["runcmd"]).iter().map(texts).collect();
     let joins = run.iter().flatten().find(|word| word.contains("join"));
     assert!(

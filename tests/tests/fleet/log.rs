@@ -3,7 +3,7 @@
 use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf, process::Stdio};
 
 use anyhow::Context as _;
-use guard_lab::{Attempt, Network, PATIENCE, Running, Tested, V4, eventually, exec};
+use guard_lab::{Attempt, Json as _, Network, PATIENCE, Running, Tested, V4, eventually, exec};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -87,7 +87,7 @@ pub(super) fn is_whole(fleet: &Fleet<'_>) -> Tested {
 fn findings(fleet: &Fleet<'_>) -> Tested<Vec<Value>> {
     let (code, found) = verified(fleet)?;
     assert_eq!(code, Some(1), "{found}");
-    Ok(found["findings"].as_array().unwrap().clone())
+    Ok(found["findings"].list()?.clone())
 }
 
 /// A machine whose log one server keeps, and who keeps the list beside it.

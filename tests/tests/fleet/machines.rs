@@ -9,8 +9,8 @@ use std::{
 };
 
 use guard_lab::{
-    AGENT, Attempt, Hub, Nats, Network, PATIENCE, Production, Running, Shell, SshKey, Tested, V4,
-    bins, eventually, exec,
+    AGENT, Attempt, Hub, Json as _, Nats, Network, PATIENCE, Production, Running, Shell, SshKey,
+    Tested, V4, bins, eventually, exec,
 };
 use serde_json::{Value, json};
 
@@ -250,7 +250,7 @@ impl<'h> Machines<'h> {
         let mut asked = BTreeMap::new();
         while asked.len() < self.all.len() {
             let line = look.until(|line| line["state"] == "open" && is_about(line, port))?;
-            asked.insert(line["machine"].as_str().unwrap().to_owned(), line);
+            asked.insert(line["machine"].text()?.to_owned(), line);
         }
         Ok(asked)
     }
@@ -266,7 +266,7 @@ impl<'h> Machines<'h> {
     pub(super) fn answer(&self, machine: &str, asked: &Value, signed: &Value) -> Tested<Command> {
         let file = self.dir.join("signed");
         fs::write(&file, signed.to_string())?;
-        let request = asked["request"].as_str().unwrap();
+        let request = asked["request"].text()?;
         self.as_colleague(&["answer", machine, request, "--signed", text(&file)])
     }
 }

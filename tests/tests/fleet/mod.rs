@@ -23,7 +23,7 @@ use std::{fs, io::Write as _, net::TcpListener, time::Duration};
 
 use anyhow::Context as _;
 use guard_lab::{
-    Attempt, Network, PATIENCE, Production, Shell, SshKey, Tested, V4, eventually, exec,
+    Attempt, Json as _, Network, PATIENCE, Production, Shell, SshKey, Tested, V4, eventually, exec,
 };
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -51,7 +51,7 @@ fn a_question_goes_out_while_somebody_looks_and_a_signed_answer_opens_its_hole_o
     shell.begin(&Attempt::tcp(V4, 8080).timeout(PATIENCE))?;
     let asked = look.until(|line| shown(line).contains("probe"))?;
     assert_eq!(production.reached_at(V4, 8080)?.len(), 0);
-    let request = asked["request"].as_str().unwrap();
+    let request = asked["request"].text()?;
 
     // What the person got is what guardd asks.
     assert_eq!(fleet.scene.question(request)["question"], asked["question"]);
@@ -314,7 +314,7 @@ fn a_machine_is_named_by_enough_of_its_id(answered: &mut Answered<'_>) -> Tested
         listed = lines(&fleet.said("person", &["pending", "--json"])?)?;
         Ok(listed.len() == 1)
     })?;
-    let request = listed[0]["request"].as_str().unwrap();
+    let request = listed[0]["request"].text()?;
     let signed = fleet.scene.yes(key, "alice", request, &[])?;
     for (machine, why) in [
         ("", "may be any machine"),
@@ -338,7 +338,7 @@ fn where_nobody_is_enrolled_it_is_said_that_requests_wait_all_the_same(
 ) -> Tested {
     let machine = fleet.machine.clone();
     let waiting = fleet.scene.daemon.list(["pending"])?;
-    let request = waiting[0]["id"].as_str().unwrap();
+    let request = waiting[0]["id"].text()?;
     let listed = fleet.machines()?;
     assert_eq!(
         (&listed[0]["questions"], &listed[0]["requests"]),

@@ -9,7 +9,8 @@ use std::{
 
 use anyhow::Context as _;
 use guard_lab::{
-    AGENT, Nats, Network, PATIENCE, Running, Shell, Side, SshKey, Tested, bins, eventually, exec,
+    AGENT, Json as _, Nats, Network, PATIENCE, Running, Shell, Side, SshKey, Tested, bins,
+    eventually, exec,
 };
 use serde_json::Value;
 
@@ -342,8 +343,8 @@ fn user_of(name: &str) -> u32 {
 pub(super) fn own_id(scene: &SignedScene, asks: &mut Shell) -> Tested<String> {
     let request = scene.request(asks, 443);
     let question = scene.question(&request);
-    let question: Value = serde_json::from_str(question["question"].as_str().unwrap())?;
-    Ok(question["machine"].as_str().unwrap().to_owned())
+    let question: Value = serde_json::from_str(question["question"].text()?)?;
+    Ok(question["machine"].text()?.to_owned())
 }
 
 /// `guard-fleet pending --follow --json`

@@ -99,7 +99,7 @@ fn what_is_wider_is_offered_by_itself() -> Tested {
     let reads = &[("read_only", json!(true)), ("for", json!(60))];
     scene.taken(&scene.yes(&alice, "alice", &id, reads)?)?;
     let holes = scene.daemon.json(["holes"])?;
-    let mut of = holes.as_array().unwrap().iter();
+    let mut of = holes.list()?.iter();
     let hole = of.find(|one| one["ports"] == "tcp/8080");
     assert_eq!(hole.unwrap()["read_only"], true, "{holes}");
     Ok(())
