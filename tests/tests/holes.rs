@@ -50,7 +50,7 @@ fn a_request_a_yes_and_the_connection_passes_until_the_hole_ends() -> Tested {
         assert!(!shell.reaches(&Attempt::tcp(to, 80))?);
         assert!(!shell.reaches(&Attempt::udp(to, 53))?);
         eventually("the hole ends", || {
-            scene.daemon.json(["holes"]).unwrap() == Value::Array(Vec::new())
+            Ok(scene.daemon.json(["holes"])? == Value::Array(Vec::new()))
         })?;
         assert!(!shell.reaches(&attempt)?);
     }
@@ -253,7 +253,7 @@ fn a_budget_of_bytes_ends_a_hole_in_the_middle_of_a_connection() -> Tested {
         assert!(!report.ok, "{report:?}");
         assert_eq!(report.errno.as_deref(), Some("ECONNABORTED"), "{report:?}");
         eventually("the hole is closed", || {
-            scene.daemon.json(["holes"]).unwrap() == Value::Array(Vec::new())
+            Ok(scene.daemon.json(["holes"])? == Value::Array(Vec::new()))
         })?;
         assert!(!shell.reaches(&Attempt::tcp(to, 443))?);
         // It does where there is room for it.
@@ -271,7 +271,7 @@ fn a_budget_of_bytes_ends_a_hole_in_the_middle_of_a_connection() -> Tested {
     scene.daemon.json(["open", V6, "--all-ports"])?;
     assert!(shell.reaches(&Attempt::tcp(V4, 443))?);
     shell.tell("exit")?;
-    eventually("all have ended", || used(&scene).unwrap().len() == 6)?;
+    eventually("all have ended", || Ok(used(&scene)?.len() == 6))?;
     let used = used(&scene)?;
     assert!(used[0] == Some(256 << 10) && used[2] == used[0], "{used:?}");
     let megabyte = (1 << 20)..(2 << 20);

@@ -135,10 +135,10 @@ fn a_policy_is_applied_whole_or_not_at_all() -> Tested {
 fn wait_for_policy(daemon: &Daemon, wanted: impl Fn(&Value) -> bool) -> Tested<Value> {
     let mut found = None;
     eventually("the policy is so", || {
-        let status = daemon.json(["status"]).unwrap();
-        let mut policies = status["policies"].as_array().unwrap().clone().into_iter();
+        let status = daemon.json(["status"])?;
+        let mut policies = status["policies"].list()?.clone().into_iter();
         found = policies.find(|policy| policy["name"] == "asks" && wanted(policy));
-        found.is_some()
+        Ok(found.is_some())
     })?;
     Ok(found.unwrap())
 }

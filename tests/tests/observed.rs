@@ -69,7 +69,7 @@ fn metrics_the_status_line_and_rotation_work_under_the_units_hardening() -> Test
     run.args(["run", "--user", "nobody", "--", "true"]);
     assert!(run.status()?.success());
     eventually("it is written to", || {
-        fs::read_to_string(AUDIT).unwrap().contains("session-start")
+        Ok(fs::read_to_string(AUDIT)?.contains("session-start"))
     })?;
     let log = Command::new("guard").args(["log", "--json"]).output()?;
     let log = String::from_utf8(log.stdout)?;

@@ -40,25 +40,25 @@ fn a_file_that_is_saved_holds_at_once() -> Tested {
     let attempt = Attempt::tcp(V4, 443);
     assert!(!shell.reaches(&attempt)?);
     daemon.write_policy("asks", &opened())?;
-    eventually("open", || shell.reaches(&attempt).unwrap())?;
+    eventually("open", || Ok(shell.reaches(&attempt)?))?;
     // As editors save: a new file beside it, renamed over the old one.
     let file = daemon.policy_dir().join("asks.toml");
     let beside = daemon.policy_dir().join(".asks.toml.swp");
     fs::write(&beside, CONFIRMS)?;
     fs::rename(&beside, &file)?;
-    eventually("shut", || !shell.reaches(&attempt).unwrap())?;
+    eventually("shut", || Ok(!shell.reaches(&attempt)?))?;
     // Or the old one renamed away, and a new one made.
     fs::rename(&file, daemon.policy_dir().join("asks.toml~"))?;
     fs::write(&file, opened())?;
-    eventually("open again", || shell.reaches(&attempt).unwrap())?;
+    eventually("open again", || Ok(shell.reaches(&attempt)?))?;
     // Or the whole directory, as a deployment replaces it.
     let (dir, old) = (daemon.policy_dir(), daemon.dir().join("old"));
     fs::rename(&dir, &old)?;
     fs::create_dir(&dir)?;
     fs::write(&file, CONFIRMS)?;
-    eventually("shut again", || !shell.reaches(&attempt).unwrap())?;
+    eventually("shut again", || Ok(!shell.reaches(&attempt)?))?;
     fs::write(&file, opened())?;
-    eventually("open at last", || shell.reaches(&attempt).unwrap())?;
+    eventually("open at last", || Ok(shell.reaches(&attempt)?))?;
     eventually("at peace", || policy(&daemon)["error"].is_null())?;
     Ok(())
 }

@@ -154,8 +154,8 @@ fn its_policy_holds_and_people_are_asked() -> Tested {
     assert!(shell.reaches(&Attempt::tcp("192.0.2.30", 443))?);
     shell.begin(&Attempt::tcp(ASKED, 443).timeout(PATIENCE))?;
     eventually("a request waits", || {
-        let pending = daemon.agent(["pending"]).json().unwrap();
-        pending.as_array().is_some_and(|all| !all.is_empty())
+        let pending = daemon.agent(["pending"]).json()?;
+        Ok(pending.as_array().is_some_and(|all| !all.is_empty()))
     })?;
     daemon.agent(["approve", "r1"]).run()?.success()?;
     let report = shell.line_with("\"ok\"")?;
@@ -191,7 +191,7 @@ fn it_asks_guardd_as_others_do_and_starts_sessions_that_are_narrower() -> Tested
     daemon.kill()?;
     daemon.start()?;
     eventually("guardd knows it", || {
-        shell.status_of(&format!("{guard} why")).unwrap() == 0
+        Ok(shell.status_of(&format!("{guard} why"))? == 0)
     })?;
     Ok(())
 }

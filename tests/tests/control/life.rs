@@ -145,8 +145,8 @@ fn a_session_ends_with_its_last_process_and_is_written_down() -> Tested {
     shell.write("exit\n")?;
     shell.wait()?;
     eventually("the end of the session is noticed", || {
-        let log = fs::read_to_string(daemon.audit()).unwrap();
-        log.contains("session-end")
+        let log = fs::read_to_string(daemon.audit())?;
+        Ok(log.contains("session-end"))
     })?;
     let sessions = daemon.json(["sessions"])?;
     assert_eq!(sessions, serde_json::json!([]));

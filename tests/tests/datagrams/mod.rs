@@ -85,8 +85,8 @@ fn nobody_is_asked_about_a_socket_that_sends_nothing() -> Tested {
         assert_eq!(does(&mut client, &connects)?, "EPERM");
     }
     eventually("the denial is written down", || {
-        let denied = scene.daemon.audited("denied").unwrap();
-        denied.iter().any(|one| one["destination"]["port"] == 9)
+        let denied = scene.daemon.audited("denied")?;
+        Ok(denied.iter().any(|one| one["destination"]["port"] == 9))
     })?;
     let denied = scene.daemon.audited("denied")?;
     // And nothing of port 0, where nobody wants to go: so addresses are sorted (getent).
@@ -302,7 +302,7 @@ fn a_policy_of_now_judges_what_is_sent() -> Tested {
         scene.daemon.signal(Signal::HUP)?;
         let explained = || scene.daemon.json(["explain", V4, "--session", "s1"]);
         eventually("the policy is in force", || {
-            explained().unwrap()["verdict"] == action
+            Ok(explained()?["verdict"] == action)
         })?;
         let reached = production.reached_at(V4, 443)?.len();
         assert_eq!(does(&mut client, "send one")?, sends, "{action}");

@@ -72,9 +72,7 @@ fn a_cgroup_that_a_session_may_leave_is_seen_by_leaving_it() -> Tested {
             .to_string()
             .contains("root owns the cgroups: guard doctor")
     };
-    eventually("the status says so", || {
-        told(&daemon.json(["status"]).unwrap())
-    })?;
+    eventually("the status says so", || Ok(told(&daemon.json(["status"])?)))?;
     Ok(())
 }
 

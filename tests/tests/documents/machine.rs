@@ -87,9 +87,7 @@ fn a_unit_of_the_slice_is_denied() -> Tested {
     let curl = line(curl, "curl");
     let mut without = quiet("bash");
     without.args(["-c", &curl]);
-    eventually("it is served", || {
-        without.output().unwrap().status.success()
-    })?;
+    eventually("it is served", || Ok(without.output()?.status.success()))?;
     let output = person.types(&block);
     server.kill()?;
     server.wait()?;

@@ -151,9 +151,10 @@ fn an_adopted_policy_can_be_changed_and_a_brought_one_stays() -> Tested {
     assert!(!named.reaches(&attempt)?);
     daemon.write_policy("asks", &ASKS.replace("\"confirm\"", "\"allow\""))?;
     daemon.signal(Signal::HUP)?;
-    eventually("the new policy is in force", || {
-        named.reaches(&attempt).unwrap()
-    })?;
+    eventually(
+        "the new policy is in force",
+        || Ok(named.reaches(&attempt)?),
+    )?;
     assert!(!own.reaches(&attempt)?);
     Ok(())
 }
@@ -167,9 +168,10 @@ fn a_policy_that_changed_while_no_daemon_ran_holds_when_one_does() -> Tested {
     daemon.write_policy("asks", &ASKS.replace("\"confirm\"", "\"allow\""))?;
     daemon.start()?;
     let attempt = Attempt::tcp(V4, 443);
-    eventually("the new policy is in force", || {
-        shell.reaches(&attempt).unwrap()
-    })?;
+    eventually(
+        "the new policy is in force",
+        || Ok(shell.reaches(&attempt)?),
+    )?;
     Ok(())
 }
 
@@ -223,7 +225,7 @@ fn a_session_that_ended_while_no_daemon_ran_is_cleared_away() -> Tested {
     assert_eq!(shell.wait()?, 3);
     daemon.start()?;
     eventually("the session has ended", || {
-        daemon.json(["sessions"]).unwrap() == Value::Array(Vec::new())
+        Ok(daemon.json(["sessions"])? == Value::Array(Vec::new()))
     })?;
     assert_eq!(daemon.json(["holes"])?, Value::Array(Vec::new()));
     assert!(!daemon.cgroup_root().join("s1").exists());

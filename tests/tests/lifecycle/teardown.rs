@@ -108,7 +108,7 @@ fn a_pin_directory_elsewhere_has_a_file_system_of_its_own() -> Tested {
     guardd.stderr(std::process::Stdio::null());
     let mut child = guardd.spawn()?;
     eventually("guardd enforces", || {
-        daemon.ask(["status"]).unwrap().status.success()
+        Ok(daemon.ask(["status"])?.status.success())
     })?;
     assert!(pins.join("live/link_egress").exists());
     assert!(is_mounted(&pins)?);

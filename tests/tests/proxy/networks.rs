@@ -29,7 +29,7 @@ fn a_session_reads_through_it_in_a_network_of_its_own() -> Tested {
     let read = format!(
         "exec 3<>/dev/tcp/{V4}/{PORT} && printf 'GET / HTTP/1.0\\r\\nHost: x\\r\\n\\r\\n' >&3 && grep -q ' 200 ' <&3"
     );
-    eventually("a read passes", || shell.status_of(&read).unwrap() == 0)?;
+    eventually("a read passes", || Ok(shell.status_of(&read)? == 0))?;
     assert!(scene.listeners(&proxy)? >= 3);
     shell.tell(&sending("DELETE", "/x", ""))?;
     let request = scene.request()?;
@@ -37,7 +37,7 @@ fn a_session_reads_through_it_in_a_network_of_its_own() -> Tested {
     shell.line_with("ended")?;
     // Nobody is in it any more, so it does not live on.
     scene.daemon.json(["stop", shell.session()])?;
-    eventually("it is forgotten", || scene.listeners(&proxy).unwrap() <= 2)?;
+    eventually("it is forgotten", || Ok(scene.listeners(&proxy)? <= 2))?;
     assert_eq!(scene.daemon.json(["status"])?["warnings"], json!([]));
     Ok(())
 }

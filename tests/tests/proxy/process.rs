@@ -93,8 +93,10 @@ fn one_that_is_killed_is_followed_by_another() -> Tested {
     rustix::process::kill_process(pid_of(&first)?, rustix::process::Signal::KILL)?;
     scene.daemon.wait_for_log("the proxy is gone")?;
     eventually("another proxy", || {
-        scene.has_proxy()
-            && scene.daemon.json(["status"]).unwrap()["warnings"] == serde_json::json!([])
+        Ok(
+            scene.has_proxy()
+                && scene.daemon.json(["status"])?["warnings"] == serde_json::json!([]),
+        )
     })?;
     assert_ne!(scene.proxy()?, first);
     shell.tell(&sending("GET", "/albums", ""))?;

@@ -113,7 +113,7 @@ fn nobody_waits_in_a_session_that_was_started_so() -> Tested {
     // The next guardd knows it still.
     for path in ["/before", "/after"] {
         eventually("a proxy", || {
-            scene.has_proxy() && scene.daemon.json(["status"]).unwrap()["warnings"] == json!([])
+            Ok(scene.has_proxy() && scene.daemon.json(["status"])?["warnings"] == json!([]))
         })?;
         let _follower = scene.follower()?;
         let held = |session: &str| {
@@ -123,8 +123,8 @@ fn nobody_waits_in_a_session_that_was_started_so() -> Tested {
         };
         eventually("the other waits", || {
             let send = sending("PUT", path, "1").replace("timeout 30", "timeout 1");
-            other.tell(&format!("({send}) >/dev/null &")).unwrap();
-            held(other.session())
+            other.tell(&format!("({send}) >/dev/null &"))?;
+            Ok(held(other.session()))
         })?;
         shell.tell(&sending("PUT", path, "1"))?;
         shell.line_with("HTTP/1.1 403")?;
@@ -178,7 +178,7 @@ fn whoever_does_not_wait_any_more_is_not_waited_for() -> Tested {
     assert_eq!(scene.request()?["held"], true);
     shell.line_with("ended")?;
     shell.tell("exec 3>&-")?;
-    eventually("nobody waits", || scene.request().unwrap()["held"] == false)?;
+    eventually("nobody waits", || Ok(scene.request()?["held"] == false))?;
     assert_eq!(scene.request()?["waits_until"], json!(null));
     Ok(())
 }
@@ -251,7 +251,7 @@ fn a_yes_may_be_for_more_than_one_request() -> Tested {
         .daemon
         .json(["approve", third, "--path", "/jobs/*", "--for", "1s"])?;
     eventually("the hole ends", || {
-        scene.daemon.json(["holes"]).unwrap() == json!([])
+        Ok(scene.daemon.json(["holes"])? == json!([]))
     })?;
     assert_ne!(shell.status_of(&send("/jobs/3"))?, 0);
     Ok(())

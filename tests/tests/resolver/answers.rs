@@ -270,8 +270,8 @@ fn a_connection_outlives_the_answer_that_let_it_in() -> Tested {
     // Whoever goes on with an address from a cache is refused, until it asks again.
     let mut report = new.attempt(&Attempt::tcp(API, 443))?;
     eventually("the answer is over", || {
-        report = new.attempt(&Attempt::tcp(API, 443)).unwrap();
-        !report.ok
+        report = new.attempt(&Attempt::tcp(API, 443))?;
+        Ok(!report.ok)
     })?;
     assert_eq!(report.errno.as_deref(), Some("EPERM"), "{report:?}");
     // Whoever asks is told so.
@@ -349,7 +349,7 @@ fn a_connection_is_judged_by_the_names_that_counted_when_it_began() -> Tested {
     };
     let is_over = |was: &str| {
         assert_eq!(verdict("tcp/443").unwrap(), was);
-        eventually("the name is over", || verdict("tcp/443").unwrap() == "deny")
+        eventually("the name is over", || Ok(verdict("tcp/443")? == "deny"))
     };
     // What a stricter name said is over with its time, for connections that begin after it.
     let ask = |name: &str| format!("udp {DNS} v1.{name}.example.com");
@@ -373,7 +373,7 @@ fn a_connection_is_judged_by_the_names_that_counted_when_it_began() -> Tested {
     place.daemon.write_policy("beside", &text("tcp/80-81"))?;
     place.daemon.signal(rustix::process::Signal::HUP)?;
     eventually("what was cached is void", || {
-        verdict("tcp/81").unwrap() == "allow"
+        Ok(verdict("tcp/81")? == "allow")
     })?;
     let past = begun.elapsed().as_millis() as u64 / 50 + 40;
     let mut last = 0;
