@@ -2,6 +2,7 @@
 
 use std::{thread, time::Duration};
 
+use anyhow::Context as _;
 use guard_lab::{AGENT, Attempt, Json as _, Shell, Tested, V4, eventually};
 use serde_json::{Value, json};
 
@@ -16,8 +17,8 @@ fn spread(scene: &HoldScene, shell: &mut Shell, count: usize) -> Tested {
     scene.begin(shell, &format!("spread 192.0.2.% 443 {count}"))
 }
 
-fn all_ended(shell: &mut Shell, count: usize) -> Vec<Ended> {
-    (0..count).map(|_| ended(shell).unwrap()).collect()
+fn all_ended(shell: &mut Shell, count: usize) -> Tested<Vec<Ended>> {
+    (0..count).map(|_| ended(shell)).collect()
 }
 
 /// The only request, once it is about so many addresses.
@@ -26,7 +27,7 @@ fn burst(scene: &HoldScene, count: usize) -> Tested<Value> {
     let came = eventually("one request about all of them", || {
         Ok(is_one(&scene.pending()?))
     });
-    came.unwrap_or_else(|error| panic!("{error}: {:?}", scene.pending().unwrap()));
+    came.with_context(|| format!("{:?}", scene.pending()))?;
     Ok(scene.pending()?.remove(0))
 }
 
@@ -64,7 +65,7 @@ fn a_burst_is_one_request_and_a_yes_to_its_prefix_lets_all_go() -> Tested {
     let opened = opened.json()?;
     assert_eq!(opened["destination"], PREFIX, "{opened}");
     assert_eq!(opened["ports"], "tcp/443");
-    for one in all_ended(&mut shell, COUNT) {
+    for one in all_ended(&mut shell, COUNT)? {
         assert!(one.ok, "{one:?}");
     }
     assert!(scene.reached("192.0.2.7", 443)? > before);
@@ -78,7 +79,8 @@ fn a_burst_is_one_request_and_a_yes_to_its_prefix_lets_all_go() -> Tested {
     scene.answer(&["deny", id(&other)?])?;
     ended(&mut shell)?;
     let asked = scene.daemon.logged("request")?;
-    let gathered = asked.iter().find(|one| one["burst"].is_object()).unwrap();
+    let gathered = asked.iter().find(|one| one["burst"].is_object());
+    let gathered = gathered.context("no burst is written")?;
     assert_eq!(gathered["burst"]["request"], request["id"]);
     assert_eq!(gathered["burst"]["others"].list()?.len(), 3);
     let answered = scene.daemon.logged("answered")?.remove(0);
@@ -95,7 +97,7 @@ fn a_no_ends_all_of_it_and_holds_for_the_whole_prefix() -> Tested {
     let part = scene.daemon.logged("request")?.remove(2)["request"].clone();
     assert_ne!(part, request["id"]);
     scene.answer(&["deny", part.text()?])?;
-    for one in all_ended(&mut shell, COUNT) {
+    for one in all_ended(&mut shell, COUNT)? {
         assert_eq!(one.error, "ECONNABORTED", "{one:?}");
     }
     let late = scene.daemon.root(["approve", id(&request)?]).run()?;
@@ -135,9 +137,8 @@ fn a_no_ends_all_of_it_and_holds_for_the_whole_prefix() -> Tested {
 fn holes(scene: &HoldScene) -> Tested<Vec<String>> {
     let holes = scene.daemon.json(["holes"])?;
     let holes = holes.list()?.iter();
-    let mut holes: Vec<_> = holes
-        .map(|hole| hole["destination"].as_str().unwrap().to_owned())
-        .collect();
+    let holes = holes.map(|hole| Ok(hole["destination"].text()?.to_owned()));
+    let mut holes = holes.collect::<Tested<Vec<_>>>()?;
     holes.sort();
     Ok(holes)
 }
@@ -150,7 +151,7 @@ fn a_plain_yes_is_for_one_address_and_what_is_left_is_asked_on() -> Tested {
     let asked = scene.daemon.logged("request")?;
     // The request that became a part of it, by its own id.
     let part = asked.iter().find(|one| one["request"] != request["id"]);
-    let part = part.unwrap();
+    let part = part.context("it is the first alone")?;
     let to = part["destination"]["address"].text()?;
     scene.answer(&["approve", part["request"].text()?])?;
     assert_eq!(holes(&scene)?, [format!("{to}/32")]);
@@ -177,7 +178,7 @@ fn a_plain_yes_is_for_one_address_and_what_is_left_is_asked_on() -> Tested {
     assert!(ended(&mut shell)?.ok);
     let rest = burst(&scene, 3)?;
     scene.answer(&["approve", id(&rest)?, "--tried", "3"])?;
-    for one in all_ended(&mut shell, 3) {
+    for one in all_ended(&mut shell, 3)? {
         assert!(one.ok, "{one:?}");
     }
     assert!(scene.pending()?.is_empty());
@@ -205,7 +206,7 @@ fn a_yes_to_what_was_tried_is_for_nothing_that_came_after() -> Tested {
     );
     let expected = ["1", "2", "3", "4", "5"].map(|last| format!("192.0.2.{last}/32"));
     assert_eq!(holes(&scene)?, expected);
-    for one in all_ended(&mut shell, 5) {
+    for one in all_ended(&mut shell, 5)? {
         assert!(one.ok, "{one:?}");
     }
     let other = scene.held()?;
@@ -230,7 +231,7 @@ fn more_addresses_than_one_answer_opens_are_never_a_part_of_them_unasked() -> Te
     assert!(refused.stderr.contains(&fix), "{refused:?}");
     assert!(holes(&scene)?.is_empty());
     scene.answer(&["approve", id(&request)?, "--tried", "2", "--for", "5m"])?;
-    for one in all_ended(&mut shell, 2) {
+    for one in all_ended(&mut shell, 2)? {
         assert!(one.ok, "{one:?}");
     }
     // The others wait on, for another answer.
@@ -243,7 +244,7 @@ fn more_addresses_than_one_answer_opens_are_never_a_part_of_them_unasked() -> Te
     // A no by the id of a part is one to all of it, and told to whoever comes later by its own.
     let part = scene.daemon.logged("request")?.remove(3)["request"].clone();
     scene.answer(&["deny", part.text()?])?;
-    for one in all_ended(&mut shell, COUNT - 2) {
+    for one in all_ended(&mut shell, COUNT - 2)? {
         assert_eq!(one.error, "ECONNABORTED", "{one:?}");
     }
     let late = ["approve", id(&rest)?, "--prefix"];
@@ -281,7 +282,7 @@ fn a_burst_and_what_people_chose_outlive_guardd() -> Tested {
     let of_part = ["approve", part.text()?, "--prefix"];
     assert_eq!(scene.daemon.root(of_part).run()?.code(), Some(2));
     scene.answer(&["approve", id(&after)?, "--prefix"])?;
-    for one in all_ended(&mut shell, COUNT) {
+    for one in all_ended(&mut shell, COUNT)? {
         assert!(one.ok, "{one:?}");
     }
     Ok(())
@@ -292,7 +293,7 @@ fn what_does_not_wait_is_one_request_too() -> Tested {
     let scene = HoldScene::new()?;
     let mut shell = scene.shell()?;
     scene.begin(&mut shell, "spread 2001:db8:7::% 443 6")?;
-    for one in all_ended(&mut shell, 6) {
+    for one in all_ended(&mut shell, 6)? {
         assert_eq!(one.error, "EPERM", "{one:?}");
     }
     let request = burst(&scene, 6)?;
@@ -301,12 +302,12 @@ fn what_does_not_wait_is_one_request_too() -> Tested {
     assert_eq!(request["count"], 6);
     scene.answer(&["approve", id(&request)?, "--prefix", "--for", "1m"])?;
     scene.begin(&mut shell, "spread 2001:db8:7::% 443 6")?;
-    for one in all_ended(&mut shell, 6) {
+    for one in all_ended(&mut shell, 6)? {
         assert!(one.ok, "{one:?}");
     }
     // Each in a network of its own is a request of its own.
     scene.begin(&mut shell, "spread 2001:db8:7:%::10 443 6")?;
-    all_ended(&mut shell, 6);
+    all_ended(&mut shell, 6)?;
     eventually("each is asked about", || Ok(scene.pending()?.len() == 6))?;
     let refused = scene
         .daemon

@@ -379,15 +379,15 @@ fn a_session_that_begins_thousands_is_refused_and_others_wait() -> Tested {
     scene.begin(&mut shell, &format!("crowd {V4} 443 {TRIES}"))?;
     let line = shell.line_with("\"ok\"")?;
     let told: Value = serde_json::from_str(line.trim())?;
-    let number = |name: &str| told[name].as_f64().unwrap();
+    let number = |name: &str| told[name].as_f64().context("no number");
     // A machine that begins fewer in a second is refused nothing.
-    let most = AT_ONCE + A_SECOND * number("seconds") + 1.0;
+    let most = AT_ONCE + A_SECOND * number("seconds")? + 1.0;
     if told["ok"] == true {
         assert!(most > TRIES.into(), "{told}");
         return Ok(());
     }
     assert_eq!(told["error"], "EPERM", "{told}");
-    assert!((AT_ONCE..=most).contains(&number("begun")), "{told}");
+    assert!((AT_ONCE..=most).contains(&number("begun")?), "{told}");
     let mut other = scene.shell()?;
     scene.begin(&mut other, &format!("blocking {V4} 8080"))?;
     let mut request = Value::Null;
@@ -440,7 +440,8 @@ fn many_ways_to_one_place_are_a_warning_sign() -> Tested {
     })?;
     let pending = scene.pending()?;
     let https = pending.iter().find(|one| one["destination"]["port"] == 443);
-    assert_eq!(https.unwrap()["programs"].list()?.len(), 2);
+    let https = https.context("it is not asked about")?;
+    assert_eq!(https["programs"].list()?.len(), 2);
     Ok(())
 }
 
@@ -587,10 +588,8 @@ fn more_than_there_are_requests_end_and_the_asked_ones_stay() -> Tested {
     })?;
     let ids = |scene: &HoldScene| -> Tested<Vec<String>> {
         let pending = scene.pending()?;
-        Ok(pending
-            .iter()
-            .map(|one| scene::id(one).unwrap().to_owned())
-            .collect())
+        let ids = pending.iter().map(|one| Ok(scene::id(one)?.to_owned()));
+        ids.collect()
     };
     let first = ids(&scene)?;
     for _ in 0..16 {

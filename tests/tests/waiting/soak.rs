@@ -8,16 +8,15 @@ use std::{
     net::Ipv4Addr,
     os::unix::net::UnixStream,
     process::Stdio,
-    sync::{
-        Mutex,
-        atomic::{AtomicBool, AtomicU32, Ordering},
-    },
+    sync::atomic::{AtomicBool, AtomicU32, Ordering},
     thread,
     time::Duration,
 };
 
+use anyhow::Context as _;
 use guard_lab::{
-    Attempt, Daemon, Json as _, Network, Production, Shell, Tested, eventually, is_sampled, is_slow,
+    Attempt, Daemon, Json as _, Network, Production, Shell, Tested, eventually, is_sampled,
+    is_slow, joined,
 };
 use serde_json::{Value, json};
 
@@ -66,20 +65,19 @@ fn soak(requests: u32) -> Tested {
     let warmed = ask(&daemon, WARM, "60000")?.then_some(WARM);
     let before = memory(&daemon)?;
     let over = AtomicBool::new(false);
-    let (most, unwatched) = thread::scope(|scope| {
+    let (most, unwatched) = thread::scope(|scope| -> Tested<_> {
         let readers = [
             scope.spawn(|| answer(&daemon, &over)),
             scope.spawn(|| dawdle(&daemon, &over)),
         ];
         let highest = scope.spawn(|| highest(&daemon, &over));
-        let mut unwatched = ask_all(&daemon, requests);
-        unwatched.extend(warmed.map(number));
+        let unwatched = ask_all(&daemon, requests);
+        // They end then, however that went.
         over.store(true, Ordering::Relaxed);
-        for reader in readers {
-            reader.join().unwrap();
-        }
-        (highest.join().unwrap(), unwatched)
-    });
+        readers.into_iter().try_for_each(joined)?;
+        Ok((joined(highest)?, unwatched?))
+    })?;
+    let unwatched: BTreeSet<_> = unwatched.into_iter().chain(warmed.map(number)).collect();
     drop(warm);
     eventually("all have ended", || {
         Ok(daemon.list(["sessions"])?.is_empty())
@@ -98,28 +96,29 @@ fn soak(requests: u32) -> Tested {
 
 /// All requests, in sessions of which some run at a time. Every third gives up before anybody can answer all.
 /// Gives the numbers of those some of whose connections ended by themselves.
-fn ask_all(daemon: &Daemon, requests: u32) -> BTreeSet<u32> {
+fn ask_all(daemon: &Daemon, requests: u32) -> Tested<BTreeSet<u32>> {
     let next = AtomicU32::new(0);
-    let unwatched = Mutex::new(BTreeSet::new());
-    thread::scope(|scope| {
-        for _ in 0..AT_ONCE {
-            scope.spawn(|| {
-                loop {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number * EACH >= requests {
-                        return;
-                    }
-                    let patience = if gives_up(number) { "1500" } else { "60000" };
-                    if ask(daemon, FIRST + number * EACH * STRIDE, patience).unwrap()
-                        || gives_up(number)
-                    {
-                        unwatched.lock().unwrap().insert(number);
-                    }
-                }
-            });
+    let ask_in_turn = || -> Tested<Vec<u32>> {
+        let mut unwatched = Vec::new();
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            if number * EACH >= requests {
+                return Ok(unwatched);
+            }
+            let patience = if gives_up(number) { "1500" } else { "60000" };
+            if ask(daemon, FIRST + number * EACH * STRIDE, patience)? || gives_up(number) {
+                unwatched.push(number);
+            }
         }
-    });
-    unwatched.into_inner().unwrap()
+    };
+    thread::scope(|scope| -> Tested<_> {
+        let all: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(&ask_in_turn)).collect();
+        let mut unwatched = BTreeSet::new();
+        for one in all {
+            unwatched.extend(joined(one)?);
+        }
+        Ok(unwatched)
+    })
 }
 
 /// How long a request waits: long enough for an answer to some of them on any machine, and over for the others.
@@ -146,41 +145,43 @@ fn ask(daemon: &Daemon, first: u32, patience: &str) -> Tested<bool> {
 }
 
 /// Follows the requests, and answers some: of ten a yes, three times no, and nothing for the others.
-fn answer(daemon: &Daemon, over: &AtomicBool) {
+fn answer(daemon: &Daemon, over: &AtomicBool) -> Tested {
     let follow = daemon.root(["pending", "--follow", "--json"]);
-    let mut follow = follow.spawn().unwrap();
+    let mut follow = follow.spawn()?;
     let mut seen = BTreeSet::new();
     while !over.load(Ordering::Relaxed) {
         let Ok(line) = follow.line(Duration::from_millis(200)) else {
             assert!(!follow.has_ended());
             continue;
         };
-        let told: Value = serde_json::from_str(&line).unwrap();
+        let told: Value = serde_json::from_str(&line)?;
         for request in told
             .as_array()
             .map_or(vec![&told], |all| all.iter().collect())
         {
-            let id = request["id"].as_str().unwrap().to_owned();
+            let id = request["id"].text()?.to_owned();
             let verb = match wanted(&request["destination"]) {
                 Some(verb) if seen.insert(id.clone()) => verb,
                 _ => continue,
             };
-            tell(daemon, verb, &id);
+            tell(daemon, verb, &id)?;
         }
     }
+    Ok(())
 }
 
 /// As `guard` does, and faster. Who asked may have given up by now.
-fn tell(daemon: &Daemon, verb: &str, id: &str) {
+fn tell(daemon: &Daemon, verb: &str, id: &str) -> Tested {
     let call =
         json!({ "method": format!("org.guardd.Control.{verb}"), "parameters": { "id": id } });
-    let mut stream = UnixStream::connect(daemon.socket()).unwrap();
+    let mut stream = UnixStream::connect(daemon.socket())?;
     let patience = guard_lab::patience(guard_lab::PATIENCE);
-    stream.set_read_timeout(Some(patience)).unwrap();
-    stream.write_all(format!("{call}\0").as_bytes()).unwrap();
+    stream.set_read_timeout(Some(patience))?;
+    stream.write_all(format!("{call}\0").as_bytes())?;
     let mut answer = Vec::new();
-    BufReader::new(stream).read_until(0, &mut answer).unwrap();
+    BufReader::new(stream).read_until(0, &mut answer)?;
     assert!(!answer.is_empty());
+    Ok(())
 }
 
 fn wanted(destination: &Value) -> Option<&'static str> {
@@ -193,45 +194,41 @@ fn wanted(destination: &Value) -> Option<&'static str> {
 }
 
 /// Follows the requests as somebody whose terminal hangs.
-fn dawdle(daemon: &Daemon, over: &AtomicBool) {
-    let mut follow = daemon
-        .root(["pending", "--follow", "--json"])
-        .command()
-        .unwrap();
-    let mut follow = follow
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::with_capacity(1, follow.stdout.take().unwrap()).lines();
-    lines.next().unwrap().unwrap();
+fn dawdle(daemon: &Daemon, over: &AtomicBool) -> Tested {
+    let follow = daemon.root(["pending", "--follow", "--json"]);
+    let mut follow = follow.command()?;
+    let follow = follow.stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut follow = follow.spawn()?;
+    let output = follow.stdout.take().context("no output")?;
+    let mut lines = BufReader::with_capacity(1, output).lines();
+    lines.next().context("it has ended")??;
     while !over.load(Ordering::Relaxed) {
         thread::sleep(Duration::from_millis(300));
     }
     // It goes on from where it was.
-    lines.next().unwrap().unwrap();
-    follow.kill().unwrap();
-    follow.wait().unwrap();
+    lines.next().context("it has ended")??;
+    follow.kill()?;
+    follow.wait()?;
+    Ok(())
 }
 
 /// The most memory that guardd has until it is over.
-fn highest(daemon: &Daemon, over: &AtomicBool) -> u64 {
+fn highest(daemon: &Daemon, over: &AtomicBool) -> Tested<u64> {
     let mut most = 0;
     while !over.load(Ordering::Relaxed) {
-        most = memory(daemon).unwrap().max(most);
+        most = memory(daemon)?.max(most);
         thread::sleep(Duration::from_millis(100));
     }
-    most
+    Ok(most)
 }
 
 /// `VmRSS` of guardd, in KiB.
 fn memory(daemon: &Daemon) -> Tested<u64> {
-    let status = format!("/proc/{}/status", daemon.pid().unwrap());
-    let status = fs::read_to_string(status)?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .unwrap();
+    let guardd = daemon.pid().context("guardd does not run")?;
+    let status = fs::read_to_string(format!("/proc/{guardd}/status"))?;
+    let mut lines = status.lines();
+    let line = lines.find_map(|line| line.strip_prefix("VmRSS:"));
+    let line = line.context("no VmRSS")?;
     Ok(line.trim().trim_end_matches(" kB").parse()?)
 }
 
@@ -245,17 +242,10 @@ struct Trail(BTreeMap<String, Vec<Value>>);
 
 impl Trail {
     fn read(daemon: &Daemon) -> Tested<Self> {
-        let read = |option| {
-            daemon
-                .root(["log", option])
-                .run()
-                .unwrap()
-                .success()
-                .unwrap()
-        };
-        read("--verify");
+        let read = |option| daemon.root(["log", option]).run()?.success();
+        read("--verify")?;
         let mut kinds: BTreeMap<String, Vec<Value>> = BTreeMap::new();
-        for record in read("--json").json_lines()? {
+        for record in read("--json")?.json_lines()? {
             assert!(record["left_out"].as_u64().unwrap_or(0) == 0, "{record}");
             kinds
                 .entry(text(&record["kind"]).to_owned())
