@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use crate::shell::{read, root};
 use crate::{tools, vm};
@@ -37,5 +37,43 @@ impl Checkout {
             commit: commit.trim().to_owned(),
             is_changed: !git(&status)?.trim().is_empty(),
         })
+    }
+
+    /// The commit that `file` may name beside what passed.
+    ///
+    /// # Errors
+    ///
+    /// That files differ from it: what passed is then of no commit.
+    pub(crate) fn commit_for(self, file: &str) -> Result<String> {
+        let Self { commit, is_changed } = self;
+        ensure!(
+            !is_changed,
+            "{file} says at which commit a test passed, and files differ from {commit}: commit them first, or leave out --write"
+        );
+        Ok(commit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_names_no_commit_that_files_differ_from() -> Result<()> {
+        let checkout = |is_changed| Checkout {
+            commit: "aa".to_owned(),
+            is_changed,
+        };
+        assert_eq!(checkout(false).commit_for("record.json")?, "aa");
+        let refused = checkout(true)
+            .commit_for("record.json")
+            .map_err(|why| why.to_string());
+        let refused = refused.expect_err("files differ");
+        assert!(refused.contains("record.json says"), "{refused}");
+        assert!(
+            refused.contains("differ from aa: commit them first"),
+            "{refused}"
+        );
+        Ok(())
     }
 }

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
 use super::page::{SuitesProgram, TriedTests};
@@ -46,11 +46,7 @@ impl LastPass {
     ///
     /// That what is built is of no commit.
     pub(super) fn now() -> Result<Self> {
-        let Checkout { commit, is_changed } = Checkout::read()?;
-        ensure!(
-            !is_changed,
-            "{FILE} says at which commit a test passed, and files differ from {commit}: commit them first, or leave out --write"
-        );
+        let commit = Checkout::read()?.commit_for(FILE)?;
         let date = vm::today()?;
         Ok(Self { commit, date })
     }

@@ -1,6 +1,7 @@
 //! What passed in which machine, when and at which commit: kept beside the tests, for the whole takes hours without KVM, and is
 //! run in parts.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -90,18 +91,9 @@ impl Matrix {
     }
 
     fn text(&self, all: &[Cell]) -> String {
-        let when = |row: &Row| format!("{} at {}", row.date, row.commit);
-        let oldest = self.rows.iter().min_by_key(|row| &row.date).map(when);
-        let newest = self.rows.iter().max_by_key(|row| &row.date).map(when);
-        let (oldest, newest) = (oldest.unwrap_or_default(), newest.unwrap_or_default());
         let passed: Vec<_> = self.rows.iter().map(|row| row.passed.clone()).collect();
         let tests: usize = passed.iter().map(|one| one.tests).sum();
-        let mut text = match oldest == newest {
-            true => format!("{tests} tests passed on {newest}.\n\n"),
-            false => {
-                format!("{tests} tests passed, the first on {oldest}, the last on {newest}.\n\n")
-            }
-        };
+        let mut text = format!("{tests} tests passed, {}.\n\n", self.when());
         let machines = plan::machines(all);
         text += &report::table(&machines, &passed);
         let missing = all.iter().filter(|cell| !self.has(cell));
@@ -111,6 +103,24 @@ impl Matrix {
             text += &report::table(&machines, &missing);
         }
         text
+    }
+
+    /// At which commits: rows come from runs of parts, so no single commit need have passed the whole.
+    fn when(&self) -> String {
+        let when = |row: &Row| format!("{} ({})", row.commit, row.date);
+        let oldest = self.rows.iter().min_by_key(|row| &row.date).map(when);
+        let newest = self.rows.iter().max_by_key(|row| &row.date).map(when);
+        let (oldest, newest) = (oldest.unwrap_or_default(), newest.unwrap_or_default());
+        let commits: BTreeSet<_> = self.rows.iter().map(|row| &row.commit).collect();
+        match commits.len() {
+            0 => "at no commit".to_owned(),
+            1 => format!("all at {newest}"),
+            commits => {
+                format!(
+                    "at {commits} commits, from {oldest} to {newest}: `{FILE}` has each suite's commit"
+                )
+            }
+        }
     }
 }
 
@@ -208,17 +218,23 @@ mod tests {
         fs::write(&file, "[]")?;
         let mut matrix = Matrix::at(file)?;
         let all = [cell("holes"), cell("ends")];
+        assert!(
+            matrix
+                .text(&all)
+                .starts_with("0 tests passed, at no commit.\n")
+        );
         matrix.take(&[ran("holes", &[]), ran("ends", &[])], "aa", "2026-01-01");
         matrix.take(&[ran("holes", &[])], "bb", "2026-01-02");
         assert_eq!(
             matrix.text(&all),
-            "2 tests passed, the first on 2026-01-01 at aa, the last on 2026-01-02 at bb.\n\n- plain: `ends`, `holes`\n"
+            "2 tests passed, at 2 commits, from aa (2026-01-01) to bb (2026-01-02): `tests/machines.json` has each suite's commit.\n\n\
+             - plain: `ends`, `holes`\n"
         );
         matrix.take(&[ran("ends", &["ends::one"])], "cc", "2026-01-03");
         assert!(matrix.has(&cell("holes")) && !matrix.has(&cell("ends")));
         assert_eq!(
             matrix.text(&all),
-            "1 tests passed on 2026-01-02 at bb.\n\n- plain: `holes`\n\nNot seen to pass:\n\n- plain: `ends`\n"
+            "1 tests passed, all at bb (2026-01-02).\n\n- plain: `holes`\n\nNot seen to pass:\n\n- plain: `ends`\n"
         );
         Ok(())
     }

@@ -33,6 +33,7 @@ use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 
 use crate::cache::{self, Cache};
+use crate::checkout::Checkout;
 use crate::shell::{beside, say, target};
 use crate::test::outcome::Outcome;
 use crate::timings::Timings;
@@ -111,7 +112,8 @@ pub(crate) struct VmArgs {
     /// Leave out what docs/kernels.md says has passed, at whichever commit
     #[arg(long)]
     missing: bool,
-    /// Write whole suites that passed into docs/kernels.md, and take out those that did not
+    /// Write whole suites that passed into docs/kernels.md, with the commit, and take out those that did not; refused where
+    /// files differ from the commit
     #[arg(long)]
     write: bool,
     /// Only these: SUITE, or SUITE::FILTER for tests whose names contain FILTER [default: all]
@@ -284,6 +286,11 @@ fn cells_of(args: &VmArgs, suites: &[Suite]) -> Result<Outcome> {
         is_whole || !(args.write || args.missing),
         "--write and --missing are for whole suites: leave out what follows ::"
     );
+    // Said before hours have passed: each row that is written names one commit.
+    let commit = match args.write {
+        true => Some(Checkout::read()?.commit_for(MATRIX_FILE)?),
+        false => None,
+    };
     let mut cells = plan::cells(suites, &args.kernels(), args.machine);
     ensure!(
         !cells.is_empty(),
@@ -307,13 +314,13 @@ fn cells_of(args: &VmArgs, suites: &[Suite]) -> Result<Outcome> {
     let all = cells.len();
     cells.retain(|cell| !(is_whole && record.has(cell)));
     let skipped = said_to_be_left_out(all - cells.len(), all, &record);
-    let writer = match args.write {
-        true => {
+    let writer = match commit {
+        Some(commit) => {
             let mut whole = plan::cells(&plan::select(&[])?, &Kernel::ALL, None);
             leave_out_empty(&mut whole, &tests)?;
-            Some(Writer::new(matrix, whole, record.commit())?)
+            Some(Writer::new(matrix, whole, commit)?)
         }
-        false => None,
+        None => None,
     };
     let records = Records {
         passed: is_whole.then_some(&record),

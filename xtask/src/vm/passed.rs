@@ -77,11 +77,6 @@ impl PassedRecord {
         }
     }
 
-    /// The commit that it is of.
-    pub(super) fn commit(&self) -> String {
-        self.kept().commit.clone()
-    }
-
     /// How many tests have passed.
     pub(super) fn tests(&self) -> usize {
         self.kept().passed.iter().map(|one| one.tests).sum()
