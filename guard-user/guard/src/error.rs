@@ -9,14 +9,17 @@ use guard_proto::{ErrorName, Failure};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exit(pub u8);
 
+/// docs/reference/cli.md has each with its comment.
 impl Exit {
-    /// Done, or: the answer is yes.
+    /// Done, or yes.
     pub const DONE: Self = Self(0);
-    /// The answer is no.
+    /// No: not enforcing (`status`), invalid (`check`), denied (`request`), `--fail-on` (`report`), not whole (`log --verify`),
+    /// different (`diff`), a required row not ok (`doctor`, `setup`), open production (`discover --check`), nothing signed (`sign`),
+    /// declined (`trust`, `policy apply`).
     pub const NO: Self = Self(1);
-    /// It could not be done: usage, no daemon, refused.
+    /// Not possible: usage, no guardd, refused.
     pub const FAILED: Self = Self(2);
-    /// `guard run` could not start the command, which never ran.
+    /// The command **never ran**.
     pub const NOT_STARTED: Self = Self(125);
 
     /// [`Exit::DONE`] for yes, [`Exit::NO`] for no.

@@ -18,7 +18,7 @@ use rustix::process::{DumpableBehavior, Pid, getpid, getppid, set_dumpable_behav
 use super::identity::CommandIdentity;
 use super::landlock::AbstractNames;
 use super::sockets::{Ask, RefusedSocket, SessionSockets};
-use super::{LaunchError, failure};
+use super::{KILLED, LaunchError, failure};
 use guard_proto::Failure;
 use guard_sys::process::{Fork, fork};
 use guard_sys::signal::Signals;
@@ -72,7 +72,7 @@ impl CommandStatus {
         match self {
             Self::Exited(status) => status,
             // Signals are 1 to 64.
-            Self::Killed(signal) => 128_u8.saturating_add(signal as u8),
+            Self::Killed(signal) => KILLED.saturating_add(signal as u8),
         }
     }
 }

@@ -35,10 +35,12 @@ pub struct LaunchError {
 
 /// The guard could not start the command.
 const NOT_STARTED: u8 = 125;
-/// The command cannot be executed.
+/// It is not executable.
 const NOT_EXECUTABLE: u8 = 126;
-/// There is no such command.
+/// Not found.
 const NOT_FOUND: u8 = 127;
+/// Plus n: signal n ended it.
+const KILLED: u8 = 128;
 
 impl From<Failure> for LaunchError {
     fn from(failure: Failure) -> Self {

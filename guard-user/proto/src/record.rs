@@ -178,13 +178,13 @@ impl RecordedDestination {
     }
 }
 
-/// The process by which somebody decided. Null is what could not be told, such as all of one that has ended.
+/// The process by which somebody decided, and by which right: root answers for all, an owner for sessions of its own; a courier hands in
+/// what others signed, or says no. Null is what could not be told, such as all of one that has ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DecisionOrigin {
     /// The user, by number.
     pub uid: u32,
-    /// By which right: `root` answers for all, `owner` for sessions of its own; a `courier` hands in what others signed
-    /// (`signature`), or says no.
+    /// `root`, `owner`, `courier` or `signature`.
     pub right: String,
     /// The process that called.
     pub pid: Option<u32>,
@@ -192,10 +192,10 @@ pub struct DecisionOrigin {
     pub comm: Option<String>,
     /// Its executable.
     pub exe: Option<String>,
-    /// Its command line, which tells `guard approve` from `guard watch` and others; without what lets somebody in, in a URL
-    /// that a person has typed. The process chose it.
+    /// Its command line, which tells an approval from a screen's; without what lets somebody in, in a URL that a person has typed.
+    /// The process chose it.
     pub command: Vec<String>,
-    /// Its controlling terminal, without `/dev/`; null where it has none, as a service or a notifier.
+    /// Its controlling terminal, without /dev/; null for services and notifiers.
     pub terminal: Option<String>,
 }
 
@@ -227,17 +227,17 @@ pub struct Gathered {
     pub request: String,
     /// What it is about.
     pub prefix: String,
-    /// The ids of the others, which are its own now.
+    /// Ids that `request` has absorbed.
     pub others: Vec<String>,
 }
 
 /// A struct of fields, and its way from and to a line.
 macro_rules! fields {
-    ($(#[$doc:meta])* $name:ident { $($field:ident: $type:ty,)* }) => {
+    ($(#[$doc:meta])* $name:ident { $($(#[$says:meta])* $field:ident: $type:ty,)* }) => {
         $(#[$doc])*
-        #[allow(missing_docs, reason = "docs/reference/json.md says what each field is")]
+        #[allow(missing_docs, reason = "the names of most fields say what they are")]
         #[derive(Clone, Debug, Default, PartialEq)]
-        pub struct $name { $(pub $field: Field<$type>,)* }
+        pub struct $name { $($(#[$says])* pub $field: Field<$type>,)* }
 
         impl $name {
             /// Out of the fields of a line, or of a request as it was shown.
@@ -253,7 +253,7 @@ macro_rules! fields {
     };
 }
 
-/// The kinds, each with its struct.
+/// The kinds, each with its struct. docs/reference/json.md has each field with its comment, and of a kind's comment what follows a colon.
 macro_rules! kinds {
     ($($(#[$doc:meta])* $kind:ident $fields:tt)*) => {
         /// What a [`LogRecord`] tells of.
@@ -300,89 +300,311 @@ macro_rules! kinds {
 
 fields! {
     /// What records of any kind may say.
-    Common { uid: u32, left_out: u64, last: bool, starts_left_out: u64, noticed: String, lost: u64, torn: u64, }
+    Common {
+        /// The session's owner.
+        uid: u32,
+        /// A session's omitted records.
+        left_out: u64,
+        /// Later ones may be omitted.
+        last: bool,
+        /// Omitted starts and ends of [sessions with no other record](limits.md).
+        starts_left_out: u64,
+        /// Again, by a new guardd after a kill.
+        noticed: String,
+        /// Missing records before it.
+        lost: u64,
+        /// Bytes cut off.
+        torn: u64,
+    }
 }
 
 kinds! {
     /// A session was made.
     SessionStart {
-        name: String, policy: String, user: String, parent: String, command: Vec<String>, assigned: String,
-        observed: bool, trial: bool, started: String,
+        name: String,
+        policy: String,
+        user: String,
+        parent: String,
+        command: Vec<String>,
+        /// A unit's: by `unit`, `root` or `settings`.
+        assigned: String,
+        observed: bool,
+        /// `guard doctor`'s own; reports leave it out.
+        trial: bool,
+        /// If before `at`.
+        started: String,
     }
-    /// A command was not started, as the settings say: no session began.
-    StartRefused { name: String, policy: String, user: String, command: Vec<String>, why: String, }
+    /// A command was not started, as the settings say, and no session began.
+    StartRefused {
+        name: String,
+        policy: String,
+        user: String,
+        command: Vec<String>,
+        why: String,
+    }
     /// Its last process has ended.
-    SessionEnd { seconds: f64, denied: u64, }
-    /// Something was refused: for good, or until a person says yes.
+    SessionEnd {
+        seconds: f64,
+        /// Attempts, names.
+        denied: u64,
+    }
+    /// Something was refused, for good or until a person says yes.
     Denied {
-        cgroup: u64, destination: RecordedDestination, rule: String, policy: String, verdict: String, through: Through, hook: String,
-        count: u64, pid: u32, comm: String, exe: String, why: String, connections: usize, waited: f64, tcp: String,
-        searched: bool, names: u64,
+        /// Without a session.
+        cgroup: u64,
+        destination: RecordedDestination,
+        rule: String,
+        /// A fleet's or parent's, around the session.
+        policy: String,
+        verdict: String,
+        through: Through,
+        hook: String,
+        count: u64,
+        pid: u32,
+        comm: String,
+        exe: String,
+        /// For some Unix sockets, for names (`protocol` `dns`), and for connections held in vain.
+        why: String,
+        connections: usize,
+        /// Seconds.
+        waited: f64,
+        /// What passes there, where a UDP `connect` did not.
+        tcp: String,
+        /// A listed name with a search domain.
+        searched: bool,
+        /// Refused or unanswered names beyond those told one by one.
+        names: u64,
     }
     /// A connection waits.
     Held {
-        request: String, destination: RecordedDestination, rule: String, policy: String, verdict: String, count: u64, pid: u32, comm: String,
-        exe: String, waits_until: String,
+        request: String,
+        destination: RecordedDestination,
+        rule: String,
+        policy: String,
+        verdict: String,
+        count: u64,
+        pid: u32,
+        comm: String,
+        exe: String,
+        waits_until: String,
     }
-    /// A request was made.
+    /// A request was made: new or merged.
     Request {
-        request: String, destination: RecordedDestination, rule: String, verdict: String, pid: u32, comm: String, exe: String,
-        warnings: Vec<String>, note: String, through: Through, http: HttpRequest, question: DnsQuestion, burst: Gathered,
+        request: String,
+        destination: RecordedDestination,
+        rule: String,
+        verdict: String,
+        pid: u32,
+        comm: String,
+        exe: String,
+        warnings: Vec<String>,
+        note: String,
+        through: Through,
+        /// Without body and harmless headers.
+        http: HttpRequest,
+        question: DnsQuestion,
+        burst: Gathered,
     }
-    /// A change of policy settled a request that nobody had answered.
-    Settled { request: String, parts: Vec<String>, policy: String, rule: String, verdict: String, }
+    /// A request is settled that nobody had answered: by a policy.
+    Settled {
+        request: String,
+        parts: Vec<String>,
+        policy: String,
+        rule: String,
+        verdict: String,
+    }
     /// An agent said what a request is for that had been made without a word.
-    Noted { request: String, note: String, }
-    /// Something that looks like production has come into reach.
+    Noted {
+        request: String,
+        note: String,
+    }
+    /// Something that looks like production was found: it came into reach.
     Appeared {
-        host: String, ports: String, service: String, file: String, line: u64, key: String, verdict: String, asks: bool,
+        host: String,
+        ports: String,
+        service: String,
+        file: String,
+        line: u64,
+        key: String,
+        verdict: String,
+        asks: bool,
         more: bool,
     }
     /// A person answered one.
     Answered {
-        request: String, called: String, parts: Vec<String>, answer: String, opens: Vec<String>, refuses: Vec<String>,
-        seconds: f64, connections: u64, bytes: u64, read_only: bool, count: u64, shown: Map<String, Value>, by: String, from: DecisionOrigin,
-        signed: Signature, with: Vec<String>,
+        request: String,
+        /// The id typed, if another.
+        called: String,
+        /// Absorbed ids.
+        parts: Vec<String>,
+        /// `yes`, `no`.
+        answer: String,
+        /// Prefixes, or names.
+        opens: Vec<String>,
+        refuses: Vec<String>,
+        seconds: f64,
+        connections: u64,
+        bytes: u64,
+        read_only: bool,
+        count: u64,
+        /// The request without body.
+        shown: Map<String, Value>,
+        by: String,
+        from: DecisionOrigin,
+        signed: Signature,
+        /// Others who had signed.
+        with: Vec<String>,
     }
-    /// A person said yes elsewhere, and others have to.
-    AnsweredInPart { request: String, approvals: u32, wanted: u32, by: String, from: DecisionOrigin, signed: Signature, }
-    /// An answer from elsewhere was refused.
-    AnswerRefused { request: String, why: String, by: String, key: String, count: u64, from: DecisionOrigin, }
+    /// A person said yes elsewhere, and others have to: a signed yes of several.
+    AnsweredInPart {
+        request: String,
+        approvals: u32,
+        wanted: u32,
+        by: String,
+        from: DecisionOrigin,
+        signed: Signature,
+    }
+    /// An answer from elsewhere was refused: at most one a second per courier.
+    AnswerRefused {
+        request: String,
+        why: String,
+        by: String,
+        /// Not if forged.
+        key: String,
+        count: u64,
+        from: DecisionOrigin,
+    }
     /// Somebody may answer from elsewhere with a key.
     ApproverAdded {
-        approver: String, key: String, key_kind: String, public_key: String, fido: bool, answers_for: Vec<String>,
-        policies: Vec<String>, max_for: f64, by: String, from: DecisionOrigin,
+        approver: String,
+        /// Id.
+        key: String,
+        key_kind: String,
+        public_key: String,
+        fido: bool,
+        answers_for: Vec<String>,
+        policies: Vec<String>,
+        max_for: f64,
+        by: String,
+        from: DecisionOrigin,
     }
     /// Somebody may not any more.
-    ApproverRemoved { approver: String, key: String, key_kind: String, public_key: String, by: String, from: DecisionOrigin, }
-    /// A person said that a place is not what it looks like, or is after all; or that nobody has to know what is in an encrypted file.
-    Dismissed {
-        host: String, port: u16, label: String, file: String, sha256: String, dir: String, withdrawn: bool, by: String, from: DecisionOrigin,
+    ApproverRemoved {
+        approver: String,
+        /// Id.
+        key: String,
+        key_kind: String,
+        public_key: String,
+        by: String,
+        from: DecisionOrigin,
     }
-    /// A person let a project's policy widen another one, or not any more.
+    /// A person said that a place is not what it looks like, or is after all; or that nobody has to know what is in an encrypted
+    /// file: by `guard discover`.
+    Dismissed {
+        host: String,
+        /// 0: unknown.
+        port: u16,
+        label: String,
+        /// In place of a host.
+        file: String,
+        sha256: String,
+        /// Not if everywhere.
+        dir: String,
+        withdrawn: bool,
+        by: String,
+        from: DecisionOrigin,
+    }
+    /// A person let a policy widen another one, or not any more: a project's policy.
     Trusted {
-        file: String, sha256: String, policy_sha256: String, shown_sha256: String, withdrawn: bool, by: String, from: DecisionOrigin,
+        file: String,
+        sha256: String,
+        policy_sha256: String,
+        shown_sha256: String,
+        withdrawn: bool,
+        by: String,
+        from: DecisionOrigin,
     }
     /// A hole was opened.
     HoleOpen {
-        hole: String, destination: String, name: String, ports: String, reason: String, request: String, expires_at: String,
-        connections: u64, bytes: u64, read_only: bool, http: HttpHole, by: String, from: DecisionOrigin,
+        hole: String,
+        destination: String,
+        /// Whose addresses it opens.
+        name: String,
+        /// `dns`: only questions.
+        ports: String,
+        reason: String,
+        request: String,
+        expires_at: String,
+        connections: u64,
+        bytes: u64,
+        read_only: bool,
+        http: HttpHole,
+        by: String,
+        from: DecisionOrigin,
     }
     /// A hole ended or was closed.
     HoleClose {
-        hole: String, why: String, connections: u64, requests: u64, bytes: u64, cut: usize, by: String, from: DecisionOrigin,
+        hole: String,
+        /// `expired`, `closed`, `used up`, …
+        why: String,
+        /// As remembered.
+        connections: u64,
+        requests: u64,
+        /// Used; null: no budget.
+        bytes: u64,
+        cut: usize,
+        by: String,
+        from: DecisionOrigin,
     }
     /// A policy was put in place, or refused.
-    PolicyLoad { policy: String, file: String, prefixes: usize, serial: u64, signed_by: Vec<String>, error: String, }
+    PolicyLoad {
+        policy: String,
+        file: String,
+        prefixes: usize,
+        /// Of a fleet's bundle.
+        serial: u64,
+        signed_by: Vec<String>,
+        /// If refused.
+        error: String,
+    }
     /// A person had a session be judged by another text of its policy.
-    PolicyApplied { policy: String, file: String, sha256: String, widens: String, error: String, by: String, from: DecisionOrigin, }
-    /// An HTTP request was judged.
+    PolicyApplied {
+        policy: String,
+        file: String,
+        sha256: String,
+        /// Null: it narrows.
+        widens: String,
+        /// If it failed.
+        error: String,
+        by: String,
+        from: DecisionOrigin,
+    }
+    /// An HTTP request was judged: written at its end.
     Http {
-        destination: RecordedDestination, outcome: String, method: String, path: String, host: String, rule: String,
-        verdict: String, request: String, hole: String, why: String, status: u16,
+        destination: RecordedDestination,
+        /// `passed` by a yes, `refused`, `failed`; `warned`: a database [reads elsewhere](../postgres.md#what-it-does-not-do).
+        outcome: String,
+        method: String,
+        path: String,
+        host: String,
+        rule: String,
+        /// Null unless denied.
+        verdict: String,
+        request: String,
+        hole: String,
+        why: String,
+        status: u16,
     }
     /// guardd has begun to enforce, or found that it is enforced.
-    DaemonStart { version: String, start: String, sessions: usize, }
-    /// guardd stops; enforcement goes on.
-    DaemonStop { sessions: usize, error: String, }
+    DaemonStart {
+        version: String,
+        /// `fresh`, `adopted`, `replaced`.
+        start: String,
+        sessions: usize,
+    }
+    /// guardd stops: enforcement continues unless there is an `error`.
+    DaemonStop {
+        sessions: usize,
+        error: String,
+    }
 }

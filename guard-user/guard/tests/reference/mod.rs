@@ -1,15 +1,16 @@
 //! The parts of docs/reference that are made from the code. `cargo xtask docs --write` writes them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::time::Duration;
 use std::{env, fs};
 
+use clap::builder::StyledStr;
 use clap::{Arg, Command, CommandFactory as _};
 use guard::reference::{errors, rows};
 use guardd::record::metrics::{Counters, MetricsFormat, Snapshot, render};
 
-use crate::{Config, cli, root, varlink};
+use crate::{Config, LogKind, cli, root, varlink};
 use source::{Field, Source};
 
 mod source;
@@ -67,6 +68,44 @@ fn about(verb: &Command) -> String {
     let about = verb.get_about().map(ToString::to_string);
     let about = about.unwrap_or_default();
     about.split("; 1 if ").next().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn the_exit_statuses_are_those_of_the_code() {
+    let guard = Source::with("impl Exit {", "");
+    let launch = Source::with("const NOT_EXECUTABLE: u8", "");
+    let mut rows: BTreeMap<u8, String> = BTreeMap::new();
+    for (status, says) in guard.statuses().into_iter().chain(launch.statuses()) {
+        // Both have the one for a command that could not be started: the first is told.
+        rows.entry(status).or_insert(says);
+    }
+    let mut answering_no = Vec::new();
+    answer_no("", &cli::args::Cli::command(), &mut answering_no);
+    assert!(answering_no.len() > 5, "{answering_no:?}");
+    for verb in answering_no {
+        let says = &rows[&1];
+        assert!(
+            says.contains(&format!("`{verb}")),
+            "nothing is told of 1 by {verb}"
+        );
+    }
+    let rows = rows.iter();
+    let rows = rows.map(|(status, says)| format!("- {status}: {}\n", lower(says)));
+    is_made("cli.md", "statuses", &rows.collect::<String>());
+}
+
+/// The verbs whose help says what the exit status 1 means.
+fn answer_no(before: &str, command: &Command, found: &mut Vec<String>) {
+    for verb in command.get_subcommands().filter(|verb| !verb.is_hide_set()) {
+        let name = format!("{before}{}", verb.get_name());
+        let told = |text: Option<&StyledStr>| text.map(ToString::to_string).unwrap_or_default();
+        let (about, after) = (told(verb.get_about()), told(verb.get_after_help()));
+        let statuses = after.split("Exit status:").nth(1).unwrap_or_default();
+        if about.contains("; 1 if ") || statuses.split_whitespace().any(|word| word == "1") {
+            found.push(name.clone());
+        }
+        answer_no(&format!("{name} "), verb, found);
+    }
 }
 
 #[test]
@@ -233,6 +272,46 @@ fn the_objects_are_those_that_are_printed() {
     }
     is_made("json.md", "objects", &list);
     is_made("json.md", "methods", &methods());
+}
+
+/// What records share, by the name that it has in them.
+const SHARED_OBJECTS: [(&str, &str); 3] = [
+    ("DecisionOrigin", "from"),
+    ("Signature", "signed"),
+    ("Gathered", "burst"),
+];
+
+#[test]
+fn the_records_are_those_that_are_written() {
+    let source = Source::with("macro_rules! kinds {", "");
+    let listed = |fields: &[Field]| {
+        let fields: Vec<_> = fields.iter().map(commented).collect();
+        fields.join("; ")
+    };
+    let common = source.record("Common");
+    let mut list = format!("- of any kind: {}\n", listed(&common.fields));
+    for kind in LogKind::ALL {
+        let record = source.record(&format!("{kind:?}"));
+        let name = serde_json::to_value(kind).unwrap();
+        let name = name.as_str().unwrap();
+        let note = record.says.split_once(": ");
+        let note = note.map_or_else(String::new, |(_, note)| format!(" ({note})"));
+        let _ = writeln!(list, "- `{name}`{note}: {}", listed(&record.fields));
+    }
+    for (object, name) in SHARED_OBJECTS {
+        let fields = source.fields(object);
+        let fields: Vec<_> = fields.iter().map(told).collect();
+        let _ = writeln!(list, "- `{name}`: {}", fields.join("; "));
+    }
+    is_made("json.md", "records", &list);
+}
+
+/// A field, and its comment, if it has one.
+fn commented(field: &Field) -> String {
+    match field.says.is_empty() {
+        true => format!("`{}`", field.name),
+        false => format!("`{}` ({})", field.name, lower(&field.says)),
+    }
 }
 
 /// What the page says of all fields together.

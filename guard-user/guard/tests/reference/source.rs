@@ -18,6 +18,14 @@ pub(super) fn production() -> String {
 /// A file of the sources, or several behind each other.
 pub(super) struct Source(String);
 
+/// A kind of record.
+pub(super) struct RecordKind {
+    /// Its doc comment, as [`Field::says`].
+    pub(super) says: String,
+    /// Its fields.
+    pub(super) fields: Vec<Field>,
+}
+
 /// A field of a struct.
 pub(super) struct Field {
     /// As it is written outside: serde's name, where it has one.
@@ -56,28 +64,73 @@ impl Source {
     pub(super) fn fields(&self, name: &str) -> Vec<Field> {
         let (_, body) = self.0.split_once(&format!("struct {name} {{\n")).unwrap();
         let (body, _) = body.split_once("\n}").unwrap();
-        let (mut fields, mut says, mut attributes) = (Vec::new(), String::new(), String::new());
-        for line in body.lines().map(str::trim) {
-            if let Some(comment) = line.strip_prefix("/// ") {
-                says += comment;
-                says.push(' ');
-            } else if line.starts_with("#[") {
-                attributes += line;
-            } else if let Some((name, kind)) = line.split_once(": ") {
-                if !attributes.contains("serde(skip)") {
-                    fields.push(Field {
-                        name: named(name, &attributes),
-                        kind: kind.trim_end_matches(',').to_owned(),
-                        says: markdown(&says),
-                    });
-                }
-                says.clear();
-                attributes.clear();
-            }
-        }
+        let fields = fields_in(body);
         assert!(!fields.is_empty(), "{name} has no fields");
         fields
     }
+
+    /// Exit statuses: constants of eight bits, and what their comments say.
+    pub(super) fn statuses(&self) -> Vec<(u8, String)> {
+        let (mut statuses, mut says) = (Vec::new(), String::new());
+        for line in self.0.lines().map(str::trim) {
+            if let Some(comment) = line.strip_prefix("/// ") {
+                says += comment;
+                says.push(' ');
+                continue;
+            }
+            if let Some(status) = status(line) {
+                statuses.push((status, markdown(&says)));
+            }
+            says.clear();
+        }
+        statuses
+    }
+
+    /// A kind of record, as the macro has it.
+    pub(super) fn record(&self, name: &str) -> RecordKind {
+        let (before, rest) = self.0.split_once(&format!("\n    {name} {{\n")).unwrap();
+        let (body, _) = rest.split_once("\n    }").unwrap();
+        let lines = before.lines().rev();
+        let comment = lines.map_while(|line| line.trim().strip_prefix("/// "));
+        let mut comment: Vec<_> = comment.collect();
+        comment.reverse();
+        let fields = fields_in(body);
+        assert!(!fields.is_empty(), "{name} has no fields");
+        RecordKind {
+            says: markdown(&comment.join(" ")),
+            fields,
+        }
+    }
+}
+
+/// Of `const NO: Self = Self(1);` or `const NOT_FOUND: u8 = 127;` the number.
+fn status(line: &str) -> Option<u8> {
+    let (_, value) = line.split_once("const ")?.1.split_once(" = ")?;
+    let value = value.trim_start_matches("Self(");
+    value.trim_end_matches([';', ')']).parse().ok()
+}
+
+fn fields_in(body: &str) -> Vec<Field> {
+    let (mut fields, mut says, mut attributes) = (Vec::new(), String::new(), String::new());
+    for line in body.lines().map(str::trim) {
+        if let Some(comment) = line.strip_prefix("/// ") {
+            says += comment;
+            says.push(' ');
+        } else if line.starts_with("#[") {
+            attributes += line;
+        } else if let Some((name, kind)) = line.split_once(": ") {
+            if !attributes.contains("serde(skip)") {
+                fields.push(Field {
+                    name: named(name, &attributes),
+                    kind: kind.trim_end_matches(',').to_owned(),
+                    says: markdown(&says),
+                });
+            }
+            says.clear();
+            attributes.clear();
+        }
+    }
+    fields
 }
 
 fn named(name: &str, attributes: &str) -> String {
