@@ -338,7 +338,7 @@ fn setting_up_a_project_shows_what_comes() -> Tested {
         format!("\n…\n{}", part("The first guarded", "    guard watch")),
     ]
     .concat();
-    compare("README.md", "setup", &shown);
+    compare("docs/use.md", "setup", &shown);
     Ok(())
 }
 

@@ -164,7 +164,7 @@ pub(super) const ALL: &[Promise] = &[
     },
     Promise {
         name: "without-a-service",
-        file: "README.md",
+        file: "docs/admin.md",
         says: "`sudo guard run -- claude` is enough: it starts a guardd that lasts as long as the command, which runs as you and not as root.",
         shown: Here(&["launch::identity::under_sudo_it_runs_as_whoever_called_sudo"]),
     },
@@ -243,8 +243,8 @@ pub(super) const ALL: &[Promise] = &[
     },
     Promise {
         name: "why",
-        file: "README.md",
-        says: "An agent can see for itself why something failed, and ask with its reasons: `guard why` and `guard request DEST --reason TEXT` inside the session.",
+        file: "docs/agents.md",
+        says: "`guard why`: what was stopped in this session, by which rule, and what to do instead. - `guard request DEST --reason TEXT`: ask a person.",
         shown: Here(&[
             "agents::mcp::a_model_is_told_what_was_stopped_and_asks",
             "sockets::whoever_was_refused_is_told_why",
@@ -360,7 +360,7 @@ pub(super) const ALL: &[Promise] = &[
     },
     Promise {
         name: "setup",
-        file: "README.md",
+        file: "docs/use.md",
         says: "<!-- recorded by cargo xtask promises --write: setup -->",
         shown: Here(&["documents::recording::setting_up_a_project_shows_what_comes"]),
     },
