@@ -1,4 +1,7 @@
-//! Pins of another layout than guardd's own: of the one before it, and of the one after it.
+//! The synthetic upgrade from "ABI minus one", and the way back from "ABI plus one": pins of another layout than guardd's own.
+//!
+//! They are today's pins with another version number, by which alone guardd has to tell. It refuses them and leaves them as they are, and
+//! sessions stay guarded, until they are taken down.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
