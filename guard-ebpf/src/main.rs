@@ -594,6 +594,10 @@ impl<'a> Packet<'a> {
         }
         let inbound = inbound(sk, to, &cached);
         let receiver = relay::of_packet(skb, to, cgroup);
+        if receiver.is_once() {
+            // Several sockets may share a port: the next packet may go to another than the one that begins a connection.
+            self.generation = 0;
+        }
         let answer = self.judge_receiver(receiver);
         if answer != UNDECIDED {
             return answer;
@@ -636,17 +640,13 @@ impl<'a> Packet<'a> {
 
     /// The verdict on a packet whose receiver alone decides it; [`UNDECIDED`] for others.
     #[inline(always)]
-    fn judge_receiver(&mut self, receiver: Receiver) -> i32 {
+    fn judge_receiver(self, receiver: Receiver) -> i32 {
         if receiver.is_refused() {
             return self.refuse(LogOutcome::Refused);
         }
         if receiver.is_nobody() {
             // It decides nothing, and is not logged for the sake of the stack.
             return ALLOW;
-        }
-        if receiver.is_once() {
-            // Several sockets may share a port: the next packet may go to another than the one that begins a connection.
-            self.generation = 0;
         }
         if receiver.is_own() {
             return self.allow_own_server();
