@@ -22,6 +22,7 @@ use rustix::process::{Resource, Rlimit, geteuid, getrlimit, setrlimit};
 
 use crate::{
     args::Paths,
+    changes::Change,
     config::{Config, GateBy},
     control::failure::CallError,
     decisions::Decisions,
@@ -365,7 +366,7 @@ impl State {
         if self.config.answers.couriers.is_some() {
             self.signed_answers.begin(&shelves.signed_answers);
         }
-        self.tidy_signed_questions();
+        self.apply(Change::Requests);
         self.datapath.judge_at_security_hooks()?;
         self.tell_library();
         if let Err(error) = self.revoke_again() {

@@ -26,6 +26,12 @@ impl State {
                 self.relays.note_sessions(&self.sessions);
                 self.resolver.renew();
             }
+            Change::SessionsGone => {
+                let sessions = &self.sessions;
+                let is_there = |id| sessions.get(id).is_some();
+                self.policies.keep_names_of(&mut self.datapath, is_there);
+                self.resolver.renew_names();
+            }
             Change::Slots => {
                 self.proxy.renew();
                 self.resolver.renew();
@@ -51,6 +57,9 @@ impl State {
                 self.proxy.renew();
                 self.review_held();
             }
+            Change::NameServers => self.resolver.renew_names(),
+            // The kernel and held clients come before the proxy.
+            Change::Terms => self.settle_held_clients(),
             Change::Approvers => self.renew_holds(),
         }
     }

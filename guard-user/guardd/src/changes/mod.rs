@@ -1,5 +1,6 @@
 //! The follow-ups of changes. An owner's operation that has some returns what it changed, a method of `State` names it itself, and
-//! `State::apply` does what follows: no caller does that by hand. What is due by time alone is in `tick.rs`. Followers of requests learn of others from `Shared::with`, which compares `Requests::version`.
+//! `State::apply` does what follows: no caller does that by hand. What is due by time alone is in `tick.rs`. `Shared::with` does the rest
+//! behind all work: it wakes the ticking task where a tick is to follow, and the followers of requests where these are others.
 
 mod apply;
 
@@ -16,6 +17,8 @@ pub(crate) enum Change {
     Holes,
     /// A session has begun or ended.
     Sessions,
+    /// The kernel has nothing left of sessions that ended a while ago.
+    SessionsGone,
     /// That slot holds another policy, or one that stands for other addresses.
     Policies(PolicyId),
     /// A slot is empty.
@@ -24,6 +27,10 @@ pub(crate) enum Change {
     Chains,
     /// A listener was scanned, so its upstreams are known.
     Listeners,
+    /// The machine has other name servers, or another search list.
+    NameServers,
+    /// The proxy is about to be told that it has old terms.
+    Terms,
     /// An approver has come or gone, or a session has more connections held than it may: whose connections are held may change.
     Approvers,
 }

@@ -9,6 +9,7 @@ use rustix::net::{AddressFamily, SocketType};
 
 use super::{Proxy, is_proxied, reads_only};
 use crate::{
+    changes::Change,
     control::ids,
     sessions::Session,
     shared::Shared,
@@ -120,8 +121,7 @@ impl Worker for ProxyWorker {
     }
 
     fn refresh(state: &mut State) {
-        // The kernel and held clients come first.
-        state.settle_held_clients();
+        state.apply(Change::Terms);
         state.proxy.say(ToProxy::Renew);
     }
 

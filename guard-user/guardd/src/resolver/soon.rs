@@ -137,10 +137,8 @@ pub(crate) async fn taught_ahead<'s>(
 
 impl Drop for TaughtAhead<'_> {
     fn drop(&mut self) {
-        self.shared.with(|state| {
-            state.resolver.ahead.remove(&self.slot);
-            state.resolver.renew();
-        });
+        self.shared
+            .with(|state| state.resolver.not_ahead(self.slot));
     }
 }
 
@@ -148,6 +146,12 @@ impl Resolver {
     /// It judges the session now, or does not come to.
     pub(crate) fn not_soon(&mut self, soon: Soon) {
         self.soon.retain(|one| *one != soon);
+        self.renew();
+    }
+
+    /// That version is in force now, or does not come to be.
+    fn not_ahead(&mut self, slot: PolicyId) {
+        self.ahead.remove(&slot);
         self.renew();
     }
 }

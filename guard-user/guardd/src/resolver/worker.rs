@@ -12,6 +12,7 @@ use rustix::net::{AddressFamily, SocketType};
 
 use super::{NameTerms, Resolver, ResolverKnows, Whose};
 use crate::{
+    changes::Change,
     policies::Policies,
     sessions::Session,
     shared::Shared,
@@ -175,7 +176,7 @@ impl State {
             && knows.search == self.policies.search_list()
             && knows.links == self.policies.servers_on_links();
         if self.resolver.link.is_up() && !is_known {
-            self.resolver.link.renew();
+            self.apply(Change::NameServers);
         }
     }
 

@@ -14,6 +14,7 @@ use guard_proto::{
 use guard_sys::clock::{self, Clocks};
 
 use crate::{
+    changes::Change,
     control::{failure::CallError, ids},
     holes::{
         ending::HoleEnd,
@@ -131,7 +132,7 @@ impl State {
             self.settle_by_holes(hole.session, &[hole]);
         }
         self.settle_by_policies();
-        self.requests.keep();
+        self.apply(Change::Requests);
         Ok(())
     }
 

@@ -50,16 +50,8 @@ impl State {
             self.forget_session(*id);
         }
         if !drained.is_empty() {
-            self.forget_names_of_gone();
+            self.apply(Change::SessionsGone);
         }
-    }
-
-    /// What sessions knew that are gone makes room, in the kernel and in the resolver's count.
-    fn forget_names_of_gone(&mut self) {
-        let sessions = &self.sessions;
-        let is_there = |id| sessions.get(id).is_some();
-        self.policies.keep_names_of(&mut self.datapath, is_there);
-        self.resolver.renew_names();
     }
 
     /// Closes a session that has no process left.
