@@ -420,12 +420,10 @@ async fn hear(shared: Rc<Shared>, listening: Readiness) {
             return tracing::error!(%error, "no more events are heard");
         }
         while !is_empty {
+            // A session may cause events without end: what is due has its turn between them.
             shared.reschedule();
             tokio::task::yield_now().await;
             is_empty = shared.with(State::read_some_events);
-        }
-        if shared.with(|state| state.holds.next_review().is_some()) {
-            shared.reschedule();
         }
     }
 }
@@ -451,6 +449,7 @@ async fn notice(shared: Rc<Shared>, watching: Readiness) {
                 }
             }
         }
+        // A session whose cgroup could not be removed is tried again.
         shared.reschedule();
         if policies {
             tokio::time::sleep(SETTLE).await;

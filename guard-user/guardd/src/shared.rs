@@ -112,6 +112,9 @@ impl Shared {
         if after != before {
             self.changed.send_replace(after);
         }
+        if state.wants_tick() {
+            self.reschedule();
+        }
         done
     }
 
@@ -145,7 +148,8 @@ impl Shared {
         self.gone.notified().await;
     }
 
-    /// Wakes the ticking task: something is due at another time than the last tick said.
+    /// Wakes the ticking task. [`Self::with`] does where a tick is to come early, and tasks that begin again where others have to have
+    /// their turn.
     pub(crate) fn reschedule(&self) {
         self.wake.notify_one();
     }

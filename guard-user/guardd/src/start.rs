@@ -44,6 +44,7 @@ use crate::{
     sessions::{Sessions, launchers::Launchers},
     signed_answers::{SignedAnswers, people::People},
     state::{Shelves, State},
+    tick::Schedule,
     unix::Sockets,
     watch::Watches,
 };
@@ -275,6 +276,7 @@ fn owners(
         proxy: Proxy::new(shelves.key.clone()),
         resolver: resolver::Resolver::default(),
         flows: Flows::new(shelves.flows.clone()),
+        schedule: Schedule::default(),
         config,
     })
 }

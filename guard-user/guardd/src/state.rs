@@ -36,6 +36,7 @@ use crate::{
     resolver::Resolver,
     sessions::{self, Sessions},
     signed_answers::{self, SignedAnswers},
+    tick::Schedule,
     unix::Sockets,
 };
 
@@ -195,6 +196,8 @@ pub(crate) struct State {
     pub(crate) resolver: Resolver,
     /// What sessions have reached.
     pub(crate) flows: Flows,
+    /// When the next tick comes.
+    pub(crate) schedule: Schedule,
 }
 
 impl State {

@@ -6,6 +6,7 @@ use crate::state::State;
 impl State {
     /// Does what follows from a change. The only place that does.
     pub(crate) fn apply(&mut self, change: Change) {
+        self.schedule.note(change);
         match change {
             Change::Requests => {
                 self.requests.keep();
@@ -61,6 +62,8 @@ impl State {
             // The kernel and held clients come before the proxy.
             Change::Terms => self.settle_held_clients(),
             Change::Approvers => self.renew_holds(),
+            // What could not be written down or put in force is tried again.
+            Change::Bundle => self.keep_base(),
         }
     }
 }

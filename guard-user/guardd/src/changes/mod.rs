@@ -33,4 +33,29 @@ pub(crate) enum Change {
     Terms,
     /// An approver has come or gone, or a session has more connections held than it may: whose connections are held may change.
     Approvers,
+    /// A bundle of the fleet was offered.
+    Bundle,
+}
+
+impl Change {
+    /// Whether a tick comes at once: something may have to be tidied up, or be due at another time. Not behind a policy that was put in
+    /// place: its session is not there yet, and a tick empties slots that judge nothing.
+    #[must_use]
+    pub(crate) fn has_tick(self) -> bool {
+        match self {
+            Self::Answers
+            | Self::Holes
+            | Self::Sessions
+            | Self::Listeners
+            | Self::Approvers
+            | Self::Bundle => true,
+            Self::Requests
+            | Self::SessionsGone
+            | Self::Policies(_)
+            | Self::Slots
+            | Self::Chains
+            | Self::NameServers
+            | Self::Terms => false,
+        }
+    }
 }

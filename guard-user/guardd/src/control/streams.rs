@@ -189,7 +189,6 @@ async fn pending(
         following
     };
     let mut following = shared.with(follow);
-    shared.reschedule();
     let mut changes = shared.changes();
     let mut told = None;
     loop {

@@ -184,7 +184,7 @@ async fn carried(
         return one(&offer(shared, false, bundle, signatures).await?);
     }
     let carrier = |by| Carrier { who, peer, by };
-    let answer = shared.with(|state| match call {
+    shared.with(|state| match call {
         Call::Linked { connected } => linked_by(state, who, connected),
         Call::Pending {} => one(&state.pending_to(who)?),
         Call::Question { id } => one(&state.question_to(&id)?),
@@ -206,9 +206,7 @@ async fn carried(
             let from = couriers::courier(who.uid(), peer);
             one(&state.answer_signed(&from, &couriers::handed_in(call)?)?)
         }
-    });
-    shared.reschedule();
-    answer
+    })
 }
 
 /// Where the settings name the courier that carries to the fleet's servers, no other one says whether they are reached.
@@ -325,9 +323,7 @@ async fn approver(
         | Call::Remove { .. }) => elsewhere(shared, &Answering::of(who, peer), call),
         call => {
             polkit::check(shared, who, peer, &call).await?;
-            let answer = act(shared, &Answering::of(who, peer), call).await;
-            shared.reschedule();
-            answer
+            act(shared, &Answering::of(who, peer), call).await
         }
     }
 }
@@ -476,7 +472,6 @@ async fn answer_signed(shared: &Shared, by: &Answering, call: Call) -> Result<Ve
     };
     let opened = reached(shared, opened).await;
     (taken.holes, taken.warnings) = (opened.holes, opened.warnings);
-    shared.reschedule();
     one(&taken)
 }
 
@@ -534,7 +529,6 @@ async fn act(shared: &Shared, by: &Answering, call: Call) -> Result<Vec<u8>, Cal
 /// Waits for the proxy if a hole is for reads: nothing passes before.
 async fn reached(shared: &Shared, mut opened: HolesReply) -> HolesReply {
     if opened.holes.iter().any(|hole| hole.read_only) {
-        shared.reschedule();
         opened.warnings.extend(worker::ready(shared).await);
     }
     opened

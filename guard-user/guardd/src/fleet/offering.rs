@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use super::{MAX_OFFERED, RefusedOffer, TOLD, base_of, readiness, verify};
 use crate::{
+    changes::Change,
     control::failure::CallError,
     policies::{Prepared, library::PolicyText, load},
     shared::Shared,
@@ -48,14 +49,17 @@ pub(crate) async fn offer(
         Ok(Offered::Later(verified)) => take(shared, &signed, verified).await,
         Err(why) => Err(why),
     };
-    shared.reschedule();
-    match taken {
-        Ok(()) => shared.with(|state| {
-            state.fleet.unready = None;
-            state.fleet.shown().ok_or_else(in_none)
-        }),
-        Err(refusal) => Err(shared.with(|state| state.leave_out(&signed, refusal))),
-    }
+    shared.with(|state| {
+        let answer = match taken {
+            Ok(()) => {
+                state.fleet.unready = None;
+                state.fleet.shown().ok_or_else(in_none)
+            }
+            Err(refusal) => Err(state.leave_out(&signed, refusal)),
+        };
+        state.apply(Change::Bundle);
+        answer
+    })
 }
 
 /// Looks again at who may sign, beside guardd's one thread.

@@ -127,7 +127,6 @@ impl Worker for ProxyWorker {
 
     fn hear(shared: &Shared, said: ToDaemon) {
         shared.with(|state| state.proxy_says(said));
-        shared.reschedule();
     }
 
     fn gone(state: &mut State) {

@@ -61,7 +61,6 @@ pub(crate) async fn follow(shared: Rc<Shared>) {
                 }
                 state.tell_scanned();
             });
-            shared.reschedule();
         }
         let next = shared.with(|state| state.relays.next_scan());
         let wait = next.map_or(IDLE, |at| {

@@ -71,7 +71,6 @@ pub(crate) async fn apply(
     let Some((put, mut warnings)) = applied else {
         return Err(changed_meanwhile());
     };
-    shared.reschedule();
     warnings.extend(resolver::worker::ready(shared).await);
     if shared.with(|state| state.is_read_only(&ids::session(id))) {
         warnings.extend(worker::ready(shared).await);

@@ -248,9 +248,12 @@ pub(crate) async fn make(
     let source: PolicyText = shared.with(|state| state.policies.library().resolve(policy))?;
     let (slot, warnings) = load::slot_for(shared, source, None).await?;
     let base = create::base(shared).await?;
-    let started = shared.with(|state| state.assign(cgroup, slot, base, wanted, warnings));
-    shared.reschedule();
-    started
+    shared.with(|state| {
+        let started = state.assign(cgroup, slot, base, wanted, warnings);
+        // That of a cgroup which is not made a session.
+        state.collect_slots();
+        started
+    })
 }
 
 impl WantedSession {

@@ -109,9 +109,12 @@ pub(crate) async fn run(
         false => source,
     };
     let (slots, warnings) = put_in_place(shared, who, &call, source).await?;
-    let started = shared.with(|state| state.start(who, launcher, call, slots, warnings));
-    shared.reschedule();
-    let mut started = started?;
+    let mut started = shared.with(|state| {
+        let started = state.start(who, launcher, call, slots, warnings);
+        // Those of a session that does not start.
+        state.collect_slots();
+        started
+    })?;
     started
         .warnings
         .extend(resolver::worker::ready(shared).await);
@@ -390,7 +393,6 @@ pub(crate) async fn stop(
         }
     };
     let ended = tokio::time::timeout(MAX_STOPPING, ends).await;
-    shared.reschedule();
     ended.map_err(|_| {
         CallError::failed(
             format!("the session {id} has not ended yet"),
