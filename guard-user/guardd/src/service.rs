@@ -361,7 +361,7 @@ fn stop(cli: &Cli, shared: &Shared, error: Option<&anyhow::Error>) {
     shared.with(|state| {
         state.holds.stop_all(&mut state.datapath);
         state.policies.keep_names(true);
-        state.keep_flows();
+        state.with_flows(|flows, kernel, known| flows.read_and_keep(kernel, known));
         state
             .config
             .metrics

@@ -24,7 +24,7 @@ use crate::{
     },
     decisions::Decisions,
     fleet::Fleet,
-    flows::{Flows, kept::KeptFlows},
+    flows::{Flows, Knowledge, kept::KeptFlows},
     holds::Holds,
     holes::{hole::HoleOrigin, known::Holes, names::StoredName},
     machine::Machine,
@@ -205,6 +205,19 @@ impl State {
     #[must_use]
     pub(crate) fn environment(&self) -> Environment {
         self.policies.environment(self.machine.host())
+    }
+
+    /// Does something with what sessions have reached, and with what it takes to say what that is.
+    pub(crate) fn with_flows<T>(
+        &mut self,
+        work: impl FnOnce(&mut Flows, &mut Datapath, Knowledge<'_>) -> T,
+    ) -> T {
+        let known = Knowledge {
+            sessions: &self.sessions,
+            policies: &self.policies,
+            relays: &self.relays,
+        };
+        work(&mut self.flows, &mut self.datapath, known)
     }
 
     /// What the kernel says of a peer, now.

@@ -71,7 +71,7 @@ impl State {
         self.write_refused_answers();
         self.tell_more_names();
         self.policies.keep_names(false);
-        self.follow_flows(now);
+        self.with_flows(|flows, kernel, known| flows.follow(kernel, known, now));
         let first_due = self.first_due();
         self.schedule.end_tick(first_due);
         nap(first_due, now)

@@ -98,7 +98,12 @@ async fn agent(shared: &Shared, who: Agent, pid: u32, call: Call) -> Result<Vec<
     match call {
         Call::Why {} => one(&in_turn(shared, who, |state| state.why(who)).await?),
         Call::Production {} => one(&in_turn(shared, who, |state| state.production(who)).await),
-        Call::Flows { .. } => one(&in_turn(shared, who, |state| state.own_flows(who)).await?),
+        Call::Flows { .. } => {
+            let list = |state: &mut State| {
+                state.with_flows(|flows, kernel, known| flows.list_own(kernel, known, who))
+            };
+            one(&in_turn(shared, who, list).await?)
+        }
         Call::Request {
             destination,
             ports,
@@ -264,7 +269,11 @@ async fn approver(
         Call::Sessions {} => one(&shared.with(|state| state.sessions_of(who))),
         Call::Holes {} => one(&shared.with(|state| state.holes_of(who))?),
         Call::Flows { session, .. } => {
-            one(&shared.with(|state| state.flows_of(who, session.as_deref()))?)
+            let session = session.as_deref();
+            let list = |state: &mut State| {
+                state.with_flows(|flows, kernel, known| flows.list(kernel, known, who, session))
+            };
+            one(&shared.with(list)?)
         }
         Call::Appeared {
             session,

@@ -3,6 +3,7 @@
 use std::{cmp::Reverse, collections::BTreeMap};
 
 use guard_common::{Protocol, SessionId};
+use guard_datapath::Datapath;
 use guard_policy::protocol_name;
 use guard_proto::{
     Flow,
@@ -20,74 +21,30 @@ use crate::{
         failure::CallError,
         ids,
     },
-    state::State,
+    sessions::Sessions,
 };
 
 /// Hours before this one in which it is counted what was first reached.
 const HOURS: i64 = 24;
 
-impl State {
-    /// What is known of sessions, for [`Flows`].
-    fn with_flows<T>(
-        &mut self,
-        work: impl FnOnce(&mut Flows, &mut guard_datapath::Datapath, Knowledge<'_>) -> T,
-    ) -> T {
-        let known = Knowledge {
-            sessions: &self.sessions,
-            policies: &self.policies,
-            relays: &self.relays,
-        };
-        work(&mut self.flows, &mut self.datapath, known)
-    }
-
-    /// Reads what sessions reach, if that is due.
-    pub(crate) fn follow_flows(&mut self, now: guard_common::BootTime) {
-        self.with_flows(|flows, kernel, known| flows.follow(kernel, known, now));
-    }
-
-    /// Reads it now, and writes it down: guardd is about to end.
-    pub(crate) fn keep_flows(&mut self) {
-        self.with_flows(|flows, kernel, known| flows.read_and_keep(kernel, known));
-    }
-
-    /// The same: a session has ended.
-    pub(crate) fn end_flows(&mut self, now: guard_common::BootTime) {
-        self.with_flows(|flows, kernel, known| flows.end(kernel, known, now));
-    }
-
-    /// Writes down what ended sessions have reached, and removes it from the kernel.
-    pub(crate) fn forget_flows(&mut self, ended: &[SessionId]) {
-        let forgotten = self.with_flows(|flows, kernel, known| flows.forget(kernel, known, ended));
-        if let Err(error) = forgotten {
-            tracing::warn!(%error, "what ended sessions have reached stays in the kernel");
-        }
-    }
-
-    /// Takes over what sessions have reached under an earlier guardd, and since.
-    ///
-    /// # Errors
-    ///
-    /// The kernel's.
-    pub(crate) fn adopt_flows(&mut self) -> Result<(), CallError> {
-        self.with_flows(Flows::adopt)?;
-        Ok(())
-    }
-
-    /// What the sessions that a caller answers for have reached, or one of them and those inside it.
+impl Flows {
+    /// What the sessions that a caller answers for have reached, or one of them and those inside it: read now.
     ///
     /// # Errors
     ///
     /// `NotFound` for a session of which nothing is known; the kernel's.
-    pub(crate) fn flows_of(
+    pub(crate) fn list(
         &mut self,
+        kernel: &Datapath,
+        known: Knowledge<'_>,
         who: Approver,
         session: Option<&str>,
     ) -> Result<Listed, CallError> {
-        self.read_flows()?;
-        let mine = self.flows_kept_for(who, session)?;
+        self.read(kernel, known)?;
+        let mine = self.kept_for(known.sessions, who, session)?;
         Ok(Listed {
             flows: mine.iter().copied().flat_map(shown).collect(),
-            name_servers: self.policies.name_servers(),
+            name_servers: known.policies.name_servers(),
             warnings: self.missing(&mine, session),
             ..Listed::default()
         })
@@ -98,8 +55,10 @@ impl State {
     /// # Errors
     ///
     /// `NotFound` for a session of which nothing is known that one of them answers for; the kernel's.
-    pub(crate) fn flows_of_all(
+    pub(crate) fn list_of_all(
         &mut self,
+        kernel: &Datapath,
+        known: Knowledge<'_>,
         who: &[Approver],
         session: Option<&str>,
         latest: Option<usize>,
@@ -107,20 +66,8 @@ impl State {
         if who.is_empty() {
             return Ok(Listed::default());
         }
-        self.read_flows()?;
-        let (mut mine, mut is_known, mut unknown) = (Vec::new(), false, None);
-        for one in who {
-            match self.flows_kept_for(*one, session) {
-                Ok(kept) => {
-                    is_known = true;
-                    mine.extend(kept);
-                }
-                Err(error) => unknown = Some(error),
-            }
-        }
-        if let Some(error) = unknown.filter(|_| !is_known) {
-            return Err(error);
-        }
+        self.read(kernel, known)?;
+        let mine = self.kept_for_any(known.sessions, who, session)?;
         let listed = match latest {
             Some(most) => latest_of(&mine, most, Timestamp::now()),
             None => Listed {
@@ -134,60 +81,90 @@ impl State {
         })
     }
 
-    fn read_flows(&mut self) -> Result<(), CallError> {
-        self.with_flows(|flows, kernel, known| flows.read(kernel, known))?;
-        Ok(())
-    }
-
-    /// What is known, as it was last read, of a caller's sessions, or of one of them and those inside it.
-    fn flows_kept_for(
-        &self,
-        who: Approver,
-        session: Option<&str>,
-    ) -> Result<Vec<&KeptFlows>, CallError> {
-        let wanted = session.map(|one| self.meant_flows(who, one)).transpose()?;
-        let is_wanted = |kept: &&KeptFlows| {
-            who.answers_for(kept.uid) && wanted.is_none_or(|id| kept.belongs_to(id))
-        };
-        Ok(self.flows.all.values().filter(is_wanted).collect())
-    }
-
-    /// What is not known of these, or, unless one session is meant, of earlier ones.
-    fn missing(&self, mine: &[&KeptFlows], session: Option<&str>) -> Vec<String> {
-        let mut warnings: Vec<_> = mine.iter().filter_map(|kept| left_out(kept)).collect();
-        if self.flows.forgotten > 0 && session.is_none() {
-            warnings.push(format!(
-                "what {} earlier sessions reached was forgotten, to make room for later ones",
-                self.flows.forgotten
-            ));
-        }
-        warnings
-    }
-
     /// What the caller's session has reached.
     ///
     /// # Errors
     ///
     /// The kernel's.
-    pub(crate) fn own_flows(&mut self, who: Agent) -> Result<Listed, CallError> {
-        self.with_flows(|flows, kernel, known| flows.read(kernel, known))?;
-        let began = self.flows.current.get(&who.session());
-        let own = began.and_then(|began| self.flows.all.get(began));
+    pub(crate) fn list_own(
+        &mut self,
+        kernel: &Datapath,
+        known: Knowledge<'_>,
+        who: Agent,
+    ) -> Result<Listed, CallError> {
+        self.read(kernel, known)?;
+        let began = self.current.get(&who.session());
+        let own = began.and_then(|began| self.all.get(began));
         Ok(Listed {
             flows: own.map(shown).into_iter().flatten().collect(),
-            name_servers: self.policies.name_servers(),
+            name_servers: known.policies.name_servers(),
             warnings: own.and_then(left_out).into_iter().collect(),
             ..Listed::default()
         })
     }
 
+    /// What is known, as it was last read, of a caller's sessions, or of one of them and those inside it.
+    fn kept_for(
+        &self,
+        sessions: &Sessions,
+        who: Approver,
+        session: Option<&str>,
+    ) -> Result<Vec<&KeptFlows>, CallError> {
+        let wanted = session.map(|one| self.meant(sessions, who, one));
+        let wanted = wanted.transpose()?;
+        let is_wanted = |kept: &&KeptFlows| {
+            who.answers_for(kept.uid) && wanted.is_none_or(|id| kept.belongs_to(id))
+        };
+        Ok(self.all.values().filter(is_wanted).collect())
+    }
+
+    /// The same of several callers, of whom one has to know the session.
+    fn kept_for_any(
+        &self,
+        sessions: &Sessions,
+        who: &[Approver],
+        session: Option<&str>,
+    ) -> Result<Vec<&KeptFlows>, CallError> {
+        let (mut mine, mut is_known, mut unknown) = (Vec::new(), false, None);
+        for one in who {
+            match self.kept_for(sessions, *one, session) {
+                Ok(kept) => {
+                    is_known = true;
+                    mine.extend(kept);
+                }
+                Err(error) => unknown = Some(error),
+            }
+        }
+        match unknown.filter(|_| !is_known) {
+            Some(error) => Err(error),
+            None => Ok(mine),
+        }
+    }
+
+    /// What is not known of these, or, unless one session is meant, of earlier ones.
+    fn missing(&self, mine: &[&KeptFlows], session: Option<&str>) -> Vec<String> {
+        let mut warnings: Vec<_> = mine.iter().filter_map(|kept| left_out(kept)).collect();
+        if self.forgotten > 0 && session.is_none() {
+            warnings.push(format!(
+                "what {} earlier sessions reached was forgotten, to make room for later ones",
+                self.forgotten
+            ));
+        }
+        warnings
+    }
+
     /// The session that is meant: one that lives, or has ended.
-    fn meant_flows(&self, who: Approver, session: &str) -> Result<SessionId, CallError> {
+    fn meant(
+        &self,
+        sessions: &Sessions,
+        who: Approver,
+        session: &str,
+    ) -> Result<SessionId, CallError> {
         let may = |owner| who.answers_for(owner);
-        let live = self.sessions.called(session, may);
+        let live = sessions.called(session, may);
         live.map(|live| live.cgroup.id).or_else(|unknown| {
             let id = ids::parse_session(session).map_err(|_| not_by_name(session))?;
-            let mut all = self.flows.all.values();
+            let mut all = self.all.values();
             let is_known = all.any(|kept| kept.belongs_to(id) && may(kept.uid));
             if is_known { Ok(id) } else { Err(unknown) }
         })
@@ -302,7 +279,10 @@ mod tests {
     use std::net::IpAddr;
 
     use super::*;
-    use crate::sessions::SessionFacts;
+    use crate::{
+        record::shelf::Shelf,
+        sessions::{SessionFacts, none_but},
+    };
 
     /// A session, in one around it or in none, with so many flows, each a second later.
     fn kept(id: u32, around: &[u32], count: u16, since: i64) -> KeptFlows {
@@ -335,6 +315,46 @@ mod tests {
             });
         }
         kept
+    }
+
+    #[test]
+    fn whoever_asks_is_told_of_its_own_sessions_also_of_one_that_has_ended() -> Result<(), CallError>
+    {
+        let mut flows = Flows::new(Shelf::nowhere());
+        for one in [(1, &[][..]), (2, &[1][..]), (9, &[][..])] {
+            let kept = kept(one.0, one.1, 1, 0);
+            flows.all.insert(kept.began(), kept);
+        }
+        let sessions = none_but(&[(1, None), (2, Some(1))]);
+        let of = |who: &[u32], session| {
+            let who: Vec<_> = who.iter().map(|uid| Approver::on_behalf_of(*uid)).collect();
+            let kept = flows.kept_for_any(&sessions, &who, session)?;
+            let mut ids: Vec<_> = kept.into_iter().map(|one| one.id().0).collect();
+            ids.sort_unstable();
+            Ok::<_, CallError>(ids)
+        };
+        assert_eq!(of(&[1000], None)?, [1, 2, 9]);
+        assert_eq!(of(&[0], None)?, [1, 2, 9]);
+        assert!(of(&[1001], None)?.is_empty());
+        assert_eq!(of(&[1000], Some("s1"))?, [1, 2]);
+        assert_eq!(of(&[1000], Some("s2"))?, [2]);
+        assert_eq!(of(&[1000], Some("name1"))?, [1, 2]);
+        assert_eq!(of(&[1000], Some("s9"))?, [9]);
+        // One of them has to know it.
+        assert_eq!(of(&[1001, 1000], Some("s9"))?, [9]);
+        for session in ["s1", "s9", "name1"] {
+            assert!(of(&[1001], Some(session)).is_err(), "{session}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn what_was_forgotten_is_said_unless_one_session_is_meant() {
+        let mut flows = Flows::new(Shelf::nowhere());
+        assert!(flows.missing(&[], None).is_empty());
+        flows.forgotten = 3;
+        assert!(flows.missing(&[], None)[0].starts_with("what 3 earlier sessions"));
+        assert!(flows.missing(&[], Some("s1")).is_empty());
     }
 
     #[test]

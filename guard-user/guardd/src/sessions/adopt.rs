@@ -16,6 +16,7 @@ use guard_sys::clock::{self, Clocks};
 use crate::{
     changes::Change,
     control::{failure::CallError, ids},
+    flows::Flows,
     holes::{
         ending::HoleEnd,
         hole::{Connections, Hole, HoleName, Scope},
@@ -46,7 +47,7 @@ impl State {
             // What an earlier guardd knew has ended with the kernel's state.
             self.adopt_sessions()?;
             self.adopt_holes()?;
-            self.adopt_flows()?;
+            self.with_flows(Flows::adopt)?;
             shelves.clear();
             return Ok(());
         }
@@ -70,7 +71,7 @@ impl State {
         self.note_unrecorded();
         self.adopt_requests()?;
         self.recall();
-        self.adopt_flows()?;
+        self.with_flows(Flows::adopt)?;
         self.relays.follow_none(&mut self.datapath);
         tracing::info!(
             sessions = self.sessions.all_live().count(),

@@ -44,7 +44,11 @@ impl State {
         }
         let drained = self.sessions.drained(now);
         if !drained.is_empty() {
-            self.forget_flows(&drained);
+            let forgotten =
+                self.with_flows(|flows, kernel, known| flows.forget(kernel, known, &drained));
+            if let Err(error) = forgotten {
+                tracing::warn!(%error, "what ended sessions have reached stays in the kernel");
+            }
         }
         for id in &drained {
             self.forget_session(*id);
@@ -91,7 +95,7 @@ impl State {
             }
         }
         self.sessions.remove_file(&ids::session(id));
-        self.end_flows(now);
+        self.with_flows(|flows, kernel, known| flows.end(kernel, known, now));
         self.apply(Change::Sessions);
         tracing::info!(session = id.0, "ended");
     }

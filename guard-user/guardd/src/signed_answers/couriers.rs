@@ -69,7 +69,7 @@ impl State {
     ///
     /// # Errors
     ///
-    /// As for [`State::flows_of_all`].
+    /// As for [`crate::flows::Flows::list_of_all`].
     pub(crate) fn flows_carried(
         &mut self,
         session: Option<&str>,
@@ -78,7 +78,9 @@ impl State {
     ) -> Result<proto::flows::FlowsReply, CallError> {
         let who = self.signed_answers.courier_approvers_by(by);
         let latest = latest.map(|most| usize::try_from(most).unwrap_or(usize::MAX));
-        self.flows_of_all(&who, session, latest)
+        self.with_flows(|flows, kernel, known| {
+            flows.list_of_all(kernel, known, &who, session, latest)
+        })
     }
 
     /// Closes holes for a courier.
