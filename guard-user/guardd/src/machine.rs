@@ -285,6 +285,17 @@ fn in_doubt(why: &str) -> CallError {
     )
 }
 
+/// This machine, with sessions below that directory.
+#[cfg(test)]
+pub(crate) fn machine(cgroup_root: &Path) -> Machine {
+    let places = Places {
+        pin_dir: PathBuf::from("/nonexistent"),
+        cgroup_root: cgroup_root.to_owned(),
+    };
+    let (watches, _) = Watches::new().unwrap();
+    Machine::new(places, Hierarchy::find().unwrap(), watches)
+}
+
 #[cfg(test)]
 mod tests {
     use std::{fs, os::unix::net::UnixStream};
@@ -299,15 +310,6 @@ mod tests {
 
     /// A user that no machine has.
     const NOBODY: u32 = 4_000_000_000;
-
-    fn machine(cgroup_root: &Path) -> Machine {
-        let places = Places {
-            pin_dir: PathBuf::from("/nonexistent"),
-            cgroup_root: cgroup_root.to_owned(),
-        };
-        let (watches, _) = Watches::new().unwrap();
-        Machine::new(places, Hierarchy::find().unwrap(), watches)
-    }
 
     #[tokio::test]
     async fn a_process_is_in_the_session_that_owns_its_cgroup() {

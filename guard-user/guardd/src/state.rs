@@ -22,7 +22,7 @@ use crate::{
         auth::{Caller, CallerPlace},
         failure::CallError,
     },
-    decisions::Decisions,
+    decisions::{Decisions, deciding::Deciding},
     fleet::Fleet,
     flows::{Flows, Knowledge, kept::KeptFlows},
     holds::Holds,
@@ -218,6 +218,16 @@ impl State {
             relays: &self.relays,
         };
         work(&mut self.flows, &mut self.datapath, known)
+    }
+
+    /// What it takes to keep a person's decision.
+    pub(crate) fn deciding(&mut self) -> Deciding<'_> {
+        Deciding {
+            decisions: &mut self.decisions,
+            machine: &mut self.machine,
+            recorder: &mut self.recorder,
+            config: &self.config,
+        }
     }
 
     /// What the kernel says of a peer, now.

@@ -382,7 +382,7 @@ async fn decisions(
                 label,
                 dir,
             };
-            one(&state.dismiss(&by, place, withdraw)?)
+            one(&state.deciding().dismiss(&by, place, withdraw)?)
         }
         Call::DismissFile {
             file,
@@ -391,13 +391,13 @@ async fn decisions(
             withdraw,
         } => {
             let file = EncryptedFile { file, sha256, dir };
-            one(&state.dismiss_file(&by, file, withdraw)?)
+            one(&state.deciding().dismiss_file(&by, file, withdraw)?)
         }
         Call::Trust {
             file,
             uid,
             withdraw,
-        } => one(&state.trust(&by, uid, file, withdraw)?),
+        } => one(&state.deciding().trust(&by, uid, file, withdraw)?),
         _ => Err(not_here()),
     });
     turn.end();

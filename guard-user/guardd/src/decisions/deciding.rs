@@ -11,8 +11,8 @@ use super::{Changed, Decisions, PRODUCTION};
 use crate::{
     config::Config,
     control::{answering::Answering, auth::Approver, failure::CallError},
-    record::audit::LogEntry,
-    state::State,
+    machine::Machine,
+    record::{Recorder, audit::LogEntry},
 };
 
 /// Characters of a host.
@@ -46,7 +46,20 @@ pub(crate) struct NamedPlace {
     pub(crate) dir: Option<String>,
 }
 
-impl State {
+/// What it takes to keep a decision.
+#[derive(Debug)]
+pub(crate) struct Deciding<'s> {
+    /// What was decided by now.
+    pub(crate) decisions: &'s mut Decisions,
+    /// The names of those who decide.
+    pub(crate) machine: &'s mut Machine,
+    /// The audit log.
+    pub(crate) recorder: &'s mut Recorder,
+    /// The settings.
+    pub(crate) config: &'s Config,
+}
+
+impl Deciding<'_> {
     /// Keeps that a place is not what it looks like to the caller, or is after all.
     ///
     /// # Errors
@@ -282,5 +295,120 @@ fn whose(who: Approver, uid: Option<u32>) -> Result<u32, CallError> {
             "leave it to that user",
         )),
         uid => Ok(uid.unwrap_or(who.uid())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use guard_proto::record::DecisionOrigin;
+
+    use super::*;
+    use crate::{machine::machine, record::recorder};
+
+    fn developer() -> Answering {
+        let from = DecisionOrigin {
+            uid: 1000,
+            right: "owner".to_owned(),
+            pid: None,
+            comm: None,
+            exe: None,
+            command: Vec::new(),
+            terminal: None,
+        };
+        Answering {
+            who: Approver::on_behalf_of(1000),
+            from,
+            name: Some("dev".to_owned()),
+            signed: None,
+        }
+    }
+
+    fn place() -> NamedPlace {
+        NamedPlace {
+            host: "db.example.net".to_owned(),
+            port: 5432,
+            label: PRODUCTION.to_owned(),
+            dir: None,
+        }
+    }
+
+    fn file() -> TrustedFile {
+        TrustedFile {
+            file: "/projects/shop/.guard.toml".to_owned(),
+            sha256: "a".repeat(64),
+            policy: "b".repeat(64),
+            shown: "c".repeat(64),
+        }
+    }
+
+    /// How many records there are.
+    fn records(recorder: &Recorder) -> usize {
+        let text = fs::read_to_string(recorder.audit().path());
+        text.unwrap_or_default().lines().count()
+    }
+
+    #[tokio::test]
+    async fn what_is_decided_is_kept_and_written_down_once() -> Result<(), CallError> {
+        let (mut recorder, dir) = recorder();
+        let mut decisions = Decisions::read(dir.path().join("decisions.json"));
+        let mut machine = machine(Path::new("/nonexistent"));
+        let config = Config::default();
+        let by = developer();
+        for (withdraw, kept, written) in [(false, 1, 1), (false, 1, 1), (true, 0, 2), (true, 0, 2)]
+        {
+            let mut deciding = Deciding {
+                decisions: &mut decisions,
+                machine: &mut machine,
+                recorder: &mut recorder,
+                config: &config,
+            };
+            let now = deciding.dismiss(&by, place(), withdraw)?;
+            assert_eq!(now.dismissed.len(), kept, "{withdraw}");
+            assert_eq!(records(&recorder), written, "{withdraw}");
+        }
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn what_may_not_be_decided_is_neither_kept_nor_written_down() -> Result<(), CallError> {
+        let (mut recorder, dir) = recorder();
+        let mut decisions = Decisions::read(dir.path().join("decisions.json"));
+        let mut config = Config::default();
+        let mut machine = machine(Path::new("/nonexistent"));
+        let by = developer();
+        config.approve.polkit = true;
+        let mut deciding = Deciding {
+            decisions: &mut decisions,
+            machine: &mut machine,
+            recorder: &mut recorder,
+            config: &config,
+        };
+        let nowhere = NamedPlace {
+            label: "staging".to_owned(),
+            ..place()
+        };
+        assert!(deciding.dismiss(&by, nowhere, false).is_err());
+        let bare = TrustedFile {
+            shown: String::new(),
+            ..file()
+        };
+        // For another user, without all hashes, and where polkit would have to be asked.
+        for (uid, file) in [(Some(1001), file()), (None, bare), (None, file())] {
+            assert!(deciding.trust(&by, uid, file, false).is_err(), "{uid:?}");
+        }
+        assert_eq!(records(&recorder), 0);
+        config.approve.polkit = false;
+        let mut deciding = Deciding {
+            decisions: &mut decisions,
+            machine: &mut machine,
+            recorder: &mut recorder,
+            config: &config,
+        };
+        let now = deciding.trust(&by, None, file(), false)?;
+        assert_eq!((now.trusted, now.dismissed), (vec![file()], Vec::new()));
+        assert_eq!(records(&recorder), 1);
+        Ok(())
     }
 }

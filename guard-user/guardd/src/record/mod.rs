@@ -226,6 +226,14 @@ impl Recorder {
     }
 }
 
+/// One whose audit log is in that directory.
+#[cfg(test)]
+pub(crate) fn recorder() -> (Recorder, tempfile::TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let audit = Audit::open(&dir.path().join("audit.jsonl")).unwrap();
+    (Recorder::new(audit), dir)
+}
+
 #[cfg(test)]
 mod tests {
     use std::{error::Error, fs, path::Path};
@@ -236,12 +244,6 @@ mod tests {
     };
 
     use super::*;
-
-    fn recorder() -> (Recorder, tempfile::TempDir) {
-        let dir = tempfile::tempdir().unwrap();
-        let audit = Audit::open(&dir.path().join("audit.jsonl")).unwrap();
-        (Recorder::new(audit), dir)
-    }
 
     #[test]
     fn why_metrics_are_not_served_is_news_once() {
