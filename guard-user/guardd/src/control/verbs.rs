@@ -33,7 +33,7 @@ use crate::{
     shared::Shared,
     signed_answers::couriers::{self, Carrier},
     state::State,
-    unix::{self, UnixRefusal, Withheld},
+    unix::{self, Members, UnixRefusal, Withheld},
 };
 
 /// A call that takes less of guardd's time causes no pause.
@@ -414,7 +414,10 @@ async fn of_supervisor(
     match call {
         call @ Call::SocketRefused { .. } => socket_refused(shared, who, call),
         Call::NameSockets { session, sockets } => {
-            shared.with(|state| state.name_sockets(who, &session, &sockets))?;
+            shared.with(|state| {
+                let (kernel, policies) = (&mut state.datapath, &state.policies);
+                unix::name_sockets(kernel, &state.sessions, policies, who, &session, &sockets)
+            })?;
             one(&serde_json::json!({}))
         }
         Call::HasSocket {
@@ -422,7 +425,7 @@ async fn of_supervisor(
             number,
             cookie,
         } => {
-            let members = shared.with(|state| state.members(who, &session))?;
+            let members = members(shared, who, &session)?;
             let found = members.have_socket(number, cookie).await;
             one(&found.ok_or_else(|| unix::has_unknown(&session))?)
         }
@@ -431,12 +434,12 @@ async fn of_supervisor(
             inode,
             device,
         } => {
-            let members = shared.with(|state| state.members(who, &session))?;
+            let members = members(shared, who, &session)?;
             one(&members.have_bound(inode, device).await)
         }
         Call::SocketAddress { session, thread } => {
             let caller = shared.with(|state| state.caller(peer))?.pid;
-            let members = shared.with(|state| state.members(who, &session))?;
+            let members = members(shared, who, &session)?;
             let found = members.address_of(caller, thread).await;
             one(&found.ok_or_else(|| unix::connects_nowhere(&session, thread))?)
         }
@@ -467,8 +470,20 @@ fn socket_refused(shared: &Shared, who: Approver, call: Call) -> Result<Vec<u8>,
         pid,
         comm: comm.as_deref().unwrap_or_default(),
     };
-    shared.with(|state| state.socket_refused(who, &session, refused))?;
+    shared.with(|state| {
+        let (machine, sessions) = (&state.machine, &state.sessions);
+        let recorder = &mut state.recorder;
+        (state.sockets).socket_refused(machine, sessions, recorder, who, &session, refused)
+    })?;
     one(&serde_json::json!({}))
+}
+
+/// The processes of a session.
+fn members(shared: &Shared, who: Approver, session: &str) -> Result<Members, CallError> {
+    shared.with(|state| {
+        let (machine, sessions) = (&state.machine, &state.sessions);
+        state.sockets.members(machine, sessions, who, session)
+    })
 }
 
 /// A signed answer that somebody hands in at the machine: the signature stands for what polkit would ask.

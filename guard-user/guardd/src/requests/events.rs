@@ -97,8 +97,7 @@ enum Handling {
 impl State {
     /// Whether a session may cause a record now, and what that says of others.
     pub(crate) fn admit(&mut self, session: SessionId, now: BootTime) -> Option<AdmittedRecord> {
-        let outermost = self.sessions.outermost_of(session);
-        self.recorder.admit(session, outermost, now)
+        self.sessions.admit(&mut self.recorder, session, now)
     }
 
     /// Handles the events that are unread in the ring buffer: as many as it holds, however many come meanwhile.
@@ -122,7 +121,11 @@ impl State {
                         tracing::warn!(%error, session = event.session.0, "a refusal cannot be noted");
                     }
                 }
-                Some(KernelEvent::Other(event)) => self.note_stop(&event),
+                Some(KernelEvent::Other(event)) => {
+                    let (machine, sessions) = (&self.machine, &self.sessions);
+                    let recorder = &mut self.recorder;
+                    (self.sockets).record_stop(machine, sessions, recorder, &event);
+                }
                 None => {
                     is_empty = true;
                     break;

@@ -36,7 +36,7 @@ use self::{
 use crate::{
     control::{auth::Approver, failure::CallError, ids},
     policies::VerdictSubject,
-    record::{shelf::Shelf, starts::StartsOf},
+    record::{Recorder, meters::AdmittedRecord, shelf::Shelf, starts::StartsOf},
     times::is_past,
 };
 
@@ -462,6 +462,16 @@ impl Sessions {
     #[must_use]
     pub(crate) fn outermost_of(&self, id: SessionId) -> SessionId {
         self.get(id).map_or(id, Session::outermost)
+    }
+
+    /// Whether a session may cause a record now, and what that says of others: those inside one share its share of the audit log.
+    pub(crate) fn admit(
+        &self,
+        recorder: &mut Recorder,
+        id: SessionId,
+        now: BootTime,
+    ) -> Option<AdmittedRecord> {
+        recorder.admit(id, self.outermost_of(id), now)
     }
 
     /// The slots of the policies of sessions that people have started.

@@ -2,12 +2,13 @@
 
 use guard_sys::clock;
 
-use super::{LONGEST, Members, UNNAMED, Withheld};
+use super::{LONGEST, Members, Sockets, UNNAMED, Withheld};
 use crate::{
     control::{auth::Approver, failure::CallError, ids},
+    machine::Machine,
     process::{SeenProcess, Thread},
-    record::audit::LogEntry,
-    state::State,
+    record::{Recorder, audit::LogEntry},
+    sessions::Sessions,
 };
 
 /// A socket that a supervisor did not connect.
@@ -23,7 +24,7 @@ pub(crate) struct UnixRefusal<'a> {
     pub(crate) comm: &'a str,
 }
 
-impl State {
+impl Sockets {
     /// Records that a session was refused a socket.
     ///
     /// # Errors
@@ -31,6 +32,9 @@ impl State {
     /// `NotFound` for a session that the caller does not answer for.
     pub(crate) fn socket_refused(
         &mut self,
+        machine: &Machine,
+        sessions: &Sessions,
+        recorder: &mut Recorder,
         who: Approver,
         session: &str,
         refused: UnixRefusal<'_>,
@@ -41,20 +45,18 @@ impl State {
             pid,
             comm,
         } = refused;
-        let live = self
-            .sessions
-            .called(session, |owner| who.answers_for(owner))?;
+        let live = sessions.called(session, |owner| who.answers_for(owner))?;
         let (id, uid) = (live.cgroup.id, live.about.uid);
         let socket: String = match socket {
             "" => UNNAMED.to_owned(),
             socket => socket.chars().take(LONGEST).collect(),
         };
         let now = clock::now();
-        self.sockets.note_stop(id, kept, &socket, now);
-        let Some(admitted) = self.admit(id, now) else {
+        self.note_stop(id, kept, &socket, now);
+        let Some(admitted) = sessions.admit(recorder, id, now) else {
             return Ok(());
         };
-        let seen = self.machine.process_of(self.sessions.live(id), pid);
+        let seen = machine.process_of(sessions.live(id), pid);
         let main = seen.pid.unwrap_or_default();
         // It has its answer, and may have ended.
         let comm: String = comm.chars().take(LONGEST).collect();
@@ -64,7 +66,7 @@ impl State {
         };
         let record = kept.denied(&socket, "connect_unix", seen);
         let entry = LogEntry::of(ids::session(id), uid, record);
-        self.recorder.note(entry.admitted(admitted));
+        recorder.note(entry.admitted(admitted));
         Ok(())
     }
 
@@ -73,15 +75,52 @@ impl State {
     /// # Errors
     ///
     /// `NotFound` for a session that the caller does not answer for.
-    pub(crate) fn members(&mut self, who: Approver, session: &str) -> Result<Members, CallError> {
-        let live = self
-            .sessions
-            .called(session, |owner| who.answers_for(owner))?;
+    pub(crate) fn members(
+        &mut self,
+        machine: &Machine,
+        sessions: &Sessions,
+        who: Approver,
+        session: &str,
+    ) -> Result<Members, CallError> {
+        let live = sessions.called(session, |owner| who.answers_for(owner))?;
         let (outermost, dir) = (live.outermost(), live.cgroup.path.clone());
         Ok(Members {
-            cgroup: self.machine.kernel_path(&dir),
+            cgroup: machine.kernel_path(&dir),
             dir,
-            turns: self.sockets.turns_of(outermost),
+            turns: self.turns_of(outermost),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use super::*;
+    use crate::{machine::machine, record::recorder, sessions::none_but};
+
+    #[tokio::test]
+    async fn whoever_answers_for_a_session_says_what_it_was_refused() -> Result<(), CallError> {
+        let (mut recorder, _dir) = recorder();
+        let machine = machine(Path::new("/nonexistent"));
+        let sessions = none_but(&[(1, None)]);
+        let mut sockets = Sockets::default();
+        let refused = UnixRefusal {
+            kept: Withheld::Unknown,
+            socket: "",
+            pid: 0,
+            comm: "psql",
+        };
+        let [owner, other] = [1000, 1001].map(Approver::on_behalf_of);
+        let mut refuse =
+            |who| sockets.socket_refused(&machine, &sessions, &mut recorder, who, "s1", refused);
+        assert!(refuse(other).is_err());
+        refuse(owner)?;
+        let log = fs::read_to_string(recorder.audit().path()).unwrap_or_default();
+        assert_eq!(log.matches(UNNAMED).count(), 1, "{log}");
+        assert!(sockets.members(&machine, &sessions, other, "s1").is_err());
+        let members = sockets.members(&machine, &sessions, owner, "s1")?;
+        assert_eq!(members.dir, Path::new("/guard/s1"));
+        Ok(())
     }
 }

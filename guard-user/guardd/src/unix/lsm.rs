@@ -10,80 +10,94 @@ use rustix::net::sockopt::socket_cookie;
 
 use crate::{
     control::{auth::Approver, failure::CallError, ids},
+    machine::Machine,
     policies::Policies,
     process::Thread,
-    record::audit::LogEntry,
+    record::{Recorder, audit::LogEntry},
     sessions::{LifeStage, Session, Sessions},
-    state::State,
-    unix::Withheld,
+    unix::{Sockets, Withheld},
 };
 
 /// Sockets of others to which one session may connect.
 const MAX_NAMED: usize = 256;
 
-impl State {
-    /// Allows a session to connect to sockets that its policy names.
-    ///
-    /// # Errors
-    ///
-    /// `NotFound` for a session that the caller does not answer for; `Refused` if its command has started, or the policy does
-    /// not name them.
-    pub(crate) fn name_sockets(
-        &mut self,
-        who: Approver,
-        session: &str,
-        sockets: &[NamedSocket],
-    ) -> Result<(), CallError> {
-        let live = self
-            .sessions
-            .called(session, |owner| who.answers_for(owner))?;
-        let refused = |why: &str| {
-            let fix = "name them in its policy, and start it again";
-            CallError::refused(format!("{session} gets no more sockets"), why, fix)
-        };
-        if !matches!(live.stage, LifeStage::Empty { .. }) || live.about.parent.is_some() {
-            return Err(refused("its command has started, or runs inside another's"));
-        }
-        let allowed = self.policies.allowed_sockets(&live.chain);
-        let is_named = |socket: &NamedSocket| allowed.contains(&socket.name);
-        if sockets.len() > MAX_NAMED || !sockets.iter().all(is_named) {
-            return Err(refused(
-                "its policy does not allow them, or they are too many",
-            ));
-        }
-        let cgroup = live.cgroup.cgroup_id;
-        for socket in sockets {
-            self.datapath.allow_socket(Some(cgroup), socket.cookie)?;
-        }
-        Ok(())
+/// Allows a session to connect to sockets that its policy names.
+///
+/// # Errors
+///
+/// `NotFound` for a session that the caller does not answer for; `Refused` if its command has started, or the policy does
+/// not name them.
+pub(crate) fn name_sockets(
+    kernel: &mut Datapath,
+    sessions: &Sessions,
+    policies: &Policies,
+    who: Approver,
+    session: &str,
+    sockets: &[NamedSocket],
+) -> Result<(), CallError> {
+    let live = sessions.called(session, |owner| who.answers_for(owner))?;
+    may_name(policies, live, session, sockets)?;
+    let cgroup = live.cgroup.cgroup_id;
+    for socket in sockets {
+        kernel.allow_socket(Some(cgroup), socket.cookie)?;
     }
+    Ok(())
+}
 
+fn may_name(
+    policies: &Policies,
+    live: &Session,
+    session: &str,
+    sockets: &[NamedSocket],
+) -> Result<(), CallError> {
+    let refused = |why: &str| {
+        let fix = "name them in its policy, and start it again";
+        CallError::refused(format!("{session} gets no more sockets"), why, fix)
+    };
+    if !matches!(live.stage, LifeStage::Empty { .. }) || live.about.parent.is_some() {
+        return Err(refused("its command has started, or runs inside another's"));
+    }
+    let allowed = policies.allowed_sockets(&live.chain);
+    let is_named = |socket: &NamedSocket| allowed.contains(&socket.name);
+    if sockets.len() > MAX_NAMED || !sockets.iter().all(is_named) {
+        return Err(refused(
+            "its policy does not allow them, or they are too many",
+        ));
+    }
+    Ok(())
+}
+
+impl Sockets {
     /// Records what the kernel half has stopped.
-    pub(crate) fn note_stop(&mut self, event: &LsmEvent) {
+    pub(crate) fn record_stop(
+        &mut self,
+        machine: &Machine,
+        sessions: &Sessions,
+        recorder: &mut Recorder,
+        event: &LsmEvent,
+    ) {
         let Ok(hook) = u8::try_from(event.hook) else {
             return;
         };
-        let (Some(hook), Some(session)) = (
-            LsmHook::from_u8(hook),
-            self.sessions.of_cgroup(event.cgroup),
-        ) else {
+        let (Some(hook), Some(session)) =
+            (LsmHook::from_u8(hook), sessions.of_cgroup(event.cgroup))
+        else {
             return;
         };
         let (id, uid) = (session.cgroup.id, session.about.uid);
         let (kept, from) = kept(hook, event);
-        self.sockets.note_stop(id, kept, &from, event.at);
-        let Some(admitted) = self.admit(id, event.at) else {
+        self.note_stop(id, kept, &from, event.at);
+        let Some(admitted) = sessions.admit(recorder, id, event.at) else {
             return;
         };
         let thread = Thread {
             tgid: event.tgid,
             tid: event.pid,
         };
-        let live = self.sessions.live(id);
-        let seen = self.machine.thread_behind(live, thread, &event.comm);
+        let seen = machine.thread_behind(sessions.live(id), thread, &event.comm);
         let record = kept.denied(&from, hook.as_str(), seen);
         let entry = LogEntry::of(ids::session(id), uid, record);
-        self.recorder.note(entry.admitted(admitted));
+        recorder.note(entry.admitted(admitted));
     }
 }
 
@@ -151,7 +165,70 @@ fn socket_name(name: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::{fs, path::Path};
+
+    use guard_common::BootTime;
+
     use super::*;
+    use crate::{machine::machine, policies::of_texts, record::recorder, sessions::none_but};
+
+    #[tokio::test]
+    async fn what_the_kernel_stops_is_noted_and_recorded_of_sessions_that_are_known() {
+        let (mut recorder, _dir) = recorder();
+        let machine = machine(Path::new("/nonexistent"));
+        let sessions = none_but(&[(1, None)]);
+        let mut sockets = Sockets::default();
+        let mut name = [0; guard_common::NAME_SIZE];
+        name[..11].copy_from_slice(b"/run/x.sock");
+        for (at, cgroup) in [(1, 101), (2, 999)] {
+            let event = LsmEvent {
+                at: BootTime(at),
+                cgroup,
+                pid: 0,
+                tgid: 0,
+                subject: 0,
+                hook: LsmHook::UnixConnect as u32,
+                comm: [0; 16],
+                name,
+                pad: [0; 4],
+            };
+            sockets.record_stop(&machine, &sessions, &mut recorder, &event);
+        }
+        let told = sockets.stops.of(SessionId(1));
+        let told: Vec<_> = told.map(|one| (&*one.what.1, one.count)).collect();
+        assert_eq!(told, [("/run/x.sock", 1)]);
+        let log = fs::read_to_string(recorder.audit().path()).unwrap();
+        assert_eq!(log.matches("/run/x.sock").count(), 1, "{log}");
+    }
+
+    #[test]
+    fn a_session_gets_the_sockets_that_its_policy_names_until_its_command_starts() {
+        let text = "version = 1\ndefault = \"deny\"\n[unix]\nallow = [\"/run/x.sock\"]\n";
+        let policies = of_texts(&[text.to_owned(), text.to_owned()]);
+        let sessions = none_but(&[(1, None), (2, Some(1))]);
+        let [runs, inside] = [1, 2].map(|id| sessions.live(SessionId(id)).unwrap());
+        let starts = |one: &Session| Session {
+            stage: LifeStage::Empty { since: BootTime(0) },
+            ..one.clone()
+        };
+        let named = policies.allowed_sockets(&runs.chain).into_iter();
+        let named = named.map(|name| NamedSocket { name, cookie: 7 });
+        let named: Vec<_> = named.collect();
+        assert_eq!(named.len(), 1);
+        let many: Vec<_> = named.iter().cycle().take(MAX_NAMED + 1).cloned().collect();
+        let other = NamedSocket {
+            name: SocketName::Abstract("other".to_owned()),
+            cookie: 8,
+        };
+        let may = |session: &Session, sockets: &[NamedSocket]| {
+            may_name(&policies, session, "s", sockets).is_ok()
+        };
+        assert!(may(&starts(runs), &named));
+        assert!(!may(&starts(runs), &[other]));
+        assert!(!may(&starts(runs), &many));
+        assert!(!may(runs, &named), "its command runs");
+        assert!(!may(&starts(inside), &named), "it is inside another");
+    }
 
     #[test]
     fn names_read_as_they_are_written() {

@@ -4,7 +4,7 @@ mod calls;
 pub(crate) mod looks;
 mod lsm;
 
-pub(crate) use lsm::allow_control;
+pub(crate) use lsm::{allow_control, name_sockets};
 
 use std::{
     collections::HashSet,
