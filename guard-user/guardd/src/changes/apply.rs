@@ -43,7 +43,8 @@ impl State {
                 self.policies
                     .rewrite_names(&mut self.datapath, &sessions, slot);
                 self.resolver.renew();
-                self.settle_by_policies();
+                let (sessions, policies) = (&self.sessions, &self.policies);
+                (self.requests).settle(sessions, policies, &mut self.recorder);
                 self.review_names_shown();
                 self.relays.scan_again(&mut self.datapath);
                 self.proxy.renew();

@@ -103,7 +103,7 @@ impl State {
             .chain(self.sessions.unassigned_warnings(kernel, default))
             .chain(self.sessions.packet_warnings(kernel))
             .chain(self.proxy_warning())
-            .chain(self.named_warning())
+            .chain(self.sessions.named_warning(kernel))
             .chain(self.fleet.warning())
             .chain(self.fleet.link().warning(&HeardAt::now()))
             .chain(self.doctor_warning())

@@ -109,7 +109,10 @@ impl State {
             CallError::failed(
                 "the fleet's policy is not put around sessions",
                 format!("the kernel does not take over what they have looked up: {error}"),
-                format!("{}, and offer the bundle again", self.less_named()),
+                format!(
+                    "{}, and offer the bundle again",
+                    self.sessions.less_named(&self.datapath)
+                ),
             )
         })
     }

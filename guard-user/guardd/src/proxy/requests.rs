@@ -2,7 +2,7 @@
 
 use std::{rc::Rc, time::Duration};
 
-use guard_common::{Address, BootTime, SessionId};
+use guard_common::{Address, BootTime, HoleId, SessionId};
 use guard_proto::{
     self as proto, HttpRequest,
     wire::{
@@ -12,7 +12,12 @@ use guard_proto::{
 };
 use guard_sys::clock::{self, Clocks};
 
-use super::{Proxy, held::HeldClient, record_pass::target, terms::TargetAccess};
+use super::{
+    Proxy,
+    held::HeldClient,
+    record_pass::{self, PassedBy, rule_of, target},
+    terms::TargetAccess,
+};
 use crate::{
     changes::Change,
     control::advice,
@@ -137,6 +142,23 @@ impl State {
                 Some(closed())
             }
         }
+    }
+
+    /// The answer yes, if it can be written to the audit log. `request` is the request that a person answered, and `hole`
+    /// what that opened; without both, the policy has come to allow all.
+    #[must_use]
+    pub(super) fn pass(
+        &mut self,
+        key: &RequestKey,
+        request: Option<&str>,
+        hole: Option<HoleId>,
+    ) -> AskAnswer {
+        let by = PassedBy {
+            rule: rule_of(self.target_access(&target(key))),
+            request,
+            hole,
+        };
+        record_pass::pass(&mut self.recorder, &self.sessions, key, by)
     }
 
     /// Answers the held clients whose requests were answered, or whose time is up.

@@ -5,9 +5,9 @@ use guard_proto::destination::NameTold;
 
 use crate::{
     control::{advice::DecidingRule, inside::matter},
-    requests::RequestKey,
-    sessions::stops::Stops,
-    state::State,
+    policies::Policies,
+    requests::{RequestKey, Requests},
+    sessions::{Sessions, stops::Stops},
 };
 
 /// What decided lately, by what the kernel counts.
@@ -69,16 +69,14 @@ pub(crate) const fn counted_as(event: &Event) -> AttemptKey {
     }
 }
 
-impl State {
+impl Requests {
     /// Notes what decides about an attempt, as it is refused or held. What policies allow is refused for another reason.
-    pub(crate) fn note_decided(&mut self, event: &Event) {
+    pub(crate) fn note_decided(&mut self, sessions: &Sessions, policies: &Policies, event: &Event) {
         let key = RequestKey::new(event.session, event.destination, event.protocol, event.port);
-        let about = matter(&self.sessions, &self.policies, &key);
+        let about = matter(sessions, policies, &key);
         if let Some(about) = about.filter(|about| about.verdict != Verdict::Allow) {
             let attempt = counted_as(event);
-            self.requests
-                .decided
-                .note(event.session, attempt, about, event.at);
+            self.decided.note(event.session, attempt, about, event.at);
         }
     }
 }

@@ -161,7 +161,8 @@ impl State {
         let (kernel, subject) = (&self.datapath, session.subject());
         self.policies
             .recall_names(kernel, subject, event.destination)?;
-        self.note_decided(event);
+        self.requests
+            .note_decided(&self.sessions, &self.policies, event);
         self.handle(event, self.handling(event))
     }
 

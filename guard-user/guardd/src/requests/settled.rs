@@ -1,59 +1,60 @@
 //! Requests that a change of policy settled: nobody has answered them, and the audit log has what became of them.
 
-use guard_common::BootTime;
 use guard_proto::record::{Field, Settled};
 use guard_sys::clock;
 
-use super::{Pending, bursts::Burst, questions::NameBurst};
-use crate::{record::audit::LogEntry, state::State};
+use super::{Pending, Requests, bursts::Burst, questions::NameBurst};
+use crate::{
+    policies::Policies,
+    record::{Recorder, audit::LogEntry},
+    sessions::Sessions,
+};
 
-impl State {
-    /// Drops the requests that the current policies answer, and writes so to the audit log.
-    pub(crate) fn settle_by_policies(&mut self) {
-        let settled = self
-            .requests
-            .settle_by_policies(&self.sessions, &self.policies);
+impl Requests {
+    /// Drops the requests that the current policies answer, and writes so to the audit log: not of a session that has ended, as the
+    /// request went with it.
+    pub(crate) fn settle(
+        &mut self,
+        sessions: &Sessions,
+        policies: &Policies,
+        recorder: &mut Recorder,
+    ) {
         let now = clock::now();
-        for asked in &settled {
-            self.write_settled(asked, now);
+        for asked in self.settle_by_policies(sessions, policies) {
+            let Some(record) = settlement(sessions, policies, &asked) else {
+                continue;
+            };
+            if let Some(admitted) = sessions.admit(recorder, asked.key.session, now) {
+                let entry = LogEntry::of(&asked.shown.session, asked.owner, record);
+                recorder.note(entry.admitted(admitted));
+            }
         }
     }
+}
 
-    /// Not of a session that has ended: the request went with it.
-    fn write_settled(&mut self, asked: &Pending, now: BootTime) {
-        let Some(record) = self.settlement(asked) else {
-            return;
-        };
-        let Some(admitted) = self.admit(asked.key.session, now) else {
-            return;
-        };
-        let entry = LogEntry::of(&asked.shown.session, asked.owner, record);
-        self.recorder.note(entry.admitted(admitted));
-    }
-
-    fn settlement(&self, asked: &Pending) -> Option<Settled> {
-        let key = &asked.key;
-        let live = self.sessions.live(key.session)?;
-        let ids = asked.ids();
-        let parts = (ids.len() > 1).then(|| ids[1..].to_vec());
-        let record = Settled {
-            request: asked.shown.id.clone().into(),
-            parts: parts.map_or(Field::Absent, Into::into),
-            ..Settled::default()
-        };
-        let (to, protocol, port) = (key.destination, key.protocol, key.port);
-        let judged = self.policies.judge(live.subject(), to, protocol, port);
-        // A name has no verdict of a rule.
-        let Some(judged) = judged.filter(|_| key.question.is_none()) else {
-            return Some(record);
-        };
-        Some(Settled {
-            policy: judged.policy.policy.name.clone().into(),
-            rule: judged.rule.map(|rule| rule.name.clone()).into(),
-            verdict: judged.verdict.as_str().into(),
-            ..record
-        })
-    }
+/// What the audit log has of one.
+fn settlement(sessions: &Sessions, policies: &Policies, asked: &Pending) -> Option<Settled> {
+    let key = &asked.key;
+    let live = sessions.live(key.session)?;
+    let ids = asked.ids();
+    let parts = (ids.len() > 1).then(|| ids[1..].to_vec());
+    let record = Settled {
+        request: asked.shown.id.clone().into(),
+        parts: parts.map_or(Field::Absent, Into::into),
+        ..Settled::default()
+    };
+    let (to, protocol, port) = (key.destination, key.protocol, key.port);
+    let judged = policies.judge(live.subject(), to, protocol, port);
+    // A name has no verdict of a rule.
+    let Some(judged) = judged.filter(|_| key.question.is_none()) else {
+        return Some(record);
+    };
+    Some(Settled {
+        policy: judged.policy.policy.name.clone().into(),
+        rule: judged.rule.map(|rule| rule.name.clone()).into(),
+        verdict: judged.verdict.as_str().into(),
+        ..record
+    })
 }
 
 impl Pending {

@@ -2,7 +2,7 @@
 
 use std::{convert::Infallible, net::IpAddr, rc::Rc};
 
-use guard_common::{PolicyId, Protocol, Verdict};
+use guard_common::{Event, PolicyId, Protocol, Verdict};
 use guard_policy::PortSpec;
 use jiff::Timestamp;
 use proptest::prelude::*;
@@ -150,6 +150,49 @@ fn what_was_shown_to_open_reads_alone_is_asked_anew_before_it_opens_all() {
         assert!(!is_dropped(asked, asked, now), "{asked:?} {now:?}");
     }
     assert!(is_dropped(Confirm, Confirm, Allow));
+}
+
+#[test]
+fn what_a_policy_settles_is_dropped_and_written_down() {
+    let sessions = crate::sessions::none_but(&[(1, None)]);
+    let (mut recorder, _dir) = crate::record::recorder();
+    let mut table = Requests::without_files(10);
+    note(&mut table, key(1, 1), 1, 1);
+    // What still asks stays; of what is settled there is one record.
+    for (now, left, written) in [
+        (Verdict::Confirm, 1, 0),
+        (Verdict::Deny, 0, 1),
+        (Verdict::Deny, 0, 1),
+    ] {
+        table.settle(&sessions, &under(now), &mut recorder);
+        assert_eq!(table.pending().len(), left, "{now:?}");
+        let log = std::fs::read_to_string(recorder.audit().path()).unwrap_or_default();
+        assert_eq!(log.lines().count(), written, "{log}");
+    }
+}
+
+#[test]
+fn what_decides_about_an_attempt_is_known_unless_policies_allow_it() {
+    let sessions = crate::sessions::none_but(&[(1, None)]);
+    let known = |now: Verdict, session: u32| {
+        let event = Event {
+            session: SessionId(session),
+            destination: IpAddr::from([192, 0, 2, 1]).into(),
+            protocol: Protocol::TCP,
+            port: 443,
+            verdict: now as u8,
+            ..Event::default()
+        };
+        let mut table = Requests::without_files(10);
+        table.note_decided(&sessions, &under(now), &event);
+        let about = table.decided_about(&decided::counted_as(&event));
+        about.map(|about| about.verdict)
+    };
+    for now in [Verdict::Confirm, Verdict::Deny] {
+        assert_eq!(known(now, 1), Some(now));
+    }
+    assert_eq!(known(Verdict::Allow, 1), None);
+    assert_eq!(known(Verdict::Deny, 9), None, "there is no such session");
 }
 
 #[test]

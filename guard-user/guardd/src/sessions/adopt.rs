@@ -132,7 +132,8 @@ impl State {
         for hole in holes.filter(|hole| !hole.is_used_up()) {
             self.settle_by_holes(hole.session, &[hole]);
         }
-        self.settle_by_policies();
+        let (sessions, policies) = (&self.sessions, &self.policies);
+        (self.requests).settle(sessions, policies, &mut self.recorder);
         self.apply(Change::Requests);
         Ok(())
     }

@@ -256,7 +256,7 @@ impl State {
         let carried = self
             .policies
             .carry_names(&mut self.datapath, &sessions, replaced)
-            .map_err(|error| not_carried(id, &error, &self.less_named()))
+            .map_err(|error| not_carried(id, &error, &self.sessions.less_named(&self.datapath)))
             .and_then(|()| self.recorder.write_applied(id, owner, record.clone()));
         let switched = carried.and_then(|()| self.rechain_applied(soon, owner, record));
         let (unused, of) = match switched {

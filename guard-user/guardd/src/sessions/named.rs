@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use guard_common::{MAX_NAMED, MAX_TAUGHT, SessionId};
-use guard_datapath::DatapathError;
+use guard_datapath::{Datapath, DatapathError};
 
 use super::Sessions;
-use crate::{control::ids, state::State};
+use crate::control::ids;
 
 /// From so many on it is said.
 const MANY: usize = MAX_TAUGHT / 8 * 7;
@@ -19,18 +19,34 @@ struct NamedCount {
     of_it: usize,
 }
 
-impl State {
+impl Sessions {
     /// That not many more addresses can be looked up, and who has looked up most.
-    pub(crate) fn named_warning(&self) -> Option<String> {
-        let NamedCount { all, most, of_it } = match self.crowd() {
-            Ok(crowd) => crowd?,
-            Err(error) => {
-                return Some(format!(
-                    "it is not known how many addresses sessions know by names: {error}"
-                ));
-            }
-        };
-        let most = match self.sessions.still_called(most) {
+    pub(crate) fn named_warning(&self, kernel: &Datapath) -> Option<String> {
+        match self.crowd(kernel) {
+            Ok(crowd) => Some(self.little_room(crowd?)),
+            Err(error) => Some(format!(
+                "it is not known how many addresses sessions know by names: {error}"
+            )),
+        }
+    }
+
+    /// What to do where the kernel keeps no more of them.
+    pub(crate) fn less_named(&self, kernel: &Datapath) -> String {
+        let crowd = self.crowd(kernel).ok().flatten();
+        let most = crowd.and_then(|crowd| self.still_called(crowd.most));
+        most.map_or_else(
+            || "end sessions that are not needed, and wait for a minute: guard sessions".to_owned(),
+            |most| format!("{most} has looked up most: guard stop {most}"),
+        )
+    }
+
+    /// As the kernel has them: guardd does not hear of all.
+    fn crowd(&self, kernel: &Datapath) -> Result<Option<NamedCount>, DatapathError> {
+        Ok(crowd(&kernel.named_counts()?, self))
+    }
+
+    fn little_room(&self, NamedCount { all, most, of_it }: NamedCount) -> String {
+        let most = match self.still_called(most) {
             Some(most) => {
                 format!(
                     "{most} has most, {of_it}; end it where it is not needed: guard stop {most}"
@@ -41,28 +57,11 @@ impl State {
                 ids::session(most)
             ),
         };
-        Some(format!(
+        format!(
             "sessions know {all} addresses by names, of {MAX_NAMED} that the kernel keeps: {most}"
-        ))
-    }
-
-    /// What to do where the kernel keeps no more of them.
-    pub(crate) fn less_named(&self) -> String {
-        let crowd = self.crowd().ok().flatten();
-        let most = crowd.and_then(|crowd| self.sessions.still_called(crowd.most));
-        most.map_or_else(
-            || "end sessions that are not needed, and wait for a minute: guard sessions".to_owned(),
-            |most| format!("{most} has looked up most: guard stop {most}"),
         )
     }
 
-    /// As the kernel has them: guardd does not hear of all.
-    fn crowd(&self) -> Result<Option<NamedCount>, DatapathError> {
-        Ok(crowd(&self.datapath.named_counts()?, &self.sessions))
-    }
-}
-
-impl Sessions {
     /// The session as people call it, where it has not ended.
     fn still_called(&self, id: SessionId) -> Option<String> {
         self.live(id).map(|_| ids::session(id))
@@ -99,5 +98,19 @@ mod tests {
         };
         // What runs inside counts for the session around it.
         assert_eq!(said([MANY / 2 - 1, 1, MANY / 2]), Some(most));
+    }
+
+    #[test]
+    fn what_to_do_is_said_of_a_session_that_lives_alone() {
+        let sessions = none_but(&[(1, None)]);
+        let crowd = |most| NamedCount {
+            all: MANY,
+            most: SessionId(most),
+            of_it: 7,
+        };
+        let live = sessions.little_room(crowd(1));
+        assert!(live.ends_with("s1 has most, 7; end it where it is not needed: guard stop s1"));
+        let ended = sessions.little_room(crowd(2));
+        assert!(ended.ends_with("s2 has ended and had most, 7; they go a minute after its end"));
     }
 }
