@@ -35,7 +35,7 @@ use crate::{
     requests::{Requests, StoredRequest, offers::LastYes},
     resolver::Resolver,
     sessions::{self, Sessions},
-    signed_answers::{self, SignedAnswers},
+    signed_answers::{self, SignedAnswers, enrolling::Enrolling},
     tick::Schedule,
     unix::Sockets,
 };
@@ -227,6 +227,17 @@ impl State {
             machine: &mut self.machine,
             recorder: &mut self.recorder,
             config: &self.config,
+        }
+    }
+
+    /// What it takes to enrol an approver who signs.
+    pub(crate) fn enrolling(&mut self) -> Enrolling<'_> {
+        Enrolling {
+            signed_answers: &mut self.signed_answers,
+            machine: &mut self.machine,
+            recorder: &mut self.recorder,
+            config: &self.config,
+            revoked: self.fleet.revoked(),
         }
     }
 

@@ -193,7 +193,7 @@ async fn carried(
         Call::Linked { connected } => linked_by(state, who, connected),
         Call::Pending {} => one(&state.pending_to(who)?),
         Call::Question { id } => one(&state.question_to(&id)?),
-        Call::Approvers {} => one(&state.approvers(|_| true)),
+        Call::Approvers {} => one(&state.enrolling().approvers(|_| true)),
         Call::Invitation { invitation } => one(&state.signed_answers.invitation(&invitation)?),
         Call::Present { invitation, key } => {
             one(&state.signed_answers.present(&invitation, &key)?)
@@ -239,20 +239,20 @@ fn elsewhere(shared: &Shared, by: &Answering, call: Call) -> Result<Vec<u8>, Cal
         Call::Approvers {} => {
             let name = state.machine.user(by.who.uid());
             let may = |users: &[String]| by.who.is_root() || users.contains(&name);
-            one(&state.approvers(may))
+            one(&state.enrolling().approvers(may))
         }
         Call::Invitation { invitation } => one(&state.signed_answers.invitation(&invitation)?),
         Call::Present { invitation, key } => {
             one(&state.signed_answers.present(&invitation, &key)?)
         }
-        Call::Invite { who, seconds } => one(&state.invite(&who, seconds)?),
+        Call::Invite { who, seconds } => one(&state.enrolling().invite(&who, seconds)?),
         Call::Accept {
             name,
             fingerprint,
             plain,
-        } => one(&state.accept(by, &name, &fingerprint, plain)?),
-        Call::Enrol { who, key, plain } => one(&state.enrol(by, &who, &key, plain)?),
-        Call::Remove { called } => one(&state.remove_approver(by, &called)?),
+        } => one(&state.enrolling().accept(by, &name, &fingerprint, plain)?),
+        Call::Enrol { who, key, plain } => one(&state.enrolling().enrol(by, &who, &key, plain)?),
+        Call::Remove { called } => one(&state.enrolling().remove_approver(by, &called)?),
         _ => Err(not_here()),
     })
 }

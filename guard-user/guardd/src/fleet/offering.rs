@@ -184,6 +184,16 @@ fn in_none() -> CallError {
 }
 
 impl State {
+    /// Takes back the keys that the policies in force revoke: an older file of approvers may have brought one back.
+    ///
+    /// # Errors
+    ///
+    /// That the file cannot be written.
+    pub(crate) fn revoke_again(&mut self) -> Result<(), CallError> {
+        let in_force = self.fleet.verified().cloned();
+        in_force.map_or(Ok(()), |revoking| self.enrolling().revoke(&revoking))
+    }
+
     /// On the disk, then in the kernel. If guardd is killed in between, the next one goes on from the new bundle. Where what was kept is
     /// not known nothing starts, until all of this is read back.
     fn put_bundle(
@@ -197,7 +207,7 @@ impl State {
         }
         self.recorder.reserve()?;
         // What is stricter comes first.
-        self.revoke(&verified)?;
+        self.enrolling().revoke(&verified)?;
         self.fleet.kept(signed).map_err(|error| {
             CallError::failed(
                 "the policies are not put in force",

@@ -18,14 +18,30 @@ use guard_sys::{accounts::Account, clock::Clocks};
 
 use super::{INVITED, SignedAnswers, question_bytes::switched_off};
 use crate::{
+    config::Config,
     control::{answering::Answering, failure::CallError},
     holes::checked,
-    machine::DecidedBy,
-    state::State,
+    machine::{DecidedBy, Machine},
+    record::Recorder,
     times::after,
 };
 
-impl State {
+/// What it takes to enrol somebody.
+#[derive(Debug)]
+pub(crate) struct Enrolling<'s> {
+    /// Those who are enrolled by now.
+    pub(crate) signed_answers: &'s mut SignedAnswers,
+    /// The names of those who decide.
+    pub(crate) machine: &'s mut Machine,
+    /// The audit log.
+    pub(crate) recorder: &'s mut Recorder,
+    /// The settings.
+    pub(crate) config: &'s Config,
+    /// The fingerprints of keys that the fleet's policies revoke.
+    pub(crate) revoked: &'s [String],
+}
+
+impl Enrolling<'_> {
     /// Those who may answer from elsewhere, as `may` says by a person's list of users.
     #[must_use]
     pub(crate) fn approvers(&self, may: impl Fn(&[String]) -> bool) -> proto::approvers::Approvers {
@@ -40,7 +56,7 @@ impl State {
             approvers: people.map(shown).collect(),
             warnings: off.into_iter().collect(),
             origins: self.config.answers.origins.clone(),
-            revoked: self.fleet.revoked().to_vec(),
+            revoked: self.revoked.to_vec(),
         }
     }
 
@@ -145,7 +161,7 @@ impl State {
         if !key.is_fido() && !plain {
             return Err(without_touch());
         }
-        if self.fleet.revoked().contains(&key.fingerprint) {
+        if self.revoked.contains(&key.fingerprint) {
             return Err(revoked(&key.fingerprint));
         }
         are_users(about)?;
@@ -246,16 +262,6 @@ impl State {
             from: Field::Absent,
         };
         self.take_back(now, &gone, &decided)
-    }
-
-    /// The same of those in force: an older file of approvers may have brought a key back.
-    ///
-    /// # Errors
-    ///
-    /// As for [`Self::revoke`].
-    pub(crate) fn revoke_again(&mut self) -> Result<(), CallError> {
-        let in_force = self.fleet.verified().cloned();
-        in_force.map_or(Ok(()), |revoking| self.revoke(&revoking))
     }
 
     /// Has `now` be who may answer, which is without these.
@@ -487,4 +493,107 @@ fn not_written(error: &std::io::Error) -> CallError {
         format!("their file cannot be written: {error}"),
         "see to the directory of approvers.toml, and try again",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use guard_proto::record::DecisionOrigin;
+
+    use super::*;
+    use crate::{
+        config::AnswersTable,
+        control::auth::Approver,
+        machine::machine,
+        record::{recorder, shelf::Shelf},
+        signed_answers::{AnswerFiles, people::People},
+    };
+
+    const KEY: &str =
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKs3ULRy3vxDYvU4qRrWRZLKLbBGZBtO7Y7ZkYqgB8jX";
+
+    fn root() -> Answering {
+        let from = DecisionOrigin {
+            uid: 0,
+            right: "root".to_owned(),
+            pid: None,
+            comm: None,
+            exe: None,
+            command: Vec::new(),
+            terminal: None,
+        };
+        Answering {
+            who: Approver::on_behalf_of(0),
+            from,
+            name: Some("root".to_owned()),
+            signed: None,
+        }
+    }
+
+    fn alice() -> Enrolment {
+        Enrolment {
+            name: "alice".to_owned(),
+            answers_for: Some(vec!["root".to_owned()]),
+            policies: None,
+            max_for: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn who_is_enrolled_or_removed_is_in_the_log_and_nobody_whose_key_is_revoked()
+    -> Result<(), CallError> {
+        let (mut recorder, dir) = recorder();
+        let config = Config {
+            answers: AnswersTable {
+                couriers: Some(Vec::new()),
+                ..AnswersTable::default()
+            },
+            ..Config::default()
+        };
+        let files = AnswerFiles {
+            questions: Shelf::nowhere(),
+            used: Shelf::nowhere(),
+            boot: Shelf::nowhere(),
+        };
+        let people = People::read(dir.path().join("approvers.toml"));
+        let mut signed_answers = SignedAnswers::new(people, &files, &config);
+        let mut machine = machine(Path::new("/nonexistent"));
+        let log = recorder.audit().path().to_owned();
+        let records = || {
+            let text = fs::read_to_string(&log);
+            text.unwrap_or_default().lines().count()
+        };
+        let by = root();
+        let mut enrolling = Enrolling {
+            signed_answers: &mut signed_answers,
+            machine: &mut machine,
+            recorder: &mut recorder,
+            config: &config,
+            revoked: &[],
+        };
+        // Without --plain nobody has to touch it.
+        assert!(enrolling.enrol(&by, &alice(), KEY, false).is_err());
+        assert_eq!(records(), 0);
+        let done = enrolling.enrol(&by, &alice(), KEY, true)?;
+        assert_eq!(done.approvers[0].name, "alice");
+        let revoked = [done.approvers[0].keys[0].fingerprint.clone()];
+        assert_eq!(
+            (enrolling.approvers(|_| true).approvers.len(), records()),
+            (1, 1)
+        );
+        enrolling.remove_approver(&by, "alice")?;
+        assert!(enrolling.remove_approver(&by, "alice").is_err());
+        assert_eq!(
+            (enrolling.approvers(|_| true).approvers.len(), records()),
+            (0, 2)
+        );
+        let mut enrolling = Enrolling {
+            revoked: &revoked,
+            ..enrolling
+        };
+        assert!(enrolling.enrol(&by, &alice(), KEY, true).is_err());
+        assert_eq!(records(), 2);
+        Ok(())
+    }
 }

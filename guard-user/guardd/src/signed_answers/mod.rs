@@ -7,7 +7,7 @@
 //! guardd reads signatures with `guard-signed`, and opens by the same functions as for a yes at the machine.
 
 pub(crate) mod couriers;
-mod enrolling;
+pub(crate) mod enrolling;
 pub(crate) mod meter;
 pub(crate) mod people;
 pub(crate) mod question_bytes;

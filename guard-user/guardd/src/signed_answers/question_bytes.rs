@@ -9,6 +9,7 @@ use guard_sys::clock;
 
 use super::{
     SignedAnswers, no_random, other_digits, questions::GivenQuestion, random, shows::Shows,
+    stopping::Judging,
 };
 use crate::{
     config::{Code, Config, SignedScope},
@@ -180,10 +181,23 @@ impl State {
         offers
     }
 
+    /// What judges requests.
+    pub(super) fn judging(&self) -> Judging<'_> {
+        Judging {
+            sessions: &self.sessions,
+            policies: &self.policies,
+            relays: &self.relays,
+        }
+    }
+
     /// The longest hole that a signed yes may open there; none: nothing can be opened.
     pub(super) fn longest_signed(&self, asked: &Pending) -> Option<Duration> {
         let longest = longest_yes(&self.sessions, &self.policies, asked)?;
-        let longest = self.longest_by_rules(asked).unwrap_or(longest).min(longest);
+        let longest = self
+            .judging()
+            .longest_by_rules(asked)
+            .unwrap_or(longest)
+            .min(longest);
         Some(longest.min(self.config.answers.max_for.0))
     }
 

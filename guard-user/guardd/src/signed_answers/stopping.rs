@@ -9,11 +9,10 @@ use guard_policy::Rule;
 use guard_proto::{Request, requests::ChainLink};
 
 use crate::{
-    policies::{ChainVerdict, InForce},
-    relays::ClientSession,
+    policies::{ChainVerdict, InForce, Policies},
+    relays::{ClientSession, Relays},
     requests::{Pending, bursts::Burst, hosts},
-    sessions::Session,
-    state::State,
+    sessions::{Session, Sessions},
 };
 
 /// What an answer is measured by.
@@ -66,7 +65,18 @@ fn stops(link: &ChainLink) -> bool {
     link.verdict != Verdict::Allow.as_str()
 }
 
-impl State {
+/// What judges requests.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Judging<'s> {
+    /// The sessions that ask.
+    pub(super) sessions: &'s Sessions,
+    /// Their policies.
+    pub(super) policies: &'s Policies,
+    /// Where listeners on this machine lead.
+    pub(super) relays: &'s Relays,
+}
+
+impl Judging<'_> {
     /// What stops a request: as it was asked, and by now. None where that cannot be told, and then nothing may open.
     pub(super) fn stopping(&self, asked: &Pending) -> Option<Stopping> {
         let session = self.sessions.live(asked.key.session)?;
@@ -88,7 +98,7 @@ impl State {
     fn judged_by_host(&self, session: &Session, asked: &Pending) -> Vec<ChainVerdict<'_>> {
         let inside = session.with_those_around().len().saturating_sub(1);
         let chain = session.chain.get(inside..).unwrap_or_default();
-        let judged = hosts::judged(&self.policies, chain, &asked.key);
+        let judged = hosts::judged(self.policies, chain, &asked.key);
         let judged = judged.into_iter().flatten();
         judged.filter(|one| one.verdict != Verdict::Allow).collect()
     }
@@ -109,7 +119,7 @@ impl State {
 
     /// What the outermost session's policies say of all that a yes may open.
     fn judged_now(&self, asked: &Pending) -> Option<Vec<ChainVerdict<'_>>> {
-        let (key, policies) = (&asked.key, &self.policies);
+        let (key, policies) = (&asked.key, self.policies);
         let session = self.sessions.live(key.session)?;
         // Those of sessions inside come first, one of each.
         let inside = session.with_those_around().len().saturating_sub(1);
@@ -149,7 +159,9 @@ impl State {
         let mut judged = Vec::new();
         for lead in &behind.leads {
             let subject = session.subject();
-            let each = (self.policies).judge_each(subject, lead.to, lead.protocol, lead.port)?;
+            let each = self
+                .policies
+                .judge_each(subject, lead.to, lead.protocol, lead.port)?;
             let each = each.into_iter().skip(inside);
             judged.extend(each.map(|one| ChainVerdict {
                 verdict: match one.rule.is_some_and(|rule| shows_name(rule, lead)) {
@@ -194,13 +206,63 @@ fn all_that_stops(policy: &InForce) -> Vec<ChainVerdict<'_>> {
 
 #[cfg(test)]
 mod tests {
-    use std::slice::from_ref;
+    use std::{convert::Infallible, net::IpAddr, slice::from_ref};
+
+    use guard_common::{BootTime, Protocol, SessionId};
 
     use super::*;
     use crate::{
-        policies::{self, library::PolicyText},
-        requests::tests::shown,
+        policies::{self, library::PolicyText, of_texts},
+        requests::{RequestKey, RequestOwner, Requests, tests::shown},
+        sessions::none_but,
     };
+
+    /// The first request of a session, for port 443 of 192.0.2.1.
+    fn asked(session: u32) -> Requests {
+        let mut requests = Requests::without_files(10);
+        let to = IpAddr::from([192, 0, 2, 1]).into();
+        let key = RequestKey::new(SessionId(session), to, Protocol::TCP, 443);
+        let owner = RequestOwner {
+            uid: 1000,
+            share: SessionId(1),
+        };
+        let Ok(_) = requests.note(key, owner, BootTime(1), || Ok::<_, Infallible>(shown(1)));
+        requests
+    }
+
+    #[test]
+    fn what_stops_a_request_by_now_is_the_outermost_sessions_and_says_how_long_a_yes_lasts() {
+        let text = |name: &str, rule: &str, most: &str| {
+            format!(
+                "version = 1\nname = \"{name}\"\ndefault = \"allow\"\nmax_hole = \"{most}\"\n\
+                 [[rule]]\nname = \"{rule}\"\nto = [\"192.0.2.0/24\"]\naction = \"confirm\"\n"
+            )
+        };
+        let policies = of_texts(&[text("outer", "ask", "5m"), text("inner", "mine", "1m")]);
+        let sessions = none_but(&[(1, None), (2, Some(1))]);
+        let judging = Judging {
+            sessions: &sessions,
+            policies: &policies,
+            relays: &Relays::default(),
+        };
+        for session in [1, 2] {
+            let requests = asked(session);
+            let asked = requests.get("r1").unwrap();
+            let stopping = judging.stopping(asked).unwrap();
+            assert!(
+                stopping.policies.contains(&"outer".to_owned()),
+                "{stopping:?}"
+            );
+            assert!(stopping.rules.contains(&"ask".to_owned()), "{stopping:?}");
+            assert!(!stopping.rules.contains(&"mine".to_owned()), "{stopping:?}");
+            let longest = judging.longest_by_rules(asked);
+            assert_eq!(longest, Some(Duration::from_secs(300)));
+        }
+        let requests = asked(9);
+        let unknown = requests.get("r1").unwrap();
+        assert_eq!(judging.stopping(unknown), None, "nothing may open");
+        assert_eq!(judging.longest_by_rules(unknown), None);
+    }
 
     fn link(policy: &str, rule: Option<&str>, verdict: &str) -> ChainLink {
         ChainLink {

@@ -175,7 +175,7 @@ impl State {
             request: Some(asked.shown.id.clone()),
             error,
         };
-        let stopping = self.stopping(&asked);
+        let stopping = self.judging().stopping(&asked);
         let stopping = stopping.ok_or_else(|| doubt(refusals::not_known(&asked.shown.id)))?;
         may_answer(person, &asked.shown.user, &stopping).map_err(doubt)?;
         Ok(Meant {
