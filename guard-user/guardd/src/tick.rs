@@ -67,9 +67,10 @@ impl State {
         self.collect_slots();
         self.recorder.follow_path();
         self.requests.keep();
-        self.tidy_signed_questions();
+        self.signed_answers.tidy(&self.requests);
         self.write_refused_answers();
-        self.tell_more_names();
+        self.resolver
+            .tell_more_names(&self.sessions, &mut self.recorder);
         self.policies.keep_names(false);
         self.with_flows(|flows, kernel, known| flows.follow(kernel, known, now));
         let first_due = self.first_due();

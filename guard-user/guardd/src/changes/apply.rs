@@ -10,11 +10,11 @@ impl State {
         match change {
             Change::Requests => {
                 self.requests.keep();
-                self.tidy_signed_questions();
+                self.signed_answers.tidy(&self.requests);
             }
             Change::Answers => {
                 self.requests.keep();
-                self.tidy_signed_questions();
+                self.signed_answers.tidy(&self.requests);
                 self.settle_held_clients();
                 self.settle_held_questions();
                 self.review_held();

@@ -24,6 +24,7 @@ use crate::{
         drafts::AskersWords,
         given::{OpenedByYes, PersonsAnswer, YesOrNo},
     },
+    resolver::refused::NameStops,
     sessions::{Sessions, stops::Stop},
     state::State,
 };
@@ -120,11 +121,17 @@ impl State {
             .filter_map(|(key, tried)| self.stopped(key, tried, &holes, &clocks));
         let closed = self.proxy.closings(id);
         let closed = closed.filter_map(|one| self.closed(id, one, &clocks));
+        let names = NameStops {
+            sessions: &self.sessions,
+            policies: &self.policies,
+            requests: &self.requests,
+            holes: &self.holes,
+        };
         let mut stopped: Vec<_> = self
             .stopped_http(id, &clocks)
             .into_iter()
             .chain(closed)
-            .chain(self.stopped_names(id, &clocks))
+            .chain(self.resolver.stopped_names(&names, id, &clocks))
             .chain(self.sockets.stopped(id, &clocks))
             .chain(self.requests.stopped_sockets(id, &clocks))
             .chain(stopped)
@@ -172,7 +179,7 @@ impl State {
         let then = then.unwrap_or(&now).clone();
         let request = self.requests.find(&key);
         let request = request.map(|asked| asked.shown.id.clone());
-        let answer = self.last_answer(&key);
+        let answer = self.requests.last_answer(&self.sessions, &key);
         let outcome = answer.and_then(|answer| {
             let opened = answer.hole(&key)?;
             let again = !answer.is_last(attempt, tried);
@@ -226,29 +233,12 @@ impl State {
             _ if is_open => advice::opened(destination),
             _ if reads && now.verdict == Verdict::Confirm => advice::opened_for_reads(destination),
             AskedBefore::Pending(id) => advised.asked(id),
-            _ if self.is_refused_to(key) => advice::answered_no(destination),
+            _ if self.requests.is_refused_to(&self.sessions, key) => {
+                advice::answered_no(destination)
+            }
             AskedBefore::WasOpen => advice::was_open(destination),
             AskedBefore::No => advised.askable(),
         }
-    }
-
-    /// A person's last answer to that, or no to the outermost session about it.
-    pub(crate) fn last_answer(&self, key: &RequestKey) -> Option<&PersonsAnswer> {
-        let given = self.requests.given();
-        let outermost = key.of(self.sessions.outermost_of(key.session));
-        let of_all = given.to(&outermost).filter(|answer| answer.is_no());
-        given
-            .to(key)
-            .into_iter()
-            .chain(of_all)
-            .max_by_key(|answer| answer.at)
-    }
-
-    /// Whether a person said no to that, or to the outermost session about it, and the no still holds.
-    pub(crate) fn is_refused_to(&self, key: &RequestKey) -> bool {
-        let (requests, now) = (&self.requests, clock::now());
-        let outermost = key.of(self.sessions.outermost_of(key.session));
-        requests.is_refused(key, now) || requests.is_refused(&outermost, now)
     }
 
     /// Makes a request for a destination, on behalf of a process inside.

@@ -98,7 +98,7 @@ impl State {
         clocks: &Clocks,
     ) -> Option<Stopped> {
         let outcome = self.holes.http_outcome(answer, &asked.key, clocks);
-        let is_refused = self.is_refused_to(&asked.key);
+        let is_refused = self.requests.is_refused_to(&self.sessions, &asked.key);
         let words = |what: &str, _: &proto::Request| match &outcome {
             None if is_refused => advice::http_answered_no(what),
             None => advice::http_may_be_asked(what),

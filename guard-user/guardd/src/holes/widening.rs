@@ -218,7 +218,7 @@ impl State {
         let ports = ports_of(reaches)?;
         let spec = ports.first().copied();
         let spec = spec.unwrap_or_else(|| PortSpec::all(Protocol::ANY));
-        if self.is_refused_at(hole.session, to, &spec) {
+        if (self.requests).is_refused_at(&self.sessions, hole.session, to, &spec) {
             return None;
         }
         let checked = self.checked(hole, reaches, &ports, to)?;
@@ -266,14 +266,6 @@ impl State {
         };
         let (sessions, policies) = (&self.sessions, &self.policies);
         CheckedHole::of_name(sessions, policies, hole.session, opened, &terms).ok()
-    }
-
-    /// Whether a person has said no to that session about an address, or to its outermost session.
-    fn is_refused_at(&self, session: SessionId, to: Address, spec: &PortSpec) -> bool {
-        let now = clock::now();
-        let outermost = self.sessions.outermost(session);
-        let mut sessions = std::iter::once(session).chain(outermost);
-        sessions.any(|session| self.requests.has_refused_at(session, to, spec, now))
     }
 }
 

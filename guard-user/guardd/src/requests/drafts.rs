@@ -51,7 +51,7 @@ impl State {
         let mut each = each_says(&self.policies, session, &key)?;
         let of_host = hosts::judged(&self.policies, &session.chain, &key);
         let besides = hosts::put_first(&mut each, of_host);
-        if self.is_refused_around(session, &key, at) {
+        if self.requests.is_refused_around(session, &key, at) {
             return Ok(Noted::SaidNo);
         }
         let owner = RequestOwner::of(session);
@@ -84,17 +84,6 @@ impl State {
         };
         let warnings = process.warning.into_iter().chain(beware).collect();
         self.put(key, owner, at, draft, warnings)
-    }
-
-    /// Whether a person said no to that for the session's outermost one: that is a no to all inside it.
-    pub(crate) fn is_refused_around(
-        &self,
-        session: &Session,
-        key: &RequestKey,
-        at: BootTime,
-    ) -> bool {
-        let outermost = key.of(session.outermost());
-        outermost != *key && self.requests.is_refused(&outermost, at)
     }
 
     /// By which name the session is likely to have gone there, or the one that was `typed`; and whether a yes opens it.

@@ -7,8 +7,8 @@ use guard_policy::Prefix;
 use guard_proto as proto;
 use guard_sys::clock::Clocks;
 
-use super::{key::RequestKey, pending::Pending};
-use crate::policies::labels;
+use super::{Requests, key::RequestKey, pending::Pending};
+use crate::{policies::labels, sessions::Sessions};
 
 /// Answers that are kept of all sessions together; of too many the oldest is evicted.
 const MOST: usize = 256;
@@ -264,6 +264,20 @@ impl Given {
     /// Removes those of a session that has ended.
     pub(crate) fn forget(&mut self, session: SessionId) {
         self.0.retain(|answer| answer.session != session);
+    }
+}
+
+impl Requests {
+    /// A person's last answer to that, or no to the outermost session about it.
+    pub(crate) fn last_answer(
+        &self,
+        sessions: &Sessions,
+        key: &RequestKey,
+    ) -> Option<&PersonsAnswer> {
+        let outermost = key.of(sessions.outermost_of(key.session));
+        let of_all = self.given.to(&outermost).filter(|answer| answer.is_no());
+        let own = self.given.to(key).into_iter();
+        own.chain(of_all).max_by_key(|answer| answer.at)
     }
 }
 

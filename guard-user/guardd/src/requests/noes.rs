@@ -3,9 +3,14 @@
 use guard_common::{Address, BootTime, SessionId};
 use guard_policy::{PortSpec, Prefix};
 use guard_proto as proto;
+use guard_sys::clock;
 
 use super::{MAX_NOES, Pending, Requests, bursts::Burst, key::RequestKey};
-use crate::{control::ids, policies::labels};
+use crate::{
+    control::ids,
+    policies::labels,
+    sessions::{Session, Sessions},
+};
 
 /// So many times a person is asked about one method, URL and body with different headers: after as many noes the next header
 /// would not change their mind.
@@ -41,6 +46,41 @@ impl Requests {
     pub(crate) fn is_refused(&self, key: &RequestKey, now: BootTime) -> bool {
         let no = self.noes.get(&key.alike());
         no.is_some_and(|no| no.until > now) || self.is_refused_beside(key, now)
+    }
+
+    /// The same of now, where a no to the outermost session about it counts as well.
+    #[must_use]
+    pub(crate) fn is_refused_to(&self, sessions: &Sessions, key: &RequestKey) -> bool {
+        let now = clock::now();
+        let outermost = key.of(sessions.outermost_of(key.session));
+        self.is_refused(key, now) || self.is_refused(&outermost, now)
+    }
+
+    /// Whether a person said no to that for the session's outermost one: that is a no to all inside it.
+    #[must_use]
+    pub(crate) fn is_refused_around(
+        &self,
+        session: &Session,
+        key: &RequestKey,
+        at: BootTime,
+    ) -> bool {
+        let outermost = key.of(session.outermost());
+        outermost != *key && self.is_refused(&outermost, at)
+    }
+
+    /// Whether a person has said no to that session about an address, or to its outermost session.
+    #[must_use]
+    pub(crate) fn is_refused_at(
+        &self,
+        sessions: &Sessions,
+        session: SessionId,
+        to: Address,
+        spec: &PortSpec,
+    ) -> bool {
+        let now = clock::now();
+        let outermost = sessions.outermost(session);
+        let mut all = std::iter::once(session).chain(outermost);
+        all.any(|session| self.has_refused_at(session, to, spec, now))
     }
 
     /// Whether what a person has refused takes it in, though it is another.

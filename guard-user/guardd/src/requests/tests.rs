@@ -153,6 +153,28 @@ fn what_was_shown_to_open_reads_alone_is_asked_anew_before_it_opens_all() {
 }
 
 #[test]
+fn a_no_to_the_outermost_session_is_one_to_all_inside_it() {
+    let sessions = crate::sessions::none_but(&[(1, None), (2, Some(1)), (3, None)]);
+    let [outer, inner] = [1, 2].map(|id| sessions.live(SessionId(id)).unwrap());
+    let mut table = Requests::without_files(10);
+    table.refuse(key(1, 1), None, shown(1), BootTime(u64::MAX));
+    for (session, last, is_refused) in [(1, 1, true), (2, 1, true), (3, 1, false), (2, 2, false)] {
+        let key = key(session, last);
+        assert_eq!(
+            table.is_refused_to(&sessions, &key),
+            is_refused,
+            "{session} {last}"
+        );
+    }
+    let at = BootTime(1);
+    assert!(table.is_refused_around(inner, &key(2, 1), at));
+    assert!(
+        !table.is_refused_around(outer, &key(1, 1), at),
+        "it is its own"
+    );
+}
+
+#[test]
 fn what_a_policy_settles_is_dropped_and_written_down() {
     let sessions = crate::sessions::none_but(&[(1, None)]);
     let (mut recorder, _dir) = crate::record::recorder();

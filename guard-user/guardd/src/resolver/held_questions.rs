@@ -154,7 +154,7 @@ impl State {
         let Some(session) = self.sessions.live(key.session) else {
             return Err(ids::no_session(&ids::session(key.session)));
         };
-        if self.is_refused_around(session, key, at) {
+        if self.requests.is_refused_around(session, key, at) {
             return Ok(Noted::SaidNo);
         }
         let owner = RequestOwner::of(session);

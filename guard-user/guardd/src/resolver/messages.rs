@@ -136,7 +136,12 @@ impl State {
                 session,
                 refused,
                 failed,
-            } => self.note_more_names(SessionId(session), refused, failed),
+            } => {
+                let (sessions, recorder) = (&self.sessions, &mut self.recorder);
+                let session = SessionId(session);
+                self.resolver
+                    .note_more_names(sessions, recorder, session, refused, failed);
+            }
             _ => {}
         }
     }

@@ -10,7 +10,7 @@
 mod approve;
 pub(crate) mod held_questions;
 mod messages;
-mod refused;
+pub(crate) mod refused;
 pub(crate) mod soon;
 mod unserved;
 pub(crate) mod worker;

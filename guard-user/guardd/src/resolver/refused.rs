@@ -9,10 +9,14 @@ use guard_sys::clock::{self, Clocks};
 use super::{Resolver, held_questions::NameQuestion};
 use crate::{
     control::{advice, ids, inside::refused},
-    record::{audit::LogEntry, meters::AdmittedRecord},
-    requests::RequestKey,
-    sessions::stops::{Stop, Stops},
-    state::State,
+    holes::known::Holes,
+    policies::Policies,
+    record::{Recorder, audit::LogEntry, meters::AdmittedRecord},
+    requests::{RequestKey, Requests},
+    sessions::{
+        Sessions,
+        stops::{Stop, Stops},
+    },
 };
 
 /// How many of a session's names are shown.
@@ -113,94 +117,124 @@ impl Resolver {
     }
 }
 
-impl State {
+impl Resolver {
     /// So many more names of a session were refused, or not answered, than the resolver has told one by one.
-    pub(super) fn note_more_names(&mut self, session: SessionId, refused: u64, failed: u64) {
-        if self.sessions.live(session).is_some() {
-            let denied = self.resolver.denied.entry(session).or_default();
+    pub(super) fn note_more_names(
+        &mut self,
+        sessions: &Sessions,
+        recorder: &mut Recorder,
+        session: SessionId,
+        refused: u64,
+        failed: u64,
+    ) {
+        if sessions.live(session).is_some() {
+            let denied = self.denied.entry(session).or_default();
             *denied = denied.saturating_add(refused);
-            let more = self.resolver.more.entry(session).or_default();
+            let more = self.more.entry(session).or_default();
             more.add(refused, failed);
-            self.tell_more_names();
+            self.tell_more_names(sessions, recorder);
             return;
         }
         // It has ended meanwhile. Nothing is kept of one that nobody knows: the resolver parses what is hostile, and may say any number.
-        if self.sessions.get(session).is_none() {
+        if sessions.get(session).is_none() {
             return;
         }
-        if let Some(admitted) = self.admit(session, clock::now()) {
+        if let Some(admitted) = sessions.admit(recorder, session, clock::now()) {
             let mut more = MoreNames::default();
             more.add(refused, failed);
-            self.write_more_names(session, more.take(), Some(admitted));
+            write_more_names(sessions, recorder, session, more.take(), Some(admitted));
         }
     }
 
     /// Writes to the audit log how many more names were refused, or not answered, of sessions whose share of it has room; of others
     /// later.
-    pub(crate) fn tell_more_names(&mut self) {
+    pub(crate) fn tell_more_names(&mut self, sessions: &Sessions, recorder: &mut Recorder) {
         let now = clock::now();
-        let more = self.resolver.more.iter();
+        let more = self.more.iter();
         let due = more.filter(|(_, more)| more.is_due());
         let due: Vec<_> = due.map(|(id, _)| *id).collect();
         for id in due {
-            let outermost = self.sessions.outermost_of(id);
-            if self.recorder.has_room(outermost, now) {
-                let admitted = self.recorder.admit(id, outermost, now);
-                self.tell_more_names_of(id, admitted);
+            if recorder.has_room(sessions.outermost_of(id), now) {
+                let admitted = sessions.admit(recorder, id, now);
+                self.tell_more_names_of(sessions, recorder, id, admitted);
             }
         }
     }
 
     /// The same of a session that ends, whatever room there is.
-    pub(crate) fn tell_last_names(&mut self, id: SessionId) {
-        self.tell_more_names_of(id, None);
-    }
-
-    fn tell_more_names_of(&mut self, id: SessionId, admitted: Option<AdmittedRecord>) {
-        if let Some(more) = self.resolver.more.get_mut(&id) {
-            let due = more.take();
-            self.write_more_names(id, due, admitted);
-        }
-    }
-
-    fn write_more_names(
+    pub(crate) fn tell_last_names(
         &mut self,
+        sessions: &Sessions,
+        recorder: &mut Recorder,
         id: SessionId,
-        due: [(&'static str, u64); 2],
-        mut admitted: Option<AdmittedRecord>,
     ) {
-        let Some(owner) = self.sessions.get(id).map(|session| session.about.uid) else {
-            return;
-        };
-        for (verdict, names) in due.into_iter().filter(|(_, names)| *names > 0) {
-            let record = Denied {
-                verdict: verdict.into(),
-                names: names.into(),
-                why: format!("and {names} more names than are told one by one").into(),
-                ..Denied::default()
-            };
-            let entry = LogEntry::of(ids::session(id), owner, record);
-            self.recorder.note(match admitted.take() {
-                Some(admitted) => entry.admitted(admitted),
-                None => entry,
-            });
+        self.tell_more_names_of(sessions, recorder, id, None);
+    }
+
+    fn tell_more_names_of(
+        &mut self,
+        sessions: &Sessions,
+        recorder: &mut Recorder,
+        id: SessionId,
+        admitted: Option<AdmittedRecord>,
+    ) {
+        if let Some(more) = self.more.get_mut(&id) {
+            write_more_names(sessions, recorder, id, more.take(), admitted);
         }
     }
 
     /// The names that a session was not told of lately, in words for it.
-    pub(crate) fn stopped_names(&self, id: SessionId, clocks: &Clocks) -> Vec<Stopped> {
-        let names = self.resolver.refused.of(id).take(MAX_TOLD);
-        names
-            .map(|one| self.stopped_name(id, one, clocks))
-            .collect()
-    }
-
-    fn stopped_name(
+    pub(crate) fn stopped_names(
         &self,
+        known: &NameStops<'_>,
         id: SessionId,
-        one: &Stop<String, NameRefusal>,
         clocks: &Clocks,
-    ) -> Stopped {
+    ) -> Vec<Stopped> {
+        let names = self.refused.of(id).take(MAX_TOLD);
+        names.map(|one| known.stopped(id, one, clocks)).collect()
+    }
+}
+
+fn write_more_names(
+    sessions: &Sessions,
+    recorder: &mut Recorder,
+    id: SessionId,
+    due: [(&'static str, u64); 2],
+    mut admitted: Option<AdmittedRecord>,
+) {
+    let Some(owner) = sessions.get(id).map(|session| session.about.uid) else {
+        return;
+    };
+    for (verdict, names) in due.into_iter().filter(|(_, names)| *names > 0) {
+        let record = Denied {
+            verdict: verdict.into(),
+            names: names.into(),
+            why: format!("and {names} more names than are told one by one").into(),
+            ..Denied::default()
+        };
+        let entry = LogEntry::of(ids::session(id), owner, record);
+        recorder.note(match admitted.take() {
+            Some(admitted) => entry.admitted(admitted),
+            None => entry,
+        });
+    }
+}
+
+/// What it takes to say why a session was not told of a name.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NameStops<'s> {
+    /// The sessions.
+    pub(crate) sessions: &'s Sessions,
+    /// Their policies.
+    pub(crate) policies: &'s Policies,
+    /// The requests, and people's answers.
+    pub(crate) requests: &'s Requests,
+    /// The holes.
+    pub(crate) holes: &'s Holes,
+}
+
+impl NameStops<'_> {
+    fn stopped(&self, id: SessionId, one: &Stop<String, NameRefusal>, clocks: &Clocks) -> Stopped {
         let now = clock::now();
         let (name, refusal) = (&one.what, &one.details);
         let key = RequestKey::of_name(id, name);
@@ -214,11 +248,12 @@ impl State {
         let request = self.requests.find(&key).map(|asked| asked.shown.id.clone());
         let session = self.sessions.live(id);
         let may_ask = session.is_some_and(|live| self.policies.asks_any(&live.chain, name));
+        let is_refused = self.requests.is_refused_to(self.sessions, &key);
         let advice = match &request {
             _ if refusal.failed => advice::name_failed(name, &refusal.why),
             _ if self.holes.lets_ask(id, name, now) => advice::name_opened(name),
             Some(request) => advice::name_asked(name, request),
-            None if self.is_refused_to(&key) => advice::name_answered_no(name),
+            None if is_refused => advice::name_answered_no(name),
             None => advice::name_refused(name, &refusal.why),
         };
         let verdict = match may_ask {
@@ -226,7 +261,7 @@ impl State {
             true => Verdict::Confirm.as_str(),
             false => Verdict::Deny.as_str(),
         };
-        let answer = self.last_answer(&key);
+        let answer = self.requests.last_answer(self.sessions, &key);
         let at = clocks.calendar(one.last);
         Stopped {
             count: one.count,
@@ -240,6 +275,56 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        record::{recorder, shelf::Shelf},
+        sessions::none_but,
+    };
+
+    #[test]
+    fn more_names_are_recorded_of_sessions_that_are_known() {
+        let (mut recorder, _dir) = recorder();
+        let sessions = none_but(&[(1, None)]);
+        let mut resolver = Resolver::default();
+        let mut note = |session: u32| {
+            resolver.note_more_names(&sessions, &mut recorder, SessionId(session), 3, 1);
+            let log = std::fs::read_to_string(recorder.audit().path());
+            let is_known = resolver.names_summed_up(SessionId(session)) > 0;
+            (log.unwrap_or_default().lines().count(), is_known)
+        };
+        assert_eq!(note(9), (0, false), "nobody knows it");
+        assert_eq!(note(1), (2, true), "one of each kind");
+        assert_eq!(resolver.forget_refused(SessionId(1)), 3);
+    }
+
+    #[test]
+    fn a_name_that_was_not_told_is_explained_by_what_holds_now() {
+        let text = "version = 1\ndefault = \"deny\"\n";
+        let policies = crate::policies::of_texts(&[text.to_owned()]);
+        let sessions = none_but(&[(1, None)]);
+        let requests = Requests::without_files(10);
+        let holes = Holes::new(Shelf::nowhere(), Shelf::nowhere());
+        let known = NameStops {
+            sessions: &sessions,
+            policies: &policies,
+            requests: &requests,
+            holes: &holes,
+        };
+        let mut resolver = Resolver::default();
+        for (name, failed) in [("db.example.com", false), ("up.example.com", true)] {
+            let refusal = NameRefusal {
+                kind: "A".to_owned(),
+                server: IpAddr::from([192, 0, 2, 53]),
+                why: "nobody answered in time".to_owned(),
+                failed,
+            };
+            let (session, at) = (SessionId(1), BootTime(1));
+            resolver.refused.note(session, name.to_owned(), refusal, at);
+        }
+        let told = resolver.stopped_names(&known, SessionId(1), &Clocks::read());
+        let mut told: Vec<_> = told.iter().map(|one| one.verdict.as_str()).collect();
+        told.sort_unstable();
+        assert_eq!(told, [Verdict::Deny.as_str(), FAILED]);
+    }
 
     #[test]
     fn more_names_are_counted_in_one_record_and_all_of_them_in_all() {

@@ -73,7 +73,8 @@ impl State {
         self.requests.end_session(id);
         self.sockets.forget(id);
         self.proxy.forget_closings(id);
-        self.tell_last_names(id);
+        self.resolver
+            .tell_last_names(&self.sessions, &mut self.recorder, id);
         let names = self.resolver.forget_refused(id);
         self.sessions.let_go(&mut self.datapath, id);
         let record = SessionEnd {

@@ -15,7 +15,7 @@ use crate::{
     config::{Code, Config, SignedScope},
     control::{failure::CallError, ids},
     holes::covers::may_be_for_another_host,
-    requests::{Pending, offers::longest_yes},
+    requests::{Pending, Requests, offers::longest_yes},
     state::State,
     times::after,
 };
@@ -200,16 +200,15 @@ impl State {
             .min(longest);
         Some(longest.min(self.config.answers.max_for.0))
     }
-
-    /// Drops the questions of requests that are gone.
-    pub(crate) fn tidy_signed_questions(&mut self) {
-        let (now, requests) = (clock::now(), &self.requests);
-        let is_open = |id: &str| requests.get(id).is_some_and(|one| one.shown.id == id);
-        self.signed_answers.questions.retain(now, is_open);
-    }
 }
 
 impl SignedAnswers {
+    /// Drops the questions of requests that are gone.
+    pub(crate) fn tidy(&mut self, requests: &Requests) {
+        let is_open = |id: &str| requests.get(id).is_some_and(|one| one.shown.id == id);
+        self.questions.retain(clock::now(), is_open);
+    }
+
     /// Whether an answer to it was taken, whatever came of that.
     fn is_spent(&self, kept: &GivenQuestion) -> bool {
         let question = kept.question();
