@@ -190,7 +190,7 @@ impl State {
         let destination = key.endpoint(then.host.clone());
         let asked = AskedBefore::of(request.as_deref(), outcome.is_some());
         let advised = Advised(&destination, &then);
-        let advice = match self.passes_by_tcp(attempt) {
+        let advice = match self.attempts().passes_by_tcp(attempt) {
             Some(_) => advice::unsent(&destination),
             None if attempt.verdict == AttemptKey::MANY_BUDGETS => {
                 advice::many_budgets(&destination)

@@ -6,32 +6,27 @@
 
 use std::time::{Duration, Instant};
 
-use guard_common::{
-    AttemptKey, BootTime, Cause, DNS_PORT, Event, Hook, Protocol, SessionId, Verdict,
-};
+use guard_common::{BootTime, Cause, Event, Hook, Protocol, SessionId, Verdict};
 use guard_datapath::KernelEvent;
-use guard_policy::{Rule, protocol_name};
+use guard_policy::protocol_name;
 use guard_proto::record::{Denied, Field, RecordedDestination};
 
 use crate::{
     changes::Change,
     control::{failure::CallError, ids},
-    policies::{ChainVerdict, NameAsker, Policies},
+    policies::NameAsker,
     process::SeenProcess,
     proxy::worker::ProxyWorker,
     record::{audit::LogEntry, meters::AdmittedRecord},
     requests::{
         Noted, RequestKey,
+        attempts::AttemptJudge,
         decided::counted_as,
         drafts::AskersWords,
         refused_sockets::{self, SocketRefusals},
     },
-    sessions::Sessions,
     state::State,
 };
-
-/// Why a connection is refused that a rule allows.
-const NOT_SHOWN: &str = "TLS has to show a server's name there (SNI) that the policy allows, in a ClientHello of one record";
 
 /// Why a connection is refused, or one that was held ends, for which holes are open: its socket does not remember them all.
 pub(crate) const MANY_BUDGETS: &str = "more than two of the holes that it needs have a budget, or two of them one of bytes: open one without";
@@ -57,15 +52,6 @@ fn has_many_budgets(event: &Event) -> bool {
 /// Whether it asked for the guard's own proxy.
 fn is_own_proxy(event: &Event) -> bool {
     Cause::from_u8(event.cause) == Cause::OwnProxy
-}
-
-/// What refuses a connection, as the audit log has it.
-#[derive(Default)]
-struct RefusedBy {
-    rule: Option<String>,
-    /// The policy of a parent session, if that has the rule.
-    policy: Option<String>,
-    why: Option<String>,
 }
 
 /// What becomes of a refusal, by the verdict of now.
@@ -98,6 +84,14 @@ impl State {
     /// Whether a session may cause a record now, and what that says of others.
     pub(crate) fn admit(&mut self, session: SessionId, now: BootTime) -> Option<AdmittedRecord> {
         self.sessions.admit(&mut self.recorder, session, now)
+    }
+
+    /// What judges attempts.
+    pub(crate) fn attempts(&self) -> AttemptJudge<'_> {
+        AttemptJudge {
+            sessions: &self.sessions,
+            policies: &self.policies,
+        }
     }
 
     /// Handles the events that are unread in the ring buffer: as many as it holds, however many come meanwhile.
@@ -178,8 +172,8 @@ impl State {
                 Handling::ManyBudgets
             }
             Some(Verdict::Confirm) if event.held != 0 => Handling::Held,
-            Some(Verdict::Allow) if self.is_by_sni(event) => Handling::Nameless,
-            Some(Verdict::Allow) if self.is_question(event) => Handling::Unresolved,
+            Some(Verdict::Allow) if self.attempts().sni_rule(event).is_some() => Handling::Nameless,
+            Some(Verdict::Allow) if self.attempts().is_question(event) => Handling::Unresolved,
             Some(Verdict::Allow) => Handling::Outdated,
             Some(_) if is_socket(event) => Handling::Denied,
             Some(Verdict::ReadOnly) if is_tcp => Handling::Direct,
@@ -262,50 +256,15 @@ impl State {
         true
     }
 
-    /// Whether the resolver should have got it.
-    fn is_question(&self, event: &Event) -> bool {
-        let session = self.sessions.live(event.session);
-        event.port == DNS_PORT
-            && matches!(event.protocol, Protocol::UDP | Protocol::TCP)
-            && session.is_some_and(|session| self.policies.speaks_of_names(&session.chain))
-    }
-
-    /// Whether TLS has to show a name there.
-    fn is_by_sni(&self, event: &Event) -> bool {
-        self.sni_rule(event).is_some()
-    }
-
-    /// The rule that wants TLS to show a name there.
-    fn sni_rule(&self, event: &Event) -> Option<&Rule> {
-        let session = self.sessions.live(event.session)?;
-        let (to, port) = (event.destination, event.port);
-        let is_tcp = event.protocol == Protocol::TCP;
-        let rule = self.policies.sni_rule(session.subject(), to, port);
-        rule.filter(|_| is_tcp)
-    }
-
     /// The verdict of the session's policies on the event now. If a hole for reads had it redirected, that is `read-only`.
     fn verdict_on(&self, event: &Event) -> Option<Verdict> {
         let verdict = self
             .relays
-            .verdict_at_listener(&key(event), &judge(&self.sessions, &self.policies, event)?);
+            .verdict_at_listener(&key(event), &self.attempts().judge(event)?);
         match (verdict, Verdict::from_u8(event.verdict)) {
             (Verdict::Confirm, by_hole @ Verdict::ReadOnly) => Some(by_hole),
             _ => Some(verdict),
         }
-    }
-
-    /// What TCP gets there, where a UDP socket was refused before it sent anything: the C library has the port that the program wants,
-    /// which may be about to connect. None where that is denied, too, or a rule denies UDP.
-    pub(crate) fn passes_by_tcp(&self, attempt: &AttemptKey) -> Option<Verdict> {
-        let is_unsent = attempt.verdict == AttemptKey::NOTHING_SENT;
-        let session = self.sessions.live(attempt.session).filter(|_| is_unsent)?;
-        let (to, port) = (attempt.destination, attempt.port);
-        let judged = |protocol| self.policies.judge(session.subject(), to, protocol, port);
-        let denies = |rule: &Rule| rule.action == Verdict::Deny;
-        let is_by_rule = judged(Protocol::UDP)?.rule.is_some_and(denies);
-        let by_tcp = judged(Protocol::TCP)?.verdict;
-        (!is_by_rule && by_tcp != Verdict::Deny).then_some(by_tcp)
     }
 
     /// Makes a request for a refusal, unless there is one.
@@ -322,35 +281,6 @@ impl State {
         Ok(())
     }
 
-    /// What refuses a connection: `why` where no policy does, the rule whose name TLS has not shown, or what the policies say.
-    fn refused_by(
-        &self,
-        event: &Event,
-        judged: Option<ChainVerdict<'_>>,
-        why: Option<String>,
-    ) -> RefusedBy {
-        match (why, self.sni_rule(event)) {
-            // The rule that is about it may allow it.
-            (Some(why), _) => RefusedBy {
-                why: Some(why),
-                ..RefusedBy::default()
-            },
-            (None, Some(by_sni)) => RefusedBy {
-                rule: Some(by_sni.name.clone()),
-                why: Some(NOT_SHOWN.to_owned()),
-                ..RefusedBy::default()
-            },
-            (None, None) => RefusedBy {
-                rule: judged.and_then(|judged| judged.rule.map(|rule| rule.name.clone())),
-                policy: judged.and_then(|judged| {
-                    let session = self.sessions.live(event.session)?;
-                    self.policies.around(&session.chain, &judged)
-                }),
-                why: None,
-            },
-        }
-    }
-
     /// Writes a refusal to the audit log, as a `denied` record.
     fn note_denial(&mut self, event: &Event, session: Option<SessionId>) {
         self.note_refusal(event, session, None);
@@ -361,8 +291,8 @@ impl State {
         let Some(admitted) = self.admit(event.session, event.at) else {
             return;
         };
-        let judged = judge(&self.sessions, &self.policies, event);
-        let by = self.refused_by(event, judged, why);
+        let judged = self.attempts().judge(event);
+        let by = self.attempts().refused_by(event, judged, why);
         let host = judged.and_then(|judged| {
             let policies = &self.policies;
             policies.host_of(event.session, event.destination, &judged)
@@ -391,6 +321,7 @@ impl State {
             comm: process.comm.into(),
             exe: process.exe.into(),
             tcp: self
+                .attempts()
                 .passes_by_tcp(&counted_as(event))
                 .map_or(Field::Absent, |verdict| verdict.as_str().into()),
             ..Denied::default()
@@ -401,17 +332,6 @@ impl State {
         };
         self.recorder.note(entry.admitted(admitted));
     }
-}
-
-/// The verdict of the session's policies on an event now, holes left aside.
-fn judge<'p>(
-    sessions: &Sessions,
-    policies: &'p Policies,
-    event: &Event,
-) -> Option<ChainVerdict<'p>> {
-    let session = sessions.live(event.session)?;
-    let (to, protocol, port) = (event.destination, event.protocol, event.port);
-    policies.judge(session.subject(), to, protocol, port)
 }
 
 /// Whether it is a `socket` call, which has no destination that a hole could allow.
