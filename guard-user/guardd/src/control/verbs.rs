@@ -300,7 +300,11 @@ async fn approver(
         | Call::HasBound { .. }
         | Call::SocketAddress { .. } => of_supervisor(shared, who, peer, call).await,
         Call::PolicyText { session } => {
-            one(&shared.with(|state| state.policy_text(who, &session))?)
+            let text = shared.with(|state| {
+                let (sessions, policies) = (&state.sessions, &state.policies);
+                sessions.policy_text(policies, who, &session)
+            })?;
+            one(&text)
         }
         Call::Stop { session, refused } => {
             one(&create::stop(shared, who, &session, refused).await?)

@@ -256,7 +256,10 @@ pub(crate) async fn may_look_up(
     let turn = shared.turn_of(outermost.unwrap_or(agent.session()));
     let _one_of_those_inside = turn.lock().await;
     let (_, read) = parse_in_background(shared, source.clone()).await?;
-    shared.with(|state| state.may_bring(agent, &names(&read)))
+    shared.with(|state| {
+        let (policies, sessions) = (&mut state.policies, &state.sessions);
+        policies.may_bring(sessions, agent, &names(&read))
+    })
 }
 
 /// The slot of the policy from `source`, put in place if need be, and warnings for the caller.

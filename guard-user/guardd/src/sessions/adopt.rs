@@ -183,7 +183,7 @@ impl State {
             let Some(session) = self.shown(id) else {
                 continue;
             };
-            let entry = self.start_entry(id, &session);
+            let entry = self.sessions.start_entry(&self.policies, id, &session);
             self.recorder.note(entry.noticed(AFTER_RESTART));
             self.sessions.set_unrecorded(id, false);
             self.sessions.keep(id);

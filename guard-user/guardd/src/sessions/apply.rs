@@ -43,7 +43,10 @@ pub(crate) async fn apply(
     by: &Answering,
     call: Apply,
 ) -> Result<Applied, CallError> {
-    let (id, old) = shared.with(|state| state.may_apply(by.who, &call.session))?;
+    let (id, old) = shared.with(|state| {
+        let (sessions, policies) = (&state.sessions, &state.policies);
+        sessions.may_apply(policies, by.who, &call.session)
+    })?;
     if call.policy.text.is_none() {
         return Err(CallError::invalid(
             "no other policy judges the session",
@@ -133,71 +136,6 @@ struct Put {
 }
 
 impl State {
-    /// The policy that a session was started under, as it is now.
-    ///
-    /// # Errors
-    ///
-    /// `NotFound` for a session that the caller does not answer for; that its text is gone, or too long to be told.
-    pub(crate) fn policy_text(&self, who: Approver, session: &str) -> Result<PolicyRef, CallError> {
-        let session = self
-            .sessions
-            .called(session, |owner| who.answers_for(owner))?;
-        let policy = session.asked_for().and_then(|slot| self.policies.get(slot));
-        let policy = policy.filter(|policy| policy.source.text.len() <= MAX_TEXT);
-        let source = policy.map(|policy| policy.source.clone());
-        source.map(PolicyText::shown).ok_or_else(|| {
-            CallError::failed(
-                "it is not told what the session's policy says",
-                "its text is gone, or too long",
-                "guard explain DEST --session S",
-            )
-        })
-    }
-
-    /// The session, and the slot of the text that it was started under, where the caller may bring another one.
-    fn may_apply(&self, who: Approver, session: &str) -> Result<(SessionId, PolicyId), CallError> {
-        let session = self
-            .sessions
-            .called(session, |owner| who.answers_for(owner))?;
-        let id = ids::session(session.cgroup.id);
-        let refused = |why: String, fix: String| {
-            Err(CallError::refused(
-                format!("no other policy judges {id}"),
-                why,
-                fix,
-            ))
-        };
-        let own = session.asked_for();
-        let policy = own.and_then(|slot| Some((slot, self.policies.get(slot)?)));
-        let Some((slot, policy)) = policy else {
-            return refused(
-                "the text of its policy is gone".to_owned(),
-                "guard stop it".to_owned(),
-            );
-        };
-        if let Some(name) = &policy.source.name {
-            return refused(
-                format!("it runs under guardd's own policy {name}, which follows its file"),
-                format!("sudo guard policy edit {name}"),
-            );
-        }
-        let is_persons = session.about.outermost.is_none() && session.cgroup.is_ours();
-        if !is_persons {
-            return refused(
-                "it was started inside of another session, or is a unit's".to_owned(),
-                "give the session around it".to_owned(),
-            );
-        }
-        // Else any of its approvers could lift what the user denies who started it.
-        match who.is_root() || session.about.brought_by == Some(who.uid()) {
-            true => Ok((session.cgroup.id, slot)),
-            false => refused(
-                "another user gave it its policy".to_owned(),
-                format!("sudo guard policy apply FILE --session {id}"),
-            ),
-        }
-    }
-
     /// Puts `new` in the place of `old` for a session and all inside it; none where `new` has gone.
     fn apply_policy(
         &mut self,
@@ -310,6 +248,79 @@ impl Soon {
         ReplacedPolicy {
             old: self.old,
             new: self.new,
+        }
+    }
+}
+
+impl Sessions {
+    /// The policy that a session was started under, as it is now.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` for a session that the caller does not answer for; that its text is gone, or too long to be told.
+    pub(crate) fn policy_text(
+        &self,
+        policies: &Policies,
+        who: Approver,
+        session: &str,
+    ) -> Result<PolicyRef, CallError> {
+        let session = self.called(session, |owner| who.answers_for(owner))?;
+        let policy = session.asked_for().and_then(|slot| policies.get(slot));
+        let policy = policy.filter(|policy| policy.source.text.len() <= MAX_TEXT);
+        let source = policy.map(|policy| policy.source.clone());
+        source.map(PolicyText::shown).ok_or_else(|| {
+            CallError::failed(
+                "it is not told what the session's policy says",
+                "its text is gone, or too long",
+                "guard explain DEST --session S",
+            )
+        })
+    }
+
+    /// The session, and the slot of the text that it was started under, where the caller may bring another one.
+    fn may_apply(
+        &self,
+        policies: &Policies,
+        who: Approver,
+        session: &str,
+    ) -> Result<(SessionId, PolicyId), CallError> {
+        let session = self.called(session, |owner| who.answers_for(owner))?;
+        let id = ids::session(session.cgroup.id);
+        let refused = |why: String, fix: String| {
+            Err(CallError::refused(
+                format!("no other policy judges {id}"),
+                why,
+                fix,
+            ))
+        };
+        let own = session.asked_for();
+        let policy = own.and_then(|slot| Some((slot, policies.get(slot)?)));
+        let Some((slot, policy)) = policy else {
+            return refused(
+                "the text of its policy is gone".to_owned(),
+                "guard stop it".to_owned(),
+            );
+        };
+        if let Some(name) = &policy.source.name {
+            return refused(
+                format!("it runs under guardd's own policy {name}, which follows its file"),
+                format!("sudo guard policy edit {name}"),
+            );
+        }
+        let is_persons = session.about.outermost.is_none() && session.cgroup.is_ours();
+        if !is_persons {
+            return refused(
+                "it was started inside of another session, or is a unit's".to_owned(),
+                "give the session around it".to_owned(),
+            );
+        }
+        // Else any of its approvers could lift what the user denies who started it.
+        match who.is_root() || session.about.brought_by == Some(who.uid()) {
+            true => Ok((session.cgroup.id, slot)),
+            false => refused(
+                "another user gave it its policy".to_owned(),
+                format!("sudo guard policy apply FILE --session {id}"),
+            ),
         }
     }
 }
@@ -438,4 +449,31 @@ fn may_widen(what: &str) -> CallError {
         what,
         "look at it at a terminal: guard policy apply NAME\nor, if you mean it: guard policy apply NAME --widen",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{policies::of_texts, sessions::none_but};
+
+    #[test]
+    fn whoever_brought_a_sessions_policy_may_bring_another_and_so_may_root() {
+        let policies = of_texts(&["version = 1\ndefault = \"deny\"\n".to_owned()]);
+        let mut sessions = none_but(&[(1, None), (2, Some(1))]);
+        let [root, owner, other] = [0, 1000, 1001].map(Approver::on_behalf_of);
+        let may = |sessions: &Sessions, who, session: &str| {
+            let may = sessions.may_apply(&policies, who, session);
+            may.ok() == Some((SessionId(1), PolicyId(1)))
+        };
+        assert!(may(&sessions, root, "s1"));
+        assert!(!may(&sessions, owner, "s1"), "another user brought it");
+        let session = sessions.get_mut(SessionId(1)).unwrap();
+        session.about.brought_by = Some(1000);
+        assert!(may(&sessions, owner, "s1"));
+        assert!(!may(&sessions, other, "s1") && !may(&sessions, root, "s3"));
+        let inside = sessions.may_apply(&policies, root, "s2");
+        assert!(inside.is_err(), "the session around it is meant");
+        assert!(sessions.policy_text(&policies, owner, "s1").is_ok());
+        assert!(sessions.policy_text(&policies, other, "s1").is_err());
+    }
 }

@@ -485,47 +485,6 @@ pub(crate) fn is_still(peer: &Peer, pid: u32) -> Result<(), CallError> {
 }
 
 impl State {
-    /// Whether guardd looks up the names in a policy from inside a session: only names that the session could look up itself,
-    /// and up to a limit.
-    pub(crate) fn may_bring(
-        &mut self,
-        agent: Agent,
-        names: &BTreeSet<String>,
-    ) -> Result<(), CallError> {
-        let in_force = self.policies.names();
-        let new: BTreeSet<_> = names.difference(&in_force).cloned().collect();
-        let Some(first) = new.first() else {
-            return Ok(());
-        };
-        let live = self.sessions.live(agent.session());
-        let is_asked = self.policies.looks_up_brought();
-        if is_asked && !live.is_some_and(|live| self.policies.may_ask_name_servers(&live.chain)) {
-            return Err(CallError::refused(
-                format!("the name {first} is not looked up for this session"),
-                "its policy lets it ask no name server, so guardd does not ask for it",
-                "write addresses",
-            ));
-        }
-        let outermost = self.sessions.outermost(agent.session());
-        let inside = self.sessions.brought_into(outermost);
-        let of_people = self.sessions.peoples_slots();
-        let brought = self.policies.names_brought(inside, &of_people);
-        if new.len() + brought > MAX_NAMES {
-            return Err(CallError::refused(
-                "the policy has too many names for a session inside a session",
-                format!(
-                    "{} of them are in no policy that is in force, and {brought} were brought by others inside: {MAX_NAMES} \
-                     may be",
-                    new.len()
-                ),
-                "put it into /etc/guard/policies, and give its name",
-            ));
-        }
-        let (_, due) = self.policies.due(&new);
-        let outermost = outermost.unwrap_or(agent.session());
-        self.policies.pay_for(outermost, due.len())
-    }
-
     /// The answer to a nested run that changes nothing.
     fn own_session(&mut self, agent: Agent) -> Result<Started, CallError> {
         let session = self.shown(agent.session());
@@ -612,21 +571,19 @@ impl State {
         let (id, is_ours) = (cgroup.id, cgroup.is_ours());
         self.machine.watch_session(&cgroup);
         share_with_outermost(&mut self.datapath, id, &about);
-        let is_new = !self.sessions.all_live().any(|one| one.chain == chain);
         self.flows.add(id, &about);
         let base = self.policies.base_slot();
         let base = base.filter(|base| chain.last() == Some(base));
-        self.sessions.add(Session {
+        let changes = self.sessions.begin(Session {
             cgroup,
             chain,
             base,
             about,
             stage,
         });
-        if is_new {
-            self.apply(Change::Chains);
+        for change in changes {
+            self.apply(change);
         }
-        self.apply(Change::Sessions);
         if let Some(session) = self.sessions.live(id) {
             let (policies, requests) = (&self.policies, &self.requests);
             self.holds
@@ -663,7 +620,7 @@ impl State {
     fn write_start(&mut self, id: SessionId, session: &proto::Session) {
         let live = self.sessions.live(id);
         let by = live.map_or(StartsOf::User(session.uid), Session::starter);
-        let entry = self.start_entry(id, session);
+        let entry = self.sessions.start_entry(&self.policies, id, session);
         if !self.recorder.note_start(by, entry, clock::now()) {
             self.sessions.set_unrecorded(id, true);
         }
@@ -679,13 +636,82 @@ impl State {
             self.sessions.note_recorded(&id);
         }
     }
+}
+
+impl Policies {
+    /// Whether guardd looks up the names in a policy from inside a session: only names that the session could look up itself,
+    /// and up to a limit.
+    pub(crate) fn may_bring(
+        &mut self,
+        sessions: &Sessions,
+        agent: Agent,
+        names: &BTreeSet<String>,
+    ) -> Result<(), CallError> {
+        let in_force = self.names();
+        let new: BTreeSet<_> = names.difference(&in_force).cloned().collect();
+        let Some(first) = new.first() else {
+            return Ok(());
+        };
+        let live = sessions.live(agent.session());
+        let is_asked = self.looks_up_brought();
+        if is_asked && !live.is_some_and(|live| self.may_ask_name_servers(&live.chain)) {
+            return Err(CallError::refused(
+                format!("the name {first} is not looked up for this session"),
+                "its policy lets it ask no name server, so guardd does not ask for it",
+                "write addresses",
+            ));
+        }
+        let outermost = sessions.outermost(agent.session());
+        let inside = sessions.brought_into(outermost);
+        let of_people = sessions.peoples_slots();
+        let brought = self.names_brought(inside, &of_people);
+        if new.len() + brought > MAX_NAMES {
+            return Err(CallError::refused(
+                "the policy has too many names for a session inside a session",
+                format!(
+                    "{} of them are in no policy that is in force, and {brought} were brought by others inside: {MAX_NAMES} \
+                     may be",
+                    new.len()
+                ),
+                "put it into /etc/guard/policies, and give its name",
+            ));
+        }
+        let (_, due) = self.due(&new);
+        let outermost = outermost.unwrap_or(agent.session());
+        self.pay_for(outermost, due.len())
+    }
+
+    /// Whether `guard doctor` looks with it: under a policy that denies everything, so that all of it has to be refused.
+    pub(crate) fn is_trial(&self, session: &super::Session) -> bool {
+        // What was asked for, below what narrows it.
+        let own = session.asked_for();
+        let policy = own.and_then(|slot| self.get(slot));
+        // By its text: what anybody can call a policy hides nothing. Nor does what an agent starts inside its session.
+        let is_doctors = policy.is_some_and(|policy| policy.source.text == probe::POLICY);
+        is_doctors && session.about.parent.is_none() && !session.about.observed
+    }
+}
+
+impl Sessions {
+    /// Adds a new session. Returns what that changes.
+    fn begin(&mut self, session: Session) -> Vec<Change> {
+        let is_known = self.all_live().any(|one| one.chain == session.chain);
+        self.add(session);
+        let chains = (!is_known).then_some(Change::Chains);
+        chains.into_iter().chain([Change::Sessions]).collect()
+    }
 
     /// The record of a session's start.
-    pub(super) fn start_entry(&self, id: SessionId, session: &proto::Session) -> LogEntry {
-        let live = self.sessions.live(id);
+    pub(super) fn start_entry(
+        &self,
+        policies: &Policies,
+        id: SessionId,
+        session: &proto::Session,
+    ) -> LogEntry {
+        let live = self.live(id);
         let parent = live.and_then(|live| live.about.parent);
         let assigned = live.and_then(|live| live.about.assigned);
-        let is_trial = live.is_some_and(|live| self.policies.is_trial(live));
+        let is_trial = live.is_some_and(|live| policies.is_trial(live));
         let record = SessionStart {
             name: session.name.clone().into(),
             policy: session.policy.clone().into(),
@@ -705,21 +731,7 @@ impl State {
         };
         LogEntry::of(&session.id, session.uid, record)
     }
-}
 
-impl Policies {
-    /// Whether `guard doctor` looks with it: under a policy that denies everything, so that all of it has to be refused.
-    pub(crate) fn is_trial(&self, session: &super::Session) -> bool {
-        // What was asked for, below what narrows it.
-        let own = session.asked_for();
-        let policy = own.and_then(|slot| self.get(slot));
-        // By its text: what anybody can call a policy hides nothing. Nor does what an agent starts inside its session.
-        let is_doctors = policy.is_some_and(|policy| policy.source.text == probe::POLICY);
-        is_doctors && session.about.parent.is_none() && !session.about.observed
-    }
-}
-
-impl Sessions {
     /// Whether the caller may have a session for that user.
     fn may_run(&self, who: Authorised, uid: u32) -> Result<(), CallError> {
         let (own, is_root) = match who {
@@ -974,6 +986,22 @@ mod tests {
 
     use super::*;
     use crate::{record::shelf::Shelf, sessions::none_but};
+
+    #[test]
+    fn a_session_under_a_chain_that_is_in_use_brings_no_new_one() {
+        let mut sessions = none_but(&[(1, None)]);
+        let first = sessions.get(SessionId(1)).unwrap().clone();
+        let another = |id: u32, slot: u32| {
+            let mut another = first.clone();
+            another.cgroup.id = SessionId(id);
+            another.chain = vec![PolicyId(slot)];
+            another
+        };
+        assert_eq!(sessions.begin(another(2, 1)), [Change::Sessions]);
+        let changes = sessions.begin(another(3, 7));
+        assert_eq!(changes, [Change::Chains, Change::Sessions]);
+        assert_eq!(sessions.all_live().count(), 3);
+    }
 
     #[test]
     fn a_start_that_is_written_later_is_not_written_again_by_the_next_guardd() -> io::Result<()> {
