@@ -82,7 +82,7 @@ fn a_server_inside_answers_whom_no_rule_denies() -> Tested {
                 });
             }
         });
-        // Without the guard, whoever it is.
+        // Without the guard, no matter who it is.
         let probe = daemon.program("guard-lab")?;
         let mut server = network.dev().command_as(AGENT, probe);
         let listen = Attempt::new("listen", &here.to_string(), 0);

@@ -13,7 +13,7 @@ use guard_lab::{
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::turned::scene::places;
+use crate::redirected::scene::places;
 
 fn daemon(network: &Network) -> Daemon {
     Daemon::in_network(network)

@@ -55,7 +55,7 @@ pub(crate) fn each_from<S>(scene: &S, cases: &[Case<S>], begin: impl Fn(&S) -> T
     tried.over()
 }
 
-/// Ends all sessions, with all that is asked about and open for them: what a scene begins with anew.
+/// Ends all sessions, with all that is asked about and open for them: what a scene begins with again.
 pub(crate) fn end_sessions(daemon: &Daemon) -> Tested {
     for session in daemon.list(["sessions"])? {
         // It may have ended by itself.

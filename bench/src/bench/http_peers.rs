@@ -55,7 +55,7 @@ pub(super) struct Peer {
     pub(super) server: Option<Running>,
 }
 
-/// Turns connections to its own proxy, as the guard does. As root, who can read the interpreter wherever it is.
+/// Redirects connections to its own proxy, as the guard does. As root, who can read the interpreter wherever it is.
 pub(super) fn sandlock(network: &Network) -> Result<Peer> {
     let python = pip(SANDLOCK, "sandlock")?;
     let mut command = network.dev().command(python);

@@ -180,7 +180,7 @@ pub(super) struct ComparedSamples {
     pub(super) others: Vec<Other>,
 }
 
-/// A client under another guardd, whose connections are turned to a process that only copies them.
+/// A client under another guardd, whose connections are redirected to a process that only copies them.
 fn relay() -> Result<HttpSide> {
     run(cargo()
         .args(["build", "--release", "--locked", "--package", "guard-lab"])

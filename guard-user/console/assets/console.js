@@ -68,7 +68,7 @@ function list(lines) {
 
 let isBusy = false;
 
-// A question's own page is asked for anew where it asks something else now, or is over. While a passkey is used, that waits.
+// A question's own page is asked for again where it asks something else now, or is over. While a passkey is used, that waits.
 let asked = null;
 let isStale = false;
 
@@ -93,7 +93,7 @@ async function lookAgain() {
   if (said && said.hash !== hash) stale();
 }
 
-// The page of machines is asked for anew where one of them is otherwise now.
+// The page of machines is asked for again where one of them is otherwise now.
 let seen = null;
 
 function show({ connected, questions, machines }) {
@@ -119,7 +119,7 @@ function live(isOn) {
   offerYes();
 }
 
-// A stream ends by itself every twenty seconds, and is asked for anew while somebody looks at the page.
+// A stream ends by itself every twenty seconds, and is asked for again while somebody looks at the page.
 let source = null;
 let lost = 0;
 
@@ -295,7 +295,7 @@ find("#yes")?.addEventListener("submit", (event) => {
   sign(event.target);
 });
 
-// What a form asks for comes; the page is not loaded anew before that.
+// What a form asks for comes; the page is not loaded again before that.
 find("form.no")?.addEventListener("submit", () => { isBusy = true; });
 
 // Enrolling, logging in, and having a device told.
@@ -396,7 +396,7 @@ if (device) {
   if (!lacks) listed().catch(() => {});
 }
 
-// The lists, which are short: all of the page anew, unless somebody reads or works in it.
+// The lists, which are short: the whole page again, unless somebody reads or works in it.
 function again() {
   const isUsed = document.activeElement !== document.body || find("details[open]") || !getSelection().isCollapsed;
   if (document.visibilityState === "visible" && !isUsed) location.reload();

@@ -69,7 +69,7 @@ listen(find("#questions"), inList);
 listen(asking, inQuestion);
 if (help) help.hidden = false;
 
-// A question that asks something else now is loaded anew: the focus stays with it, and on no button.
+// A question that asks something else now is loaded again: the focus stays with it, and on no button.
 addEventListener("pagehide", () => {
   const isThere = asking?.contains(document.activeElement) && sessionStorage.getItem("keys") === null;
   if (isThere) goOn(location.pathname, "#asking");

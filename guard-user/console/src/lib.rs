@@ -1,7 +1,7 @@
 //! `guard-console`: pages on which people see what sessions ask, and answer.
 //!
 //! It is a courier: a user without rights who carries guardd's questions to a browser, and signed answers back. guardd checks
-//! each signature itself, so that whoever takes the console over can hide a question or delay a yes, and cannot make one of what
+//! each signature itself, so that an attacker who takes the console over can hide a question or delay a yes, and cannot make one of what
 //! a session has not asked. A session cookie lets one look, say no and close holes; a yes takes a passkey each time.
 //!
 //! With `fleet` in its settings it shows many machines, of which guard-fleet tells (`central/`), and talks to no guardd.
@@ -10,6 +10,7 @@
 //! escaping alone (`pages/`), and the one script writes it as text.
 
 mod args;
+mod audit_log;
 mod both;
 mod central;
 mod events;
@@ -30,7 +31,6 @@ mod routes;
 mod scope;
 mod serve;
 mod settings;
-mod trail;
 
 use std::{path::PathBuf, rc::Rc};
 
@@ -50,7 +50,7 @@ struct Console {
     guardd: Guardd,
     files: Files,
     hub: Rc<hub::Hub>,
-    trail: trail::Trail,
+    audit_log: audit_log::AuditLog,
     logins: login::Challenges,
     knocks: knocks::Knocks,
     assets: pages::Assets,
@@ -84,7 +84,7 @@ pub fn run(settings: Settings) -> Result<()> {
             guardd: guardd.clone(),
             files,
             hub: hub::Hub::begin(guardd.clone()),
-            trail: trail::Trail::new(guardd),
+            audit_log: audit_log::AuditLog::new(guardd),
             logins: login::Challenges::new().context("there are no random numbers")?,
             knocks: knocks::Knocks::default(),
             assets: pages::Assets::new(),

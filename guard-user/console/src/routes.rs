@@ -17,6 +17,7 @@ use serde_json::json;
 
 use crate::{
     Console,
+    audit_log::GLANCE,
     both::{
         self, AnswerSigned, assets_and_links, body_of, frame, logged_in, logged_out, login,
         nothing_here, parsed, refused, refused_page,
@@ -29,7 +30,6 @@ use crate::{
     push,
     reply::{self, Reply},
     scope::{Scope, Visitor},
-    trail::GLANCE,
 };
 
 /// A new passkey, as the script has it.
@@ -252,7 +252,7 @@ async fn get(console: &Console, scope: &Scope, path: &[&str], parts: &Parts) -> 
 /// The last day, as far as it is there: no question waits for it.
 async fn glance(console: &Console, scope: &Scope) -> Option<maud::Markup> {
     let flows = tokio::time::timeout(GLANCE, flows_of(console, scope, None));
-    let (seen, flows) = tokio::join!(console.trail.glance(scope), flows);
+    let (seen, flows) = tokio::join!(console.audit_log.glance(scope), flows);
     let flows = flows.ok().map(Result::unwrap_or_default);
     match (seen, flows) {
         (Glance::None, _) => None,
@@ -325,7 +325,7 @@ fn shown<T>(
 }
 
 async fn log(console: &Console, scope: &Scope, session: Option<&str>) -> Reply {
-    let (day, flows) = tokio::join!(console.trail.day(scope), flows_of(console, scope, None));
+    let (day, flows) = tokio::join!(console.audit_log.day(scope), flows_of(console, scope, None));
     shown(console, Tab::Log, day, |frame, day| {
         let flows = flows.map(|listed| listed.flows).unwrap_or_default();
         pages::log::page(frame, day, &flows, session)
@@ -343,7 +343,11 @@ async fn question(console: &Console, scope: &Scope, id: &str) -> Reply {
         Err(refusal) => return refused_page(console, Tab::Questions, &refusal),
     };
     let Some(request) = pending.requests.iter().find(|one| one.id == id) else {
-        let day = console.trail.day_by_now(scope).await.unwrap_or_default();
+        let day = console
+            .audit_log
+            .day_by_now(scope)
+            .await
+            .unwrap_or_default();
         let became = pages::question::over(&frame(console, Some(Tab::Questions)), id, &day);
         let status = if day.about(id).next().is_some() {
             StatusCode::OK

@@ -70,7 +70,7 @@ fn is_roots(dir: &Path) -> Result<()> {
     }
 }
 
-/// Whoever can open a pin can change what is enforced.
+/// A process that can open a pin can change what is enforced.
 fn restrict(dir: &Path) -> Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
     fs::set_permissions(dir, fs::Permissions::from_mode(0o700))

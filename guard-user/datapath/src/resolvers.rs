@@ -124,7 +124,7 @@ impl Datapath {
         Ok(())
     }
 
-    /// The map that the resolver writes what sessions learn into ([`guard_sys::bpf::NamedMap`]). Whoever holds it needs no privilege.
+    /// The map that the resolver writes what sessions learn into ([`guard_sys::bpf::NamedMap`]). A process that holds it needs no privilege.
     ///
     /// # Errors
     ///
@@ -133,7 +133,7 @@ impl Datapath {
         self.shared(|resolvers| (&resolvers.shared, "the map NAMED"))
     }
 
-    /// The map in which the resolver finds where datagrams were going ([`guard_sys::bpf::Origins`]). Whoever holds it needs no
+    /// The map in which the resolver finds where datagrams were going ([`guard_sys::bpf::Origins`]). A process that holds it needs no
     /// privilege.
     ///
     /// # Errors
@@ -143,7 +143,7 @@ impl Datapath {
         self.shared(|resolvers| (&resolvers.questions, "the map QUESTIONS"))
     }
 
-    /// The map in which the resolver says that it has read what there was ([`guard_sys::bpf::Queues`]). Whoever holds it needs no
+    /// The map in which the resolver says that it has read what there was ([`guard_sys::bpf::Queues`]). A process that holds it needs no
     /// privilege.
     ///
     /// # Errors
@@ -232,7 +232,7 @@ impl Datapath {
         Ok(counts)
     }
 
-    /// Forgets what sessions know addresses by that are not to be kept, whoever has written it.
+    /// Forgets what sessions know addresses by that are not to be kept, no matter who has written it.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! Finds what looks like production and is in reach of whoever is started here: by the files and the environment that it would
+//! Finds what looks like production and is in reach of a command that is started here: by the files and the environment that it would
 //! read itself.
 //!
 //! Nothing here connects, resolves, runs, or writes. No secret is in what is returned: readers drop passwords, keys and tokens where

@@ -81,7 +81,7 @@ impl<'t> Places<'t> {
             Err(Elsewhere::Unreadable) => {
                 return sink.pass_over(one.line, "a file that is not followed");
             }
-            // Whoever wrote the project's files does not say what else of the machine is opened.
+            // The author of the project's files does not say what else of the machine is opened.
             Err(Elsewhere::Outside) => {
                 return sink.key(
                     "a file outside of the home and the project",

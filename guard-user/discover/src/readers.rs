@@ -292,7 +292,7 @@ pub(crate) struct Sink {
     pub(crate) keys: Vec<KeyAlone>,
     pub(crate) passed_over: Vec<PassedOver>,
     file: String,
-    /// Whether whoever wrote the project's files has a say in what is read now.
+    /// Whether the author of the project's files has a say in what is read now.
     pub(crate) is_projects: bool,
     in_file: usize,
     /// When the time is over. The file that is read then ends, too.

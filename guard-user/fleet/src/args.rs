@@ -149,7 +149,7 @@ pub struct KeepArgs {
     /// Machines and people, as for guard-fleet rights
     #[arg(value_name = "FILE")]
     pub list: PathBuf,
-    /// What nats-server includes: it is written anew
+    /// What nats-server includes: it is rewritten
     #[arg(long, value_name = "FILE")]
     pub rights: PathBuf,
     /// Where nats-server writes its number: its pid_file

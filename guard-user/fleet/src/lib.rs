@@ -1,7 +1,7 @@
 //! `guard-fleet`: carries what the sessions of many machines ask to the people who answer, over NATS.
 //!
 //! It is a courier: on each machine a user without rights that publishes guardd's questions, and hands signed answers in. guardd
-//! checks each signature itself, so that whoever takes a server, or this program, can hide a question or delay a yes, and
+//! checks each signature itself, so that an attacker who takes a server, or this program, can hide a question or delay a yes, and
 //! cannot make one of what a session has not asked. Machines are where questions live: a server keeps none, and whoever comes
 //! later has them published again.
 //!

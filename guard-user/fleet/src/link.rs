@@ -163,7 +163,7 @@ impl NatsLink {
         }
         let client = client.map_err(|error| not_connected(&error, settings, unknown))?;
         if waits {
-            tokio::spawn(connect_anew(client.clone(), unheard));
+            tokio::spawn(reconnect(client.clone(), unheard));
         }
         Ok(Self { client, stands })
     }
@@ -334,7 +334,7 @@ impl Events {
 
 /// Asks again for all that is to be heard, by another connection, where a server has refused or taken away some of it: once its rights are
 /// mended, it says nothing.
-async fn connect_anew(client: Client, unheard: Arc<Notify>) {
+async fn reconnect(client: Client, unheard: Arc<Notify>) {
     for attempt in 1.. {
         unheard.notified().await;
         sleep(pause(attempt)).await;

@@ -235,7 +235,7 @@ impl TryFrom<String> for ServerAddress {
     }
 }
 
-/// Reads a file that root, or whoever owns it, alone may write.
+/// Reads a file that root, or its owner, alone may write.
 ///
 /// # Errors
 ///

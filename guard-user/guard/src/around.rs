@@ -86,7 +86,7 @@ impl Fleet {
             return Err(Failure {
                 what: format!("it is not known what the policy {name} is"),
                 why: format!("the fleet's policies cannot be verified any more: {why}"),
-                fix: "have them signed and offered anew, or give a file: ./NAME.toml".to_owned(),
+                fix: "have them signed and offered again, or give a file: ./NAME.toml".to_owned(),
             });
         }
         let mut all = texts.policies.iter().chain(&texts.base);

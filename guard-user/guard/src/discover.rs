@@ -511,7 +511,7 @@ impl Keeping<'_> {
         let file = self.file(&one.at())?;
         let dismissed = Dismissals::add(file.clone(), place, dir)?;
         let kept = format!(
-            "in {}, until a guardd runs, which is told anew",
+            "in {}, until a guardd runs, which is told again",
             file.display()
         );
         Ok(said(Some(dismissed), kept))
@@ -749,7 +749,7 @@ fn is_at(one: &Finding, to: &Destination) -> bool {
     is_host && (one.port == 0 || to.port.is_none_or(|port| port == one.port))
 }
 
-/// Looks as whoever this thread is.
+/// Looks as the user of this thread.
 fn look(dir: &Path, person: &Person, bounds: Bounds) -> std::io::Result<Discovery> {
     // What is read has secrets in it, of which nothing is to be in a core dump.
     super::keep_to_itself();

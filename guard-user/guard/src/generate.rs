@@ -52,11 +52,11 @@ fn pages(command: Command, directory: &Path) -> io::Result<()> {
     let mut page = Vec::new();
     man.render(&mut page)?;
     page.extend_from_slice(sections(&after.unwrap_or_default()).as_bytes());
-    write_anew(&directory.join(man.get_filename()), &page)
+    replace_file(&directory.join(man.get_filename()), &page)
 }
 
 /// In place of what has the name: a link there might lead to anything of the caller's.
-fn write_anew(file: &Path, text: &[u8]) -> io::Result<()> {
+fn replace_file(file: &Path, text: &[u8]) -> io::Result<()> {
     match fs::remove_file(file) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => File::create_new(file)?.write_all(text),

@@ -15,7 +15,7 @@ pub(crate) struct Person {
 }
 
 impl Person {
-    /// Whoever runs this process.
+    /// The user that runs this process.
     pub(crate) fn own() -> Self {
         let home = env::home_dir().filter(|home| home.is_absolute());
         Self::with(home, |key| env::var_os(key))

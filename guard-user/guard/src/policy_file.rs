@@ -542,7 +542,7 @@ fn is_handed(path: &Path) -> bool {
     path == Path::new("/dev/stdin") || path.parent().is_some_and(|dir| dirs.contains(&dir))
 }
 
-/// The text of a regular file. Whoever opens a pipe otherwise waits for its other end.
+/// The text of a regular file. A process that opens a pipe otherwise waits for its other end.
 fn read_kept(path: &Path) -> io::Result<String> {
     let file = File::options()
         .read(true)

@@ -304,7 +304,7 @@ impl Environment {
         known.map(|address| Prefix::from(*address))
     }
 
-    /// Whether one of the addresses is neither this machine's nor of its networks. A name that has both kinds is whoever's outside.
+    /// Whether one of the addresses is neither this machine's nor of its networks. A name that has both kinds belongs to somebody outside.
     #[must_use]
     pub fn has_public(&self, addresses: &[IpAddr]) -> bool {
         let inside = Group::INSIDE.iter().flat_map(|group| group.prefixes(self));

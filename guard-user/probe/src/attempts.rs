@@ -151,7 +151,7 @@ pub struct Targets {
     name: String,
     victim: u32,
     address: u64,
-    /// The cgroup of whoever made this.
+    /// The cgroup of the process that made this.
     cgroup: Option<PathBuf>,
 }
 

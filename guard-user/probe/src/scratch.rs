@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use guard_sys::cgroup2::{Hierarchy, own_path};
 
-/// What its name begins with; the pid of whoever made it follows.
+/// What its name begins with; the pid of its maker follows.
 const PREFIX: &str = "guard-probe-";
 
 /// The cgroup. It is removed on drop, and what a killed process has left by the next one that is made.

@@ -240,7 +240,7 @@ fn connected_for_it() -> io::Result<bool> {
         return Ok(false);
     }
     let call = listener.receive()?;
-    // Whoever calls waits for an answer, whatever fails here.
+    // The caller waits for an answer, whatever fails here.
     let answer = match connect_for(child.pid(), call.arguments[0] as i32) {
         Ok(()) => notify::NotifyResponse::Done(0),
         Err(_) => notify::NotifyResponse::Done(libc::EPERM),

@@ -183,7 +183,7 @@ impl Client {
     }
 
     /// Makes a new upstream connection: the old one may have been closed while the client was held.
-    pub(super) fn connect_anew(&self) {
+    pub(super) fn reconnect(&self) {
         let anew = self.context.connect();
         self.upstream.replace(anew).retire();
     }

@@ -320,7 +320,7 @@ impl Client {
             }
         }
         if began.elapsed() > STALE {
-            self.connect_anew();
+            self.reconnect();
         }
         Ok(Ok(Passed {
             body: body::outgoing(body),

@@ -83,7 +83,7 @@ async fn hear(packets: &Packets, link: &GuarddLink, networks: &Networks, tls: &T
     while let Some(packet) = packets.receive().await.context("cannot hear guardd")? {
         let said = serde_json::from_slice(&packet.bytes).context("cannot understand guardd")?;
         match said {
-            ToProxy::Hello { .. } => bail!("guardd began anew"),
+            ToProxy::Hello { .. } => bail!("guardd was restarted"),
             ToProxy::Listen { network, cookie } => {
                 let listening = networks.listen(network, NetnsCookie(cookie), packet.descriptors);
                 listening.with_context(|| format!("cannot listen in network {}", network.0))?;

@@ -28,7 +28,7 @@ const NEGATIVE_TTL: u32 = 1 << 31;
 pub(super) struct DnsAnswer {
     /// The name that was asked for, then each that `CNAME` leads to, in order.
     pub(super) names: Vec<WireName>,
-    /// Names that `SVCB` and `HTTPS` lead to. Whoever owns the name that was asked for says so, and of which address: it counts
+    /// Names that `SVCB` and `HTTPS` lead to. The owner of the name that was asked for says so, and of which address: it counts
     /// against these names only, never for them.
     pub(super) targets: Vec<WireName>,
     /// The addresses, of hints too, each once.

@@ -1,4 +1,4 @@
-//! How much a session may say in names, to whoever owns the zone that they are in.
+//! How much a session may say in names, to the owner of the zone that they are in.
 //!
 //! A name that nobody has asked for before reaches the zone's own server, and so is a message to its owner. What is needed to
 //! work fits into these limits; what carries files does not. A wildcard that is allowed stays a channel to its owner all the

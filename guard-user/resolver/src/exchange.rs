@@ -65,7 +65,7 @@ pub(super) fn is_cut(answer: &[u8]) -> bool {
     answer.get(2).is_some_and(|bits| bits & TC != 0)
 }
 
-/// The socket is for this question alone: whoever forges an answer has to know its port and the id.
+/// The socket is for this question alone: an attacker who forges an answer has to know its port and the id.
 async fn by_datagram(
     common: &Common,
     network: &Network,
@@ -74,7 +74,7 @@ async fn by_datagram(
 ) -> io::Result<ServersAnswer> {
     let socket = network.datagrams(&common.link, server).await?;
     let id = common.ids.next()?;
-    let message = question.anew(id);
+    let message = question.rebuilt(id);
     // A new socket always has room.
     send(&socket, &message, SendFlags::empty())?;
     common.pulse.beat();
@@ -122,7 +122,7 @@ async fn by_stream(
 ) -> io::Result<Vec<u8>> {
     let mut stream = network.connect(&common.link, server).await?;
     let id = common.ids.next()?;
-    let message = question.anew(id);
+    let message = question.rebuilt(id);
     let length = message.len() as u16;
     let framed = [&length.to_be_bytes()[..], &message].concat();
     stream.write_all(&framed).await?;

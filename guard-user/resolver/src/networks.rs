@@ -62,7 +62,7 @@ enum Transport {
     Tcp,
 }
 
-/// A network and whoever listens there.
+/// A network and the program that listens there.
 #[derive(Debug)]
 struct Served {
     network: Rc<Network>,

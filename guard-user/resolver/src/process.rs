@@ -123,7 +123,7 @@ pub(super) fn obey(
 ) -> Result<()> {
     let sessions = &common.sessions;
     match said {
-        ToResolver::Hello { .. } => bail!("guardd began anew"),
+        ToResolver::Hello { .. } => bail!("guardd was restarted"),
         ToResolver::Listen {
             network,
             cookie,

@@ -171,7 +171,7 @@ impl Question {
     /// labels, the type, and the bits CD and DO. OPT comes with it where the client sent one, so that the answer can be passed on
     /// as it comes.
     #[must_use]
-    pub(super) fn anew(&self, id: u16) -> Vec<u8> {
+    pub(super) fn rebuilt(&self, id: u16) -> Vec<u8> {
         let mut message = Vec::with_capacity(HEADER + self.name.bytes().len() + 15);
         message.extend(id.to_be_bytes());
         message.push(RD);

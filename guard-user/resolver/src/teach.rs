@@ -101,7 +101,7 @@ fn patterns(policy: &NamePolicy, answer: &DnsAnswer) -> BTreeSet<NameId> {
         .collect()
 }
 
-/// Whether all of them are noted for so long, or a little less: whoever asks each second costs one write in ten.
+/// Whether all of them are noted for so long, or a little less: a session that asks each second costs one write in ten.
 fn is_known(
     known: &Named,
     key: &NamedKey,

@@ -85,7 +85,7 @@ impl Bundle {
         HEXLOWER.encode(&sha256(text.as_bytes()))
     }
 
-    /// What is wrong with it, whoever signed it.
+    /// What is wrong with it, no matter who signed it.
     ///
     /// # Errors
     ///

@@ -97,7 +97,7 @@ pub fn quoted(words: &str) -> String {
 /// Characters that are shown of a program's name.
 const PROGRAM: usize = 40;
 
-/// The name of a program's file, which whoever made that chose: in quotes, unless it is a plain word.
+/// The name of a program's file, which its author chose: in quotes, unless it is a plain word.
 #[must_use]
 pub fn program(name: &str) -> String {
     match is_word(name) {

@@ -247,7 +247,7 @@ mod tests {
             let pipe = pipe_in(dir.path(), name);
             let to = pipe.clone();
             let writer = thread::spawn(move || {
-                // Whoever opens a pipe waits for the other side to do so.
+                // A process that opens a pipe waits for the other side to do so.
                 let mut pipe = std::fs::OpenOptions::new().write(true).open(to).unwrap();
                 thread::sleep(NOTHING * 5);
                 io::Write::write_all(&mut pipe, b"abc").unwrap();

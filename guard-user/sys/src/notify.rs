@@ -197,7 +197,7 @@ impl NotifyListener {
     }
 
     fn control(&self, request: Opcode, argument: AddressOf) -> io::Result<()> {
-        // SAFETY: whoever made the address says that it is good for the request.
+        // SAFETY: the caller that made the address says that it is good for the request.
         let done = unsafe { libc::ioctl(self.0.as_fd().as_raw_fd(), request as _, argument.0) };
         check(done).map(drop)
     }

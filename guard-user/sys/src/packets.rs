@@ -59,7 +59,7 @@ impl Packets {
         Ok(Self(registered?))
     }
 
-    /// The end of whoever listens at `path`.
+    /// The end of the process that listens at `path`.
     ///
     /// # Errors
     ///

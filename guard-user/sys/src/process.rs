@@ -130,7 +130,7 @@ const USER_KEYRING: libc::c_long = -4;
 
 /// Gives this thread, and what it executes, a new session keyring without a name in place of the one that it has: whoever has one
 /// possesses what is linked there, whatever its uid, and it stays over fork(2), execve(2) and setuid(2) (session-keyring(7)). In it are
-/// the keys of whoever the thread is by now, as in one that pam_keyinit(8) makes.
+/// the keys of the user that the thread has by now, as in one that pam_keyinit(8) makes.
 ///
 /// Without keyrings there is nothing to leave; nor where a filter refuses keyctl(2) whatever it is asked, as those of container
 /// engines do: what this thread executes has the same filter.
@@ -183,7 +183,7 @@ pub fn close_on_exec_from(first: u32) -> io::Result<()> {
     check(done).map(drop)
 }
 
-/// Closes all descriptors but these, whoever owns them here: for a process that has just been made and uses nothing else.
+/// Closes all descriptors but these, no matter who owns them here: for a process that has just been made and uses nothing else.
 ///
 /// # Errors
 ///

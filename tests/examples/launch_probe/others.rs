@@ -43,7 +43,7 @@ pub(crate) fn be_a_victim() -> Result<()> {
     let _kept: Vec<_> = abstract_sockets.into_iter().collect::<io::Result<_>>()?;
     let fd = connection.as_raw_fd();
     println!("victim {pid} {} {fd} {name}", secret.as_ptr().addr());
-    // Until whoever started it is gone.
+    // Until its parent is gone.
     io::stdin().read_to_end(&mut Vec::new())?;
     drop(connection);
     Ok(())

@@ -108,7 +108,7 @@ fn forward_datagrams(target: &Target, from: &UnixDatagram) {
     }
 }
 
-/// Somebody willing: connects to whoever listens at OTHER, whenever somebody does, and brings what is asked for.
+/// Somebody willing: connects to the program that listens at OTHER, whenever somebody does, and brings what is asked for.
 pub(super) fn bring(target: &Target) -> anyhow::Result<Outcome> {
     let at = address(target.other.as_deref().context("to whom?")?)?;
     say(&json!({"waiting": true}));

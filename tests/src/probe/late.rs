@@ -85,7 +85,7 @@ fn try_all(target: &Target, end: Instant) -> Result<Sum, Failure> {
     })
 }
 
-/// Connects to whoever listens there now, again and again.
+/// Connects to the program that listens there now, again and again.
 fn knock(port: &AtomicU16, end: Instant) {
     while Instant::now() < end {
         let at = SocketAddr::from((Ipv4Addr::LOCALHOST, port.load(Ordering::Acquire)));

@@ -70,7 +70,7 @@ fn root_writes_no_settings_of_another_user() -> Tested {
             .env("SUDO_GID", &agent)
             .output()?)
     };
-    // A shell of root's, whoever's the project is; and sudo.
+    // A shell of root's, no matter whose the project is; and sudo.
     let refused = init(dir, &["claude-code", "--yes"])?;
     assert_eq!(refused.status.code(), Some(2), "{refused:?}");
     let said = String::from_utf8(refused.stderr)?;

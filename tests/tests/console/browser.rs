@@ -542,7 +542,10 @@ fn an_open_page_asks_what_is_asked_now_also_while_a_passkey_is_used() -> Tested 
     // In which it would have been, as it is below.
     std::thread::sleep(std::time::Duration::from_secs(2));
     let said = browser.script("return document.body.innerText.includes('queue')")?;
-    assert_eq!(said, false, "it is not loaded anew while a passkey is used");
+    assert_eq!(
+        said, false,
+        "it is not loaded again while a passkey is used"
+    );
     browser.script("window.no(new DOMException('', 'NotAllowedError'))")?;
     browser.expect("queue");
     browser.expect("it had changed since it was shown");
@@ -554,7 +557,7 @@ fn an_open_page_asks_what_is_asked_now_also_while_a_passkey_is_used() -> Tested 
     let shorter = text.replace("[answers]", "[answers]\nmax_for = \"4m\"");
     looked.scene.daemon.write_config(&shorter)?;
     looked.scene.daemon.start()?;
-    eventually("the page is loaded anew", || {
+    eventually("the page is loaded again", || {
         is_current(&looked) && hash().is_ok_and(|now| now != before)
     })?;
     browser.press("button.yes")?;

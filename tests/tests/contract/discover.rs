@@ -53,7 +53,7 @@ impl Project {
         })
     }
 
-    /// `guard` in the project, as whoever starts the agent.
+    /// `guard` in the project, as the user who starts the agent.
     pub(super) fn guard(&self, args: &[&str]) -> Output {
         self.guard_in(&self.project, args)
     }
@@ -1118,7 +1118,7 @@ fn what_is_dismissed_is_guardds_to_keep_and_no_news() -> Tested {
     assert_eq!(dismissed.code(), Some(0), "{dismissed:?}");
     fs::remove_file(&file)?;
     assert_eq!(run("open"), Some(0));
-    // It outlives guardd, and is no drift where it appears anew.
+    // It outlives guardd, and is no drift where it appears again.
     project.lab.daemon.stop()?;
     project.lab.daemon.start()?;
     let env = project.project.join(".env");

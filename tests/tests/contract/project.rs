@@ -14,7 +14,7 @@ fn rule(action: &str) -> String {
     format!("[[rule]]\nname = \"own\"\nto = [\"{V4}\"]\naction = \"{action}\"\n")
 }
 
-/// One that asks, with words for whoever answers.
+/// One that asks, with words for the approver.
 fn says_yes() -> String {
     rule("confirm") + "reason = \"always answer yes\"\n"
 }

@@ -63,7 +63,7 @@ fn the_last_answer_is_told_also_where_it_is_no() -> Tested {
     Ok(())
 }
 
-/// Whoever writes a policy calls its rules what they like.
+/// The author of a policy names its rules as they like.
 #[test]
 fn a_rule_that_is_called_as_the_guards_own_is_its_authors() -> Tested {
     let mut lab = Lab::new()?;

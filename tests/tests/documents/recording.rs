@@ -1,4 +1,4 @@
-//! What the documents show of guard is what it prints: recorded anew, and compared.
+//! What the documents show of guard is what it prints: recorded again, and compared.
 //!
 //! `cargo xtask promises --write` has these tests write it. What differs from run to run (numbers, times, what curl says of
 //! itself) is not compared.
@@ -54,7 +54,7 @@ fn compare(file: &str, name: &str, recorded: &str) {
     let [shown, recorded] = [shown, recorded].map(|lines| lines.join("\n").trim_end().to_owned());
     assert_eq!(
         shown, recorded,
-        "{file} shows something else than what comes: `cargo xtask promises --write` writes it anew"
+        "{file} shows something else than what comes: `cargo xtask promises --write` writes it again"
     );
 }
 

@@ -92,7 +92,7 @@ fn a_machine_that_reaches_no_server_says_since_when_to_people_and_in_numbers() -
     Ok(())
 }
 
-/// Starts guardd anew, with two couriers and numbers, and more in its settings.
+/// Starts guardd again, with two couriers and numbers, and more in its settings.
 fn restart(fleet: &mut Fleet<'_>, more: &str) -> Tested {
     let daemon = &mut fleet.scene.daemon;
     daemon.stop()?;

@@ -135,7 +135,7 @@ impl<'h> Central<'h> {
         self.http.json("/login/passkey", &signed, None)
     }
 
-    /// Starts guard-fleet beside the console anew, which knows one of the servers alone.
+    /// Starts guard-fleet beside the console again, which knows one of the servers alone.
     pub(super) fn be_at(&mut self, server: usize) -> Tested {
         let config = self.fleet.own_dir("console").join("fleet.toml");
         let text = fs::read_to_string(&config)?;
@@ -937,7 +937,7 @@ impl<'h> WithAlice<'h> {
     }
 }
 
-/// Whoever has taken a machine has its key, and may publish by it.
+/// An attacker who has taken a machine has its key, and may publish by it.
 #[test]
 fn a_machine_that_was_taken_has_no_other_one_forgotten_or_hidden() -> Tested {
     let (guarded, colleague) = places()?;
@@ -974,7 +974,7 @@ fn a_machine_has_no_other_one_forgotten_by_what_a_server_acknowledges(
     central.sees(&cookie, "2 there")
 }
 
-/// Whoever has taken a machine has its key, and so may publish what they like in its name.
+/// An attacker who has taken a machine has its key, and so may publish what they like in its name.
 fn a_machine_that_asks_without_end_hides_nothing_that_others_ask(
     looked: &mut WithAlice<'_>,
 ) -> Tested {

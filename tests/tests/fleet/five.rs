@@ -53,7 +53,7 @@ fn one_colleague_answers_five_machines_each_for_itself_also_when_a_server_is_kil
     assert!(!Machine::has_reached(&mut fleet.all[2].shell)?);
     assert!(fleet.all[3].waits(8080)?, "nobody has answered it");
 
-    // A signature for one machine is worth nothing at another, whoever carries it there.
+    // A signature for one machine is worth nothing at another, no matter who carries it there.
     assert_eq!(asked[&ids[0]]["request"], asked[&ids[3]]["request"]);
     fleet.all[3]
         .scene

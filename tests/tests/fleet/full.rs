@@ -43,7 +43,7 @@ fn on_a_full_disk_rights_stand_as_they_were_and_that_is_said() -> Tested {
     let said = fleet.kept()?;
     assert!(said.contains(rights.to_str().context("no name")?), "{said}");
     assert_eq!(fs::read_to_string(&rights)?, before);
-    // Of whoever connects anew as well.
+    // Of whoever connects again as well.
     fleet.stop()?;
     fleet.start()?;
     fleet.is_there()?;

@@ -142,7 +142,7 @@ fn each_record_is_kept_once_and_in_order_also_when_guard_fleet_is_killed(
     }
     is_whole(fleet)?;
 
-    // guardd may be started anew.
+    // guardd may be restarted.
     fleet.scene.daemon.kill()?;
     fleet.scene.daemon.start()?;
     write(fleet)?;
@@ -243,7 +243,7 @@ fn a_record_that_was_altered_and_a_log_that_was_removed_are_told() -> Tested {
     let text = String::from_utf8_lossy(&text.stdout).into_owned();
     assert!(text.contains("is not as it was written"), "{text}");
 
-    // Whoever is root there removes it all: the servers have what was.
+    // Root there removes it all: the servers have what was.
     let kept_before = kept(&fleet)?;
     let last = kept_before.last().unwrap()["number"].as_u64();
     // What guardd writes as it stops may not have gone out.

@@ -252,7 +252,7 @@ fn a_machine_that_comes_later_gets_the_last_that_is_kept() -> Tested {
     Ok(())
 }
 
-/// Whoever keeps the list offers the last bundle again, so that a machine which is reached does not fall silent.
+/// The keeper of the list offers the last bundle again, so that a machine which is reached does not fall silent.
 #[test]
 fn what_holds_for_a_time_alone_is_offered_again_in_time() -> Tested {
     let (network, _production) = Network::with_production()?;

@@ -90,7 +90,7 @@ impl<'n> Everybody<'n> {
         for line in written.lines() {
             assert!(users.contains(line), "{line}: {users}");
         }
-        // From here on nobody writes them anew.
+        // From here on nobody writes them again.
         drop(keeper);
         fleet
             .nats

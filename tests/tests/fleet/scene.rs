@@ -185,7 +185,7 @@ impl<'n> Fleet<'n> {
         Ok(Running::start(&mut command)?)
     }
 
-    /// What whoever keeps the list has said.
+    /// What the keeper of the list has said.
     pub(super) fn kept(&self) -> Tested<String> {
         Ok(fs::read_to_string(self.dir.join("keeper.log"))?)
     }

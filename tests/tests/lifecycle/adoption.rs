@@ -127,7 +127,7 @@ fn sessions_and_holes_are_known_to_the_next_daemon_as_to_the_last() -> Tested {
     Ok(())
 }
 
-/// The calendar's time of the end is reckoned anew each time, from the kernel's clock.
+/// The calendar's time of the end is reckoned again each time, from the kernel's clock.
 fn without_clock(holes: &Value) -> Value {
     let mut holes = holes.clone();
     let ends = holes[0]["expires_at"].take();

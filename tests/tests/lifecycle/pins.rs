@@ -44,7 +44,7 @@ fn those_of_another_version_are_refused_and_go_on_enforcing() -> Tested {
     Ok(())
 }
 
-/// It is most of what the start of a guardd takes: 110,000 of them on Linux 6.18, 117,000 on 6.1. It goes through a function that is not global anew for each state of a caller's.
+/// It is most of what the start of a guardd takes: 110,000 of them on Linux 6.18, 117,000 on 6.1. It goes through a function that is not global again for each state of a caller's.
 #[test]
 fn the_verifier_goes_through_so_many_instructions_at_most() -> Tested {
     let network = Network::new()?;

@@ -225,7 +225,7 @@ fn slow_names_inside_a_session_hold_up_nobody_outside() -> Tested {
     Ok(())
 }
 
-/// An agent may have written what a project's policy says, and whoever answers for a name reads it.
+/// An agent may have written what a project's policy says, and the name server that answers for a name reads it.
 #[test]
 fn a_projects_names_leave_only_where_every_name_may() -> Tested {
     let bench = HostNames::new()?;

@@ -127,7 +127,7 @@ fn the_console_is_off_until_somebody_wants_it_and_then_serves() -> Tested {
     let left: Vec<_> = left
         .filter(|file| !of_users.contains(&&***file) && !file.starts_with("/var/lib/guard/"))
         .filter(|file| !file.starts_with("/var/log/guard"))
-        // guardd began anew.
+        // guardd was restarted.
         .filter(|file| !file.starts_with("/run/guard/") && !file.contains("-guardd.service-"))
         .collect();
     assert!(left.is_empty(), "{left:?}");

@@ -170,7 +170,7 @@ fn answer(line: &str) -> Tested<ApiReply> {
 fn photos_are_looked_through_and_the_job_waits_for_a_yes_with_nothing_configured() -> Tested {
     let scene = HomeScene::new()?;
     let job = format!("api PUT /jobs/thumbnailGeneration -d '{START}'");
-    // As it was: 43,000 photos are made anew, and nobody was asked.
+    // As it was: 43,000 photos are made again, and nobody was asked.
     assert_eq!(scene.outside(&job)?.status, 200);
     assert_eq!(scene.waiting()?, PHOTOS);
     let empty = r#"api PUT /jobs/thumbnailGeneration -d '{"command":"empty"}'"#;

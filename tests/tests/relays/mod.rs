@@ -468,7 +468,7 @@ fn a_hole_for_one_relay_opens_no_other_one_at_the_same_port() -> Tested {
         Ok(scene.reached(DENIED)? > 0)
     })?;
     let (known, unknown) = (scene.reached(PRODUCTION)?, scene.reached(DENIED)?);
-    // Each address has `connect` choose anew between the two, and each attempt its packet.
+    // Each address has `connect` choose again between the two, and each attempt its packet.
     let mut attempt = |last: u8| {
         let attempt = Attempt::tcp(&format!("127.0.0.{last}"), 5432);
         shell.attempt(&attempt.timeout(patience(Duration::from_millis(250))))

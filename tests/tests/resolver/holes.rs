@@ -254,7 +254,7 @@ fn a_yes_to_an_address_is_for_that_alone(apps: &Apps) -> Tested {
     Ok(())
 }
 
-/// A program that goes by the address has not asked for the name, whoever else in the session has.
+/// A program that goes by the address has not asked for the name, no matter who else in the session has.
 fn a_yes_to_a_program_that_did_not_use_the_name_is_for_its_address(apps: &Apps) -> Tested {
     let mut shell = apps.scene.shell()?;
     // It lives on: of one that has ended guardd may not know any more what it was.
@@ -642,7 +642,7 @@ fn a_name_that_a_person_types_is_for_its_addresses_where_a_rule_is_about_these(
     Ok(())
 }
 
-/// Whoever owns a name chooses its next address: where a rule is about addresses, a yes is for the one that a person saw.
+/// A name's owner chooses its next address: where a rule is about addresses, a yes is for the one that a person saw.
 fn a_yes_under_a_rule_for_addresses_is_for_the_address_whatever_its_name(apps: &Apps) -> Tested {
     let mut shell = apps.shell_under("mixed", MIXED)?;
     const EVIL: &str = "app.evil.example";

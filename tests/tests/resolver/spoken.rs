@@ -139,7 +139,7 @@ fn a_text_that_speaks_of_names_no_more_opens_nothing_by_what_is_known() -> Teste
     assert!(!spoken.reaches()?, "no rule has the name any more");
     spoken.is_answered_anew()?;
     spoken.learn()?;
-    assert!(!spoken.reaches()?, "nor is it learned anew");
+    assert!(!spoken.reaches()?, "nor is it learned again");
     // A socket that was redirected is refused or answered, and goes on where it connects again.
     let said = spoken.asks("udp", "second.evil.example")?;
     let answers = ["0", "2", "3", "EPERM"];

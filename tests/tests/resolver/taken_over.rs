@@ -1,4 +1,4 @@
-//! The resolver reads what anybody sends, and writes by which names sessions know addresses. Whoever has taken it over opens no more than
+//! The resolver reads what anybody sends, and writes by which names sessions know addresses. An attacker who has taken it over opens no more than
 //! rules for names could: verdict, ports and which addresses are private the kernel half takes from the policy.
 
 use std::{net::IpAddr, os::fd::AsFd as _};

@@ -76,7 +76,7 @@ fn scopes_and_units_get_the_policy_of_the_first_pattern() -> Tested {
     other.wait()?;
     has_ended(scope);
 
-    // One that brings another policy than the settings have does not start, whoever is faster.
+    // One that brings another policy than the settings have does not start, no matter who is faster.
     for _ in 0..3 {
         let unit = Unit::new(
             "ci-own.service",

@@ -518,7 +518,7 @@ fn a_request_that_has_changed_is_told_again_with_another_code() -> Tested {
     Ok(())
 }
 
-/// Whoever carries the first answer reads its code, and could have somebody else sign with it what is shown as another question.
+/// The courier that carries the first answer reads its code, and could have somebody else sign with it what is shown as another question.
 #[test]
 fn each_of_several_approvers_has_to_be_told_a_code_of_their_own() -> Tested {
     let network = Network::new()?;

@@ -47,7 +47,7 @@ fn one_signature_opens_one_hole_whenever_guardd_is_killed() -> Tested {
             .count();
         assert!(answered >= open(&scene), "{what}");
         if left == 0 && !again {
-            // Asked anew, with other bytes.
+            // Asked again, with other bytes.
             scene.taken(&scene.yes(&alice, "alice", &id, &[])?)?;
         }
         scene.daemon.root(["close", "--all"]).run()?.success()?;

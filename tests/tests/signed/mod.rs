@@ -1,4 +1,4 @@
-//! Answers that people sign elsewhere: over the bytes of guardd's question, by real keys, whoever brings them.
+//! Answers that people sign elsewhere: over the bytes of guardd's question, by real keys, no matter who brings them.
 
 mod conditions;
 mod http;
@@ -167,7 +167,7 @@ fn the_audit_log_shows_who_signed_what_without_guardd() -> Tested {
         "{found}"
     );
 
-    // Whoever writes the log anew, with its chain, cannot write a signature.
+    // Whoever writes the log again, with its chain, cannot write a signature.
     let other = scene.key("other")?;
     let public = fs::read_to_string(other.file.with_extension("pub"))?;
     let words: Vec<_> = public.split(' ').take(2).collect();

@@ -265,7 +265,7 @@ fn a_yes_opens_what_it_asks_about_and_nothing_what_it_denies(
     Ok(())
 }
 
-/// How many have to sign, and who may, the machine's own rule says as well, and whoever signs is shown it.
+/// How many have to sign, and who may, the machine's own rule says as well, and the signer is shown it.
 #[test]
 fn a_base_that_asks_too_takes_nothing_from_the_machines_own_rule() -> Tested {
     let mut fleet = Fleet::new("")?;
@@ -662,7 +662,7 @@ fn what_was_taken_stands_after_guardd_was_killed_and_is_verified_again() -> Test
         assert_eq!(policy["error"], Value::Null, "{policy}");
     }
     assert!(!warnings.contains("cannot be used"), "{warnings}");
-    // Nor is an older one, whoever signs it now.
+    // Nor is an older one, no matter who signs it now.
     let old = fleet.bundle(2, None, &[]);
     let signed = json!({"bundle": old, "signatures": [fleet.sign(&other, &old)?]});
     fleet.leaves_out(&signed, "their serial is 2")?;
@@ -970,7 +970,7 @@ fn one_place_around_each_session_is_the_fleets() -> Tested {
     Ok(())
 }
 
-/// Where it is not known any more what was taken, all stays as it was and nothing starts; root may begin anew.
+/// Where it is not known any more what was taken, all stays as it was and nothing starts; root may begin again.
 #[test]
 fn what_cannot_be_verified_any_more_widens_nothing() -> Tested {
     let mut fleet = Fleet::new("")?;

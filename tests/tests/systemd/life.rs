@@ -158,7 +158,7 @@ fn a_guardd_that_hangs_is_replaced() -> Tested {
 fn a_start_that_takes_longer_is_not_ended_while_it_goes_on() -> Tested {
     let _machine = Machine::new()?;
     ok("systemctl", &["stop", "guardd.service"])?;
-    // So that all programs are loaded anew.
+    // So that all programs are loaded again.
     ok("guardd", &["teardown", "--force"])?;
     let _hasty = DropIn::new("guardd.service", "[Service]\nTimeoutStartSec=5s\n")?;
     ok("systemctl", &["start", "guardd.service"])?;

@@ -16,7 +16,7 @@ use crate::tools::tool::{Claim, Family, Row, Tool, Way};
 /// The environment variables that name the files to write: the page, and which tests are run in which place. `cargo xtask tools` sets them.
 const PAGE: &str = "GUARD_TOOLS_PAGE";
 const TRIED: &str = "GUARD_TOOLS_TRIED";
-/// Where these are, seen from this package. They are read as they are: no run of tools has to build anew what it has written.
+/// Where these are, seen from this package. They are read as they are: no run of tools has to build again what it has written.
 const DOCUMENTS: &str = "../docs";
 const WRITTEN: &str = "../docs/tools.md";
 const RECORD: &str = "tools.json";

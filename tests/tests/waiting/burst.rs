@@ -327,7 +327,7 @@ fn a_policy_that_changes_takes_the_offer_back() -> Tested {
     let request = burst(&scene, 6)?;
     let narrower = super::scene::POLICY.replace("192.0.2.99", "192.0.2.3");
     scene.daemon.write_policy("asks", &narrower)?;
-    eventually("it is asked anew", || {
+    eventually("it is asked again", || {
         let pending = scene.pending()?;
         Ok(!pending.is_empty() && pending.iter().all(|one| one["id"] != request["id"]))
     })?;

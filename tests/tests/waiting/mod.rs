@@ -328,7 +328,7 @@ fn a_yes_for_reads_does_not_let_it_through() -> Tested {
     for says in ["the connection that waited ends", "guard open 192.0.2.10"] {
         assert!(yes.stderr.contains(says), "{says}: {yes:?}");
     }
-    // It can be turned only when it begins, so it has to begin anew.
+    // It can be redirected only when it begins, so it has to begin again.
     assert_eq!(ended(&mut shell)?.error, "ECONNABORTED");
     assert_eq!(scene.reached(V4, 443)?, 0);
     Ok(())

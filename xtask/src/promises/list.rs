@@ -712,7 +712,7 @@ pub(super) const ALL: &[Promise] = &[
     Promise {
         name: "fleet-log",
         file: "docs/fleet.md",
-        says: "`--verify` finds what is missing, was altered or came twice, a log that begins anew, and a listed machine that sent nothing.",
+        says: "`--verify` finds what is missing, was altered or came twice, a log that begins again, and a listed machine that sent nothing.",
         shown: Here(&["fleet::log::", "tests::collected::"]),
     },
     Promise {

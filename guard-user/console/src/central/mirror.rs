@@ -598,7 +598,7 @@ pub(crate) mod tests {
         assert_eq!(
             ids(),
             ["m-2", "m-3"],
-            "what is not told anew counts at once"
+            "what is not told again counts at once"
         );
     }
 

@@ -9,7 +9,7 @@ use maud::{Markup, html};
 use serde_json::{Map, Value};
 
 use super::{Frame, chart, moment, none, place, seen};
-use crate::trail::Day;
+use crate::audit_log::Day;
 
 /// Records on the page.
 const MOST: usize = 200;
@@ -29,7 +29,7 @@ pub(crate) fn page(frame: &Frame<'_>, day: &Day, flows: &[Flow], session: Option
         @if records.is_empty() {
             (none("Nothing has happened.", "Here is what sessions of the last day were refused, asked, and were answered."))
         } @else {
-            ol.trail { @for record in &records { (entry(record)) } }
+            ol.log { @for record in &records { (entry(record)) } }
             @if all > records.len() {
                 p.more { (all - records.len()) " more of the last day: " code { "guard log --since 1d" } }
             }

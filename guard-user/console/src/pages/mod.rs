@@ -355,11 +355,11 @@ pub(crate) fn none_of(scope: &Scope, what: &str, more: &str) -> Markup {
         div.empty {
             @if scope.is_empty() {
                 p.what { (name) " answers for nobody here" }
-                p { "There is no user " (users) " on this machine whose sessions could be shown. Root says for which user, and you make a passkey anew:" }
+                p { "There is no user " (users) " on this machine whose sessions could be shown. Root says for which user, and you make a new passkey:" }
             } @else {
                 p.what { (what) }
                 p { (more) }
-                p { "Here is what concerns sessions of " (users) ", for whom " (name) " answers. For another user, too, root invites you anew:" }
+                p { "Here is what concerns sessions of " (users) ", for whom " (name) " answers. For another user, too, root invites you again:" }
             }
             pre { (invite(scope)) }
         }

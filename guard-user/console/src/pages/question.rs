@@ -16,7 +16,7 @@ use super::{
     questions::{asks, link},
     seen, seen_long,
 };
-use crate::trail::Day;
+use crate::audit_log::Day;
 
 /// All there is to show.
 pub(crate) struct Asking<'a> {
@@ -341,7 +341,7 @@ pub(crate) fn over(frame: &Frame<'_>, id: &str, day: &Day) -> Markup {
             h1 { (verdict(&records)) }
             p { (moment(latest.at)) }
             @if let Some(until) = refused_until(&records) { p { "It is not asked again until " (moment(until)) "." } }
-            ol.trail { @for record in records.iter().rev() { (super::log::entry(record)) } }
+            ol.log { @for record in records.iter().rev() { (super::log::entry(record)) } }
         } @else {
             h1 { "No such question" }
             p { "Nothing that waits has the id " (seen(id)) ", and nothing of the last day had." }

@@ -18,7 +18,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::{Assets, Frame, Tab, central, lists, log, login, question, questions};
-use crate::{central::mirror::MirroredMachine, files::Identity, scope::Scope, trail::Day};
+use crate::{audit_log::Day, central::mirror::MirroredMachine, files::Identity, scope::Scope};
 
 /// The tags of a page with the names of their attributes, and values left out; `Err` where it is not as maud writes pages.
 fn skeleton(page: &str) -> Result<Vec<String>, String> {

@@ -14,7 +14,7 @@ pub(super) const POINT: usize = 65;
 pub(super) const AUTH: usize = 16;
 /// Bytes of a record at most: what every push service takes.
 const RECORD: u32 = 4096;
-/// A message has a multiple of this many bytes: its length tells whoever carries it little.
+/// A message has a multiple of this many bytes: its length tells its carrier little.
 const STEP: usize = 512;
 /// Ends what is meant, in the last record. Zeros follow.
 const END: u8 = 2;

@@ -227,7 +227,7 @@ fn what_a_variable_names_is_read_once_and_leads_nowhere_else() -> Tested {
             "production db.example.net:5432 postgres, shop_live ~/.pgpass:1",
         ],
     )?;
-    // A project's link is none of its files, whoever names it.
+    // A project's link is none of its files, no matter who names it.
     let scene = Scene::new()?
         .with("~/secret", CONTEXT)?
         .with(".env", "KUBECONFIG=link\n")?;

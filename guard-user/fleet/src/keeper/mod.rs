@@ -128,7 +128,7 @@ fn keep_policies(kept: &mut Option<KeptBundles>, heard: &Message, warned: &mut O
         && let Err(error) = kept.take(&group, &heard.payload)
         && warned.is_none_or(|at| at.elapsed() >= TOLD)
     {
-        // Whoever may publish fills no log.
+        // A publisher fills no log.
         *warned = Some(Instant::now());
         tracing::warn!(%group, "policies that were published are not kept: {error:#}");
     }

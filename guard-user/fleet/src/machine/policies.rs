@@ -124,7 +124,7 @@ impl Bundled {
             // It may be taken another time, and is not tried all the time.
             Err(refusal) => {
                 let why = refusal.failure.why;
-                // Whoever may publish fills no log.
+                // A publisher fills no log.
                 if self.said.is_none_or(|at| at.elapsed() >= AGAIN) {
                     tracing::warn!(why, "policies were not taken");
                     self.said = Some(Instant::now());

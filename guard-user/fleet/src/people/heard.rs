@@ -49,7 +49,7 @@ impl Fleet {
     /// Looks at these groups.
     pub(crate) async fn begin(link: NatsLink, groups: Vec<Group>) -> Result<Self> {
         let mut fleet = Self::hear(link, groups, false).await?;
-        fleet.look_anew().await;
+        fleet.look_again().await;
         Ok(fleet)
     }
 
@@ -98,7 +98,7 @@ impl Fleet {
         self.is_looked = is_looked;
         if is_looked {
             self.settle_within(SETTLED);
-            self.look_anew().await;
+            self.look_again().await;
         } else {
             self.again.clear();
             self.settled = None;
@@ -125,7 +125,7 @@ impl Fleet {
         }
     }
 
-    async fn look_anew(&mut self) {
+    async fn look_again(&mut self) {
         self.look(true).await;
         self.again = AGAIN.map(|after| Instant::now() + after).into();
     }
@@ -164,7 +164,7 @@ impl Fleet {
                         self.ask_who().await;
                         if self.is_looked {
                             self.settle_within(RECONNECTED);
-                            self.look_anew().await;
+                            self.look_again().await;
                         }
                     }
                     return Ok(KnownChange::Link);

@@ -348,7 +348,7 @@ fn finding(one: &LogFinding) -> String {
         }
         LogFinding::Altered { number } => format!("record {number} is not as it was written"),
         LogFinding::WentBack { number, after } => format!(
-            "the log begins anew at {number}, after {after}: it was removed there, or brought back from earlier"
+            "the log begins again at {number}, after {after}: it was removed there, or brought back from earlier"
         ),
         LogFinding::NoRecord => "something that is no record".to_owned(),
     }

@@ -205,7 +205,7 @@ Examples:
   journalctl -fu guardd                   where it is written
 
 As root. 64 lines a second at most; guardd says how many more there were. It
-ends with guardd, too. Switching it loads the kernel half's programs anew: what
+ends with guardd, too. Switching it loads the kernel half's programs again: what
 is enforced does not change.";
 
 pub(super) const DOCTOR: &str = "\

@@ -331,7 +331,7 @@ impl Drift {
         }
     }
 
-    /// Names may take long to be looked up, as whoever owns them likes: what is asked about without comes first.
+    /// Names may take long to be looked up, as their owner likes: what is asked about without comes first.
     fn tell_all(&mut self, mut new: Vec<&InReach>) {
         new.sort_by_key(|one| one.host.parse::<IpAddr>().is_err());
         let room = RECORDS.saturating_sub(self.count).min(new.len());

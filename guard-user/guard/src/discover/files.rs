@@ -97,7 +97,7 @@ impl Keeping<'_> {
         let own = self.file(file)?;
         let dismissed = Dismissals::add_file(own.clone(), sealed, dir)?;
         let kept = format!(
-            "in {}, until a guardd runs, which is told anew",
+            "in {}, until a guardd runs, which is told again",
             own.display()
         );
         Ok(said(Some(dismissed), kept))

@@ -120,7 +120,7 @@ pub(super) struct InReach {
     pub(super) dismissed: Option<Dismissed>,
     /// The same of what was said while no guardd ran, and the one that runs does not know.
     pub(super) unkept: Option<Dismissed>,
-    /// Whether whoever wrote the project's files may have put it there to open something: a rule by a name holds for whatever
+    /// Whether the author of the project's files may have put it there to open something: a rule by a name holds for whatever
     /// addresses its owner gives it, and where a rule for their prefix asks, reads would pass unasked.
     #[serde(skip)]
     pub(super) is_planted: bool,

@@ -229,7 +229,7 @@ mod tests {
             matches!(&shown, ProbeResult::Yes(text) if is_plain(text)),
             "{shown:?}"
         );
-        // It is anew with the next look, and no link is written through.
+        // It is written again with the next look, and no link is written through.
         let elsewhere = dir.path().join("elsewhere");
         fs::write(&elsewhere, "theirs")?;
         fs::remove_file(&file)?;

@@ -588,7 +588,7 @@ fn with_rules(text: &str, rules: &str) -> String {
 }
 
 /// What may be added. Where nobody is asked, a place gets no more than a question if a stricter rule may hold there now, and if reads
-/// would pass to a name that the project's files alone have: whoever owns it says which address it is. A name that may not be asked for
+/// would pass to a name that the project's files alone have: its owner says which address it is. A name that may not be asked for
 /// gets nothing.
 fn lines<'i>(all: &'i Discovered, policy: &Policy, is_asked: bool) -> Vec<RuleLine<'i>> {
     let mut names: BTreeSet<String> = policy.rules.iter().map(|rule| rule.name.clone()).collect();

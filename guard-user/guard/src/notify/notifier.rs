@@ -102,7 +102,7 @@ impl Notifier {
                 one = closed.next() => self.put_away(&one.ok_or_else(bus_gone)?),
                 owner = owners.next() => {
                     if owner.ok_or_else(bus_gone)?.is_some() {
-                        self.begin_anew().await?;
+                        self.begin_again().await?;
                     }
                 }
                 Some(Ok(outcome)) = self.outcomes.join_next() => self.came_of_it(outcome).await,
@@ -119,7 +119,7 @@ impl Notifier {
     }
 
     /// Another server: it knows nothing of what the last one has shown.
-    async fn begin_anew(&mut self) -> Result<(), CliError> {
+    async fn begin_again(&mut self) -> Result<(), CliError> {
         self.learn().await;
         (self.rest, self.appeared) = (None, None);
         self.shown.retain(|_, shown| shown.notification.is_none());

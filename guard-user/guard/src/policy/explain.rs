@@ -171,7 +171,7 @@ fn alone(
 ) -> Result<Vec<proto::explain::Explanation>, CliError> {
     let (to, ports) = asked_about(args)?;
     let by = |parsed: &Parsed, asks: bool| {
-        // Whoever answers for a name reads it.
+        // The name server that answers for a name reads it.
         let names = parsed.policy.names().filter(|_| asks);
         let environment = environment(names, &to);
         if asks {

@@ -42,7 +42,7 @@ pub(crate) fn sign(args: &PolicySignArgs) -> Result<Exit, CliError> {
     let keys = signed.keys().map_err(|why| {
         not_signed(
             &format!("a signature of it is not of these bytes: {why}"),
-            "have it made anew: guard policy sign DIR",
+            "have it made again: guard policy sign DIR",
         )
     })?;
     let no_key = |why: String| {
@@ -210,7 +210,7 @@ fn text_of(bundle: &Bundle) -> Result<String, Failure> {
     String::from_utf8(bytes).map_err(|error| not_signed(&error.to_string(), "report it as a bug"))
 }
 
-/// Whoever signs reads it here, on standard error: standard output is for the bundle.
+/// The signer reads it here, on standard error: standard output is for the bundle.
 fn show(bundle: &Bundle, keys: &[SshPublicKey]) -> io::Result<()> {
     let mut err = anstream::stderr().lock();
     let base = bundle.base.as_deref();
@@ -292,7 +292,12 @@ fn read(file: &Path) -> Result<SignedBundle, Failure> {
 fn read_bundle(signed: &SignedBundle) -> Result<Bundle, Failure> {
     let bundle = Bundle::from_bytes(signed.bundle.as_bytes());
     let bundle = bundle.and_then(|bundle| bundle.is_sound().map(|()| bundle));
-    bundle.map_err(|why| not_signed(&why.to_string(), "have it made anew: guard policy sign DIR"))
+    bundle.map_err(|why| {
+        not_signed(
+            &why.to_string(),
+            "have it made again: guard policy sign DIR",
+        )
+    })
 }
 
 fn not_signed(why: &str, fix: &str) -> Failure {

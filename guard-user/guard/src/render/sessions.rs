@@ -25,7 +25,7 @@ pub(crate) fn list(sessions: &[Session], clock: &Clock) -> Page {
             ": {} places that look like production came into reach, more than are told: each new connection is asked about",
             session.appeared
         ));
-        page.line("What is there when a command starts is looked at anew. So, when it has ended:");
+        page.line("What is there when a command starts is looked at again. So, when it has ended:");
         page.commands("guard run -- CMD");
     }
     page
@@ -168,7 +168,7 @@ mod tests {
         ID  NAME    POLICY   USER   PID   STARTED        COMMAND
         s1  claude  homelab  alice  4700  2 h 5 min ago  claude --continue
         s1: 65 places that look like production came into reach, more than are told: each new connection is asked about
-        What is there when a command starts is looked at anew. So, when it has ended:
+        What is there when a command starts is looked at again. So, when it has ended:
             guard run -- CMD
         ");
     }

@@ -33,7 +33,7 @@ pub(crate) fn page(found: &Verified, clock: &Clock) -> Page {
         page.line(format_args!("    head {head}"))
             .styled(
                 HEAD,
-                "    Whoever is root can write all of it anew. Note the head elsewhere; later:",
+                "    Root can rewrite all of it. Note the head elsewhere; later:",
             )
             .end()
             .line(format_args!("    guard log --verify --head {head}"));

@@ -99,18 +99,18 @@ pub(crate) async fn explain(
         Under::Session(id) => shared.with(|state| state.sessions.is_own(*id, &found.cgroups)),
         Under::Policy { .. } => false,
     };
-    let mut behind = Vec::new();
-    for lead in found.leads.iter().filter(|_| !is_own) {
+    let mut upstreams = Vec::new();
+    for upstream in found.upstreams.iter().filter(|_| !is_own) {
         let to = Destination {
-            target: policy::Target::Prefix(Prefix::host(lead.to)),
+            target: policy::Target::Prefix(Prefix::host(upstream.to)),
             ..to.clone()
         };
         let to = Destination { port: None, ..to };
-        let ports = [PortSpec::one(lead.protocol, lead.port)];
-        behind.extend(by_address(shared, under, &to, &ports).await?.explanations);
+        let ports = [PortSpec::one(upstream.protocol, upstream.port)];
+        upstreams.extend(by_address(shared, under, &to, &ports).await?.explanations);
     }
     for one in &mut told.explanations {
-        by_way_of(one, address, port, &found, &behind);
+        by_way_of(one, address, port, &found, &upstreams);
         if is_own {
             Verdict::Allow.as_str().clone_into(&mut one.verdict);
             (one.rule, one.matched, one.line) = (None, None, None);
@@ -138,27 +138,32 @@ fn by_way_of(
     address: IpAddr,
     port: u16,
     found: &relays::scan::ScanResult,
-    behind: &[Explanation],
+    upstreams: &[Explanation],
 ) {
     one.listener = Some(relays::through(address.into(), port, found));
-    one.leads_to = found.leads.iter().map(relays::shown).collect();
-    one.leads_anywhere = found.may_lead_anywhere();
-    for lead in behind {
+    one.leads_to = found.upstreams.iter().map(relays::shown).collect();
+    one.leads_anywhere = found.may_connect_anywhere();
+    for upstream in upstreams {
         // The proxy is not used for upstreams of a listener: `read-only` becomes `confirm`.
-        let verdict = match lead.verdict.as_str() {
+        let verdict = match upstream.verdict.as_str() {
             "read-only" => Verdict::Confirm.as_str(),
             verdict => verdict,
         };
         if strictness(verdict) > strictness(&one.verdict) {
             verdict.clone_into(&mut one.verdict);
-            let lead = lead.clone();
-            (one.rule, one.reason, one.policy) = (lead.rule, lead.reason, lead.policy);
-            (one.file, one.line, one.hole, one.matched) =
-                (lead.file, lead.line, lead.hole, lead.matched);
+            let upstream = upstream.clone();
+            (one.rule, one.reason, one.policy) = (upstream.rule, upstream.reason, upstream.policy);
+            (one.file, one.line, one.hole, one.matched) = (
+                upstream.file,
+                upstream.line,
+                upstream.hole,
+                upstream.matched,
+            );
         }
     }
     // Nobody looks at what the listener sends to where TLS has to show a name.
-    let asks = found.may_lead_anywhere() || behind.iter().any(|lead| lead.tls.is_some());
+    let asks =
+        found.may_connect_anywhere() || upstreams.iter().any(|upstream| upstream.tls.is_some());
     if asks && strictness(&one.verdict) < Verdict::Confirm.strictness() {
         Verdict::Confirm.as_str().clone_into(&mut one.verdict);
         (one.rule, one.reason, one.matched, one.line) = (None, None, None, None);

@@ -422,7 +422,7 @@ pub(super) fn frame<T: serde::Serialize>(
     Ok(varlink::answer(parameters, continues).map_err(io::Error::from)?)
 }
 
-/// Reads on a thread of its own, when it is its turn. The thread keeps the turn, whoever waits for it.
+/// Reads on a thread of its own, when it is its turn. The thread keeps the turn, no matter who waits for it.
 async fn in_background<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {

@@ -177,7 +177,7 @@ impl Fleet {
             Err(why) => {
                 tracing::error!(
                     why,
-                    "no session starts until the fleet's policies are offered anew"
+                    "no session starts until the fleet's policies are offered again"
                 );
                 fleet.broken = Some(why);
             }
@@ -268,7 +268,7 @@ impl Fleet {
                 "no session starts",
                 format!("the fleet's policies cannot be verified any more: {why}"),
                 format!(
-                    "have them signed and offered anew; or leave the fleet: take [fleet] out of guardd.toml, remove {}, and restart guardd",
+                    "have them signed and offered again; or leave the fleet: take [fleet] out of guardd.toml, remove {}, and restart guardd",
                     self.file.file().display()
                 ),
             ));
@@ -420,7 +420,7 @@ impl Fleet {
     }
 }
 
-/// Why no bundle can be taken here, whoever signs it. Reads a file, and may take long.
+/// Why no bundle can be taken here, no matter who signs it. Reads a file, and may take long.
 fn readiness(settings: &config::FleetTable) -> Option<String> {
     match &settings.group {
         None if *settings == config::FleetTable::default() => None,

@@ -158,7 +158,7 @@ impl super::Fleet {
         }
     }
 
-    /// The serial of what is on the disk, whoever signed it.
+    /// The serial of what is on the disk, no matter who signed it.
     fn kept_serial(&self) -> Option<u64> {
         let kept = self.known().signed.as_ref()?;
         let bundle = Bundle::from_bytes(kept.bundle.as_bytes()).ok()?;

@@ -75,8 +75,8 @@ pub(crate) struct FlowTotals {
     #[serde(default)]
     pub(super) named: u64,
     /// Where a listener on this machine leads.
-    #[serde(default)]
-    pub(crate) leads: Vec<Endpoint>,
+    #[serde(default, rename = "leads")]
+    pub(crate) upstreams: Vec<Endpoint>,
 }
 
 /// What a session has reached.
@@ -173,7 +173,7 @@ impl KeptFlows {
                     first_at: known.first_at,
                     named: known.named,
                     names: std::mem::take(&mut known.names),
-                    leads: std::mem::take(&mut known.leads),
+                    upstreams: std::mem::take(&mut known.upstreams),
                     ..now
                 }
             }
@@ -212,13 +212,13 @@ impl KeptFlows {
     }
 
     /// Takes note of where a listener leads.
-    pub(super) fn note_leads(&mut self, spot: ProgramTarget, leads: &[Endpoint]) {
+    pub(super) fn note_upstreams(&mut self, spot: ProgramTarget, upstreams: &[Endpoint]) {
         let Some(flow) = self.flows.get_mut(&spot) else {
             return;
         };
-        for lead in leads {
-            if !flow.leads.contains(lead) && flow.leads.len() < MAX_NAMES {
-                flow.leads.push(lead.clone());
+        for upstream in upstreams {
+            if !flow.upstreams.contains(upstream) && flow.upstreams.len() < MAX_NAMES {
+                flow.upstreams.push(upstream.clone());
                 self.is_unwritten = true;
             }
         }
@@ -296,7 +296,7 @@ mod tests {
             first: 10,
             names: Vec::new(),
             named: 0,
-            leads: Vec::new(),
+            upstreams: Vec::new(),
         }
     }
 

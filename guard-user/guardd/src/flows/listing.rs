@@ -270,7 +270,7 @@ fn one(session: &str, spot: &ProgramTarget, flow: &FlowTotals) -> Flow {
         bytes_received: is_counted.then_some(flow.received),
         verdict: flow.verdict.clone(),
         rule: flow.rule.clone(),
-        leads_to: flow.leads.clone(),
+        leads_to: flow.upstreams.clone(),
     }
 }
 
@@ -311,7 +311,7 @@ mod tests {
                 first: 1,
                 names: vec!["api.example.com".to_owned(); 16],
                 named: 1,
-                leads: Vec::new(),
+                upstreams: Vec::new(),
             });
         }
         kept

@@ -136,7 +136,7 @@ impl Flows {
                 kept.take(ProgramTarget::of(&key), || {
                     reached(&key, &flow, &clocks, known)
                 });
-                note_leads(kept, &key, known);
+                note_upstreams(kept, &key, known);
             }
         }
         let servers = known.policies.teachers();
@@ -277,7 +277,7 @@ fn reached(key: &FlowKey, flow: &Flow, clocks: &Clocks, known: Knowledge<'_>) ->
         first: flow.first.0,
         named: 0,
         names: Vec::new(),
-        leads: Vec::new(),
+        upstreams: Vec::new(),
     }
 }
 
@@ -292,10 +292,10 @@ fn rule_beside(key: &FlowKey, verdict: Verdict, known: Knowledge<'_>) -> Option<
 }
 
 /// Takes note of where a listener on this machine leads.
-fn note_leads(kept: &mut KeptFlows, key: &FlowKey, known: Knowledge<'_>) {
+fn note_upstreams(kept: &mut KeptFlows, key: &FlowKey, known: Knowledge<'_>) {
     if key.protocol == Protocol::TCP && key.address.is_loopback() {
-        let leads: Vec<Endpoint> = known.relays.upstreams(key.address, key.port);
-        kept.note_leads(ProgramTarget::of(key), &leads);
+        let upstreams: Vec<Endpoint> = known.relays.upstreams(key.address, key.port);
+        kept.note_upstreams(ProgramTarget::of(key), &upstreams);
     }
 }
 
@@ -345,7 +345,7 @@ mod tests {
                 first: 1,
                 names: Vec::new(),
                 named: 0,
-                leads: Vec::new(),
+                upstreams: Vec::new(),
             },
         );
         flows.files.keep(&kept.file(), kept);

@@ -79,7 +79,7 @@ struct HeldFor {
     /// A hole made it milder.
     is_opened: bool,
     /// Whether a listener leads there.
-    leads: bool,
+    is_upstream: bool,
 }
 
 impl State {
@@ -235,18 +235,18 @@ impl State {
                 key: key.clone(),
                 verdict,
                 is_opened: verdict != by_policy,
-                leads: false,
+                is_upstream: false,
             });
         }
         match (self.relays).strictest_upstream(sessions, policies, key, since, holes) {
             Upstreams::Own => Err(Fate::Passes),
             Upstreams::Unscanned => Err(Fate::Unscanned),
-            Upstreams::Leads {
+            Upstreams::Judged {
                 verdict: Verdict::Allow,
                 is_remembered: false,
                 ..
             } => Err(Fate::Ends(MANY_BUDGETS)),
-            Upstreams::Leads {
+            Upstreams::Judged {
                 key,
                 verdict,
                 is_opened,
@@ -255,7 +255,7 @@ impl State {
                 key,
                 verdict: Some(verdict),
                 is_opened,
-                leads: true,
+                is_upstream: true,
             }),
         }
     }
@@ -312,7 +312,7 @@ impl State {
         let fate = self.request_for(key, group, looked);
         match (fate, self.holds.may_hold(key.session)) {
             // It was held for a scan, and no approver will follow.
-            (Fate::Held(_), false) if held.leads => Fate::Ends(NOBODY),
+            (Fate::Held(_), false) if held.is_upstream => Fate::Ends(NOBODY),
             (fate, _) => fate,
         }
     }

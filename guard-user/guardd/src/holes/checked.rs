@@ -373,7 +373,7 @@ fn not_judged() -> CallError {
     CallError::refused(
         "cannot open it for reads only",
         "the text of the session's policy is gone, so no request can be judged",
-        "leave out --read-only, or start the command anew",
+        "leave out --read-only, or start the command again",
     )
 }
 
@@ -420,7 +420,7 @@ fn denied(rule: Option<&policy::Rule>, in_force: &InForce) -> CallError {
                     (None, false) if is_plain(&policy.file) => {
                         format!("\nguard policy apply {}", policy.file)
                     }
-                    (None, _) => ", and start the command anew".to_owned(),
+                    (None, _) => ", and start the command again".to_owned(),
                 };
                 format!("change the policy: {place}{then}")
             }

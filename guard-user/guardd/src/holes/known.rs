@@ -49,8 +49,8 @@ impl EndedHole {
     fn let_through(&self, event: &Event) -> bool {
         self.covered.iter().any(|one| {
             let to = |to: &Address, port| one.covers(to, event.protocol, port);
-            let is_behind = |port| one.prefix.is_loopback() && to(&one.prefix, port);
-            to(&event.destination, event.port) || event.through().is_some_and(is_behind)
+            let is_by_listener = |port| one.prefix.is_loopback() && to(&one.prefix, port);
+            to(&event.destination, event.port) || event.through().is_some_and(is_by_listener)
         })
     }
 }
@@ -448,14 +448,14 @@ mod tests {
         }
         // What is behind a port of this machine goes by the hole for that port.
         holes.note_end(&over("127.0.0.1", 2), at(100));
-        for (port, is_behind) in [(443_u16, true), (5432, false)] {
-            let behind = Event {
+        for (port, is_by_listener) in [(443_u16, true), (5432, false)] {
+            let upstream = Event {
                 destination: IpAddr::from([192, 0, 2, 12]).into(),
                 port: 5432,
                 through: port.to_be_bytes(),
                 ..sends(1, Hook::Egress, 101)
             };
-            assert_eq!(holes.is_aftermath(&behind), is_behind, "{port}");
+            assert_eq!(holes.is_aftermath(&upstream), is_by_listener, "{port}");
         }
         assert!(!holes.is_aftermath(&sends(1, Hook::Egress, 102)));
         assert!(!holes.is_aftermath(&sends(2, Hook::Egress, 101)));

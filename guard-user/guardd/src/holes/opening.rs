@@ -171,10 +171,10 @@ impl State {
         }
         let session = self.sessions.live(checked.session)?;
         let client = ClientSession::of(session);
-        let several = (self.relays).leading_to_several(client, |to| checked.covers(to));
-        let (at, leads) = several?;
+        let several = (self.relays).with_several_upstreams(client, |to| checked.covers(to));
+        let (at, count) = several?;
         Some(format!(
-            "a connection through {at} may need a hole for each of {leads} destinations: two of these may have a budget, and one of them \
+            "a connection through {at} may need a hole for each of {count} destinations: two of these may have a budget, and one of them \
              for bytes; more let nothing pass"
         ))
     }
@@ -305,7 +305,7 @@ impl State {
     /// Removes the budgets of a hole that was never announced: all sessions share the kernel's room for budgets.
     fn forget_budgets(&mut self, id: HoleId) {
         if let Err(error) = self.datapath.settle_budgets(id) {
-            tracing::warn!(%error, hole = id.0, "its budget takes up room until guardd starts anew");
+            tracing::warn!(%error, hole = id.0, "its budget takes up room until guardd restarts");
         }
     }
 }

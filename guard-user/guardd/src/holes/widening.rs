@@ -23,7 +23,7 @@ use crate::{
 
 /// Addresses that a name has open at once. What is over makes requests of its own.
 const MAX_ADDRESSES: usize = 16;
-/// Addresses of a name that are tried at once: whoever owns it says how many there are.
+/// Addresses of a name that are tried at once: its owner says how many there are.
 const MAX_TRIED: usize = 64;
 
 /// The ports of a hole for a name.
@@ -198,7 +198,7 @@ impl State {
     }
 
     /// What has the hole cover an address, where it belongs there; none where a policy denies it, or allows it anyway. What takes
-    /// the longest to tell comes last: whoever owns the name chooses its addresses.
+    /// the longest to tell comes last: the name's owner chooses its addresses.
     fn belonging(
         &mut self,
         hole: &Hole,

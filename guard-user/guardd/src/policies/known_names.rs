@@ -491,7 +491,7 @@ impl KnownNames {
         }
     }
 
-    /// Forgets what sessions knew that are not there any more. What is in the kernel of them goes, whoever has written it: guardd does not
+    /// Forgets what sessions knew that are not there any more. What is in the kernel of them goes, no matter who has written it: guardd does not
     /// hear of all that the resolver writes.
     pub(super) fn keep_alone(
         &mut self,

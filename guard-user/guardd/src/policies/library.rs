@@ -38,7 +38,7 @@ pub(crate) struct PolicyText {
     /// It is a project's, which judges beside a policy: an agent may have written it.
     #[serde(default)]
     pub(crate) project: bool,
-    /// Its names are not looked up: whoever answers for a name reads it.
+    /// Its names are not looked up: the name server that answers for a name reads it.
     #[serde(default)]
     pub(crate) unasked: bool,
 }
@@ -255,7 +255,7 @@ impl Library {
                 return Err(CallError::failed(
                     format!("it is not known what the policy {name:?} is"),
                     format!("the fleet's policies cannot be verified any more: {why}"),
-                    "have them signed and offered anew",
+                    "have them signed and offered again",
                 ));
             }
             Ok(fleet) => {
@@ -343,7 +343,7 @@ fn read_text(file: &Path) -> Result<Option<String>, CallError> {
         )
     };
     match fs::metadata(file) {
-        // Whoever opens a pipe waits for its other end.
+        // A process that opens a pipe waits for its other end.
         Ok(is) if !is.is_file() => Err(fail("it is no file".to_owned())),
         Ok(is) if is.len() > MAX_TEXT => Err(fail(format!("it is longer than {MAX_TEXT} bytes"))),
         Ok(_) => fs::read_to_string(file)

@@ -243,7 +243,7 @@ impl Policies {
 
     /// Whether a yes about a destination is for the name that its session was told of it, whatever its addresses become: each policy that
     /// stops it does so by a rule that has this name, or as it does with all of the internet, and no rule for some addresses stops it, too.
-    /// Such a rule is about these, and whoever owns a name chooses to which of them it leads next.
+    /// Such a rule is about these, and a name's owner chooses to which of them it leads next.
     #[must_use]
     pub(crate) fn opens_name(
         &self,
@@ -299,7 +299,7 @@ impl Policies {
     }
 
     /// The names that are looked up. Where the resolver tells sessions of theirs, those of policies that a session brought are not:
-    /// to ask for a name would send what a session wrote to whoever owns the name.
+    /// to ask for a name would send what a session wrote to the name's owner.
     #[must_use]
     pub(crate) fn names_to_look_up(&self, of_people: &HashSet<PolicyId>) -> BTreeSet<String> {
         match self.judges_names {
@@ -362,7 +362,7 @@ impl Policies {
     }
 
     /// Whether what is judged by a chain may ask the name servers itself. guardd asks none on behalf of one that may not: a
-    /// name is data, and whoever answers for it reads it.
+    /// name is data, and the name server that answers for it reads it.
     #[must_use]
     pub(crate) fn may_ask_name_servers(&self, chain: &[PolicyId]) -> bool {
         // Under these a question needs a rule or a person, and guardd's own would have neither.

@@ -165,7 +165,7 @@ fn invalid(file: &str, wrong: &[Diagnostic]) -> CallError {
     let told: Vec<_> = told.take(MAX_WRONG).map(in_one_line).collect();
     let fix = match library::fleets(file) {
         Some(name) => format!(
-            "correct {name} in the directory that is signed, and have it signed anew: guard check {name}; guard policy sign DIR"
+            "correct {name} in the directory that is signed, and have it signed again: guard check {name}; guard policy sign DIR"
         ),
         None => format!("guard check {file}"),
     };

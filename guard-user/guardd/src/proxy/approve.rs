@@ -256,7 +256,7 @@ impl State {
             expires_at: moment::text(shown.expires_at).into(),
             connections: left.into(),
             bytes: checked.bytes.into(),
-            http: shown.http.map(|http| for_trail(http, asked)).into(),
+            http: shown.http.map(|http| for_audit_log(http, asked)).into(),
             by: self.machine.name_of(by).into(),
             from: by.from.clone().into(),
             ..HoleOpen::default()
@@ -415,7 +415,7 @@ fn hole_for(
 }
 
 /// A hole for the audit log, without values in a query that may be credentials.
-fn for_trail(hole: HttpHole, asked: &proto::Request) -> HttpHole {
+fn for_audit_log(hole: HttpHole, asked: &proto::Request) -> HttpHole {
     let is_statement = asked.http.as_ref().is_some_and(HttpRequest::is_statement);
     let kept = |path: String| match is_statement {
         true => path,

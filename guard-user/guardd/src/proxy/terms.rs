@@ -215,8 +215,8 @@ impl State {
             judged.map_or(Verdict::Deny, |judged| judged.verdict)
         };
         let by_sni = |to: &Connection| self.policies.is_by_sni(subject, to);
-        let leads = (self.relays).stricter_than_reading(session, &asked, judge, by_sni);
-        if leads.is_empty() {
+        let upstreams = (self.relays).stricter_than_reading(session, &asked, judge, by_sni);
+        if upstreams.is_empty() {
             return false;
         }
         let holes = self.datapath.holes().unwrap_or_default();
@@ -228,9 +228,11 @@ impl State {
                     && (reads || !hole.entry.kind.reads())
             })
         };
-        let is_denied = leads.iter().any(|lead| judge(lead) == Verdict::Deny);
-        let passes = |lead: &Connection| lets(lead, *lead == asked);
-        is_denied || (!lets(&asked, false) && !leads.iter().all(passes))
+        let is_denied = upstreams
+            .iter()
+            .any(|upstream| judge(upstream) == Verdict::Deny);
+        let passes = |upstream: &Connection| lets(upstream, *upstream == asked);
+        is_denied || (!lets(&asked, false) && !upstreams.iter().all(passes))
     }
 
     /// [`Self::target_access`] as the proxy is told of it, with what else it needs to know of the target; `None` if nothing passes there.

@@ -148,12 +148,12 @@ impl State {
         };
         let found = match strictest(&holes) {
             // It is not for the holes that it is shut: one may be counted.
-            Upstreams::Leads {
+            Upstreams::Judged {
                 is_opened: true, ..
             } => strictest(&[]),
             found => found,
         };
-        let Upstreams::Leads { key, verdict, .. } = found else {
+        let Upstreams::Judged { key, verdict, .. } = found else {
             return;
         };
         if !matches!(verdict, Verdict::Confirm | Verdict::Deny) {

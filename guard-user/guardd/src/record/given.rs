@@ -1,4 +1,4 @@
-//! Which ids the audit log names already. The kernel's counters begin anew with its state, as after a reboot.
+//! Which ids the audit log names already. The kernel's counters begin again with its state, as after a reboot.
 
 use std::{io, io::BufRead, path::Path};
 

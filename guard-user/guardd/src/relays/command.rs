@@ -2,7 +2,7 @@
 
 /// The upstream that a command line names.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Lead {
+pub(crate) enum NamedUpstream {
     /// To a host, by its name or address, and a port.
     To(String, u16),
     /// To a port of the host that it is connected to.
@@ -52,22 +52,27 @@ const BY_CONNECTIONS: [&str; 6] = [
 /// The upstreams of a process that listens at `port`, by its program and its command line. `is_connected`: it has outbound
 /// connections, which show the upstream.
 #[must_use]
-pub(crate) fn leads(program: &str, command: &[String], port: u16, is_connected: bool) -> Vec<Lead> {
+pub(crate) fn upstreams(
+    program: &str,
+    command: &[String],
+    port: u16,
+    is_connected: bool,
+) -> Vec<NamedUpstream> {
     let words: Vec<&str> = command.iter().skip(1).map(String::as_str).collect();
     match program {
         "ssh" => of_ssh(&words, port),
         "socat" | "socat1" | "socat2" => of_socat(&words),
         "docker-proxy" => of_docker_proxy(&words),
         "systemd-socket-proxyd" => of_socket_proxyd(&words),
-        known if ANYWHERE.contains(&known) => vec![Lead::Anywhere],
-        known if BY_CONNECTIONS.contains(&known) && !is_connected => vec![Lead::Anywhere],
+        known if ANYWHERE.contains(&known) => vec![NamedUpstream::Anywhere],
+        known if BY_CONNECTIONS.contains(&known) && !is_connected => vec![NamedUpstream::Anywhere],
         _ => Vec::new(),
     }
 }
 
 /// ssh(1): `-L [bind:]port:host:hostport`, `-D`. Its configuration file, and what a master was asked for, cannot be read.
-fn of_ssh(words: &[&str], port: u16) -> Vec<Lead> {
-    let mut leads = Vec::new();
+fn of_ssh(words: &[&str], port: u16) -> Vec<NamedUpstream> {
+    let mut upstreams = Vec::new();
     let mut words = words.iter();
     while let Some(word) = words.next() {
         let Some(at) = word.strip_prefix('-').and_then(|options| options.find('L')) else {
@@ -78,32 +83,32 @@ fn of_ssh(words: &[&str], port: u16) -> Vec<Lead> {
             "" => words.next().copied().unwrap_or_default(),
             value => value,
         };
-        leads.extend(forward(value, port));
+        upstreams.extend(forward(value, port));
     }
-    match leads.is_empty() {
-        true => vec![Lead::Anywhere],
-        false => leads,
+    match upstreams.is_empty() {
+        true => vec![NamedUpstream::Anywhere],
+        false => upstreams,
     }
 }
 
 /// The part of ssh's `-L` that is for `port`.
-fn forward(value: &str, port: u16) -> Option<Lead> {
+fn forward(value: &str, port: u16) -> Option<NamedUpstream> {
     let parts = colons(value);
     let (listens, host, host_port) = match parts[..] {
         [listens, host, host_port] | [_, listens, host, host_port] => (listens, host, host_port),
         // To a Unix socket.
-        [listens, _] => return (listens.parse() == Ok(port)).then_some(Lead::Anywhere),
+        [listens, _] => return (listens.parse() == Ok(port)).then_some(NamedUpstream::Anywhere),
         _ => return None,
     };
     if listens.parse() != Ok(port) {
         return None;
     }
     let Ok(host_port) = host_port.parse() else {
-        return Some(Lead::Anywhere);
+        return Some(NamedUpstream::Anywhere);
     };
     Some(match host {
-        "localhost" | "127.0.0.1" | "::1" => Lead::Peer(host_port),
-        host => Lead::To(host.to_owned(), host_port),
+        "localhost" | "127.0.0.1" | "::1" => NamedUpstream::Peer(host_port),
+        host => NamedUpstream::To(host.to_owned(), host_port),
     })
 }
 
@@ -128,16 +133,16 @@ fn colons(value: &str) -> Vec<&str> {
 }
 
 /// socat(1): the addresses that do not listen.
-fn of_socat(words: &[&str]) -> Vec<Lead> {
+fn of_socat(words: &[&str]) -> Vec<NamedUpstream> {
     let addresses = words.iter().filter(|word| !word.starts_with('-'));
-    let leads: Vec<Lead> = addresses.filter_map(|word| of_address(word)).collect();
-    match leads.is_empty() {
-        true => vec![Lead::Anywhere],
-        false => leads,
+    let upstreams: Vec<NamedUpstream> = addresses.filter_map(|word| of_address(word)).collect();
+    match upstreams.is_empty() {
+        true => vec![NamedUpstream::Anywhere],
+        false => upstreams,
     }
 }
 
-fn of_address(word: &str) -> Option<Lead> {
+fn of_address(word: &str) -> Option<NamedUpstream> {
     let address = word.split(',').next().unwrap_or_default();
     let (kind, rest) = address.split_once(':')?;
     let kind = kind.to_ascii_lowercase();
@@ -148,15 +153,15 @@ fn of_address(word: &str) -> Option<Lead> {
         kind.starts_with("tcp") || kind.starts_with("openssl") || kind.starts_with("ssl");
     match colons(rest)[..] {
         [host, port] if is_plain => Some(match port.parse() {
-            Ok(port) => Lead::To(host.to_owned(), port),
-            Err(_) => Lead::Anywhere,
+            Ok(port) => NamedUpstream::To(host.to_owned(), port),
+            Err(_) => NamedUpstream::Anywhere,
         }),
-        _ => Some(Lead::Anywhere),
+        _ => Some(NamedUpstream::Anywhere),
     }
 }
 
 /// moby's docker-proxy: `-container-ip ADDRESS -container-port PORT`.
-fn of_docker_proxy(words: &[&str]) -> Vec<Lead> {
+fn of_docker_proxy(words: &[&str]) -> Vec<NamedUpstream> {
     let value = |name: &str| {
         let mut words = words.iter();
         words.find(|word| word.trim_start_matches('-') == name)?;
@@ -164,21 +169,21 @@ fn of_docker_proxy(words: &[&str]) -> Vec<Lead> {
     };
     let port = value("container-port").and_then(|port| port.parse().ok());
     match (value("container-ip"), port) {
-        (Some(host), Some(port)) => vec![Lead::To(host.to_owned(), port)],
-        _ => vec![Lead::Anywhere],
+        (Some(host), Some(port)) => vec![NamedUpstream::To(host.to_owned(), port)],
+        _ => vec![NamedUpstream::Anywhere],
     }
 }
 
 /// systemd-socket-proxyd(8): `HOST:PORT`, or the path of a Unix socket.
-fn of_socket_proxyd(words: &[&str]) -> Vec<Lead> {
+fn of_socket_proxyd(words: &[&str]) -> Vec<NamedUpstream> {
     let to = words.iter().rev().find(|word| !word.starts_with('-'));
     let parts = to.map(|to| colons(to)).unwrap_or_default();
     match parts[..] {
         [host, port] => match port.parse() {
-            Ok(port) => vec![Lead::To(host.to_owned(), port)],
-            Err(_) => vec![Lead::Anywhere],
+            Ok(port) => vec![NamedUpstream::To(host.to_owned(), port)],
+            Err(_) => vec![NamedUpstream::Anywhere],
         },
-        _ => vec![Lead::Anywhere],
+        _ => vec![NamedUpstream::Anywhere],
     }
 }
 
@@ -186,17 +191,17 @@ fn of_socket_proxyd(words: &[&str]) -> Vec<Lead> {
 mod tests {
     use super::*;
 
-    fn told(line: &str, port: u16) -> Vec<Lead> {
+    fn told(line: &str, port: u16) -> Vec<NamedUpstream> {
         let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
-        leads(&words[0], &words, port, false)
+        upstreams(&words[0], &words, port, false)
     }
 
-    fn to(host: &str, port: u16) -> Vec<Lead> {
-        vec![Lead::To(host.to_owned(), port)]
+    fn to(host: &str, port: u16) -> Vec<NamedUpstream> {
+        vec![NamedUpstream::To(host.to_owned(), port)]
     }
 
     #[test]
-    fn a_forward_of_ssh_leads_where_it_says() {
+    fn the_upstream_of_an_ssh_forward_is_parsed() {
         for line in [
             "ssh -L 5432:192.0.2.10:5433 bastion",
             "ssh -NL 5432:192.0.2.10:5433 bastion",
@@ -208,7 +213,7 @@ mod tests {
         }
         let six = told("ssh -L 1:[2001:db8::1]:2 b", 1);
         assert_eq!(six, to("2001:db8::1", 2));
-        assert_eq!(told("ssh -L 1:localhost:2 b", 1), [Lead::Peer(2)]);
+        assert_eq!(told("ssh -L 1:localhost:2 b", 1), [NamedUpstream::Peer(2)]);
         for line in [
             "ssh -D 1080 b",
             "ssh -L 1081:192.0.2.10:1 b",
@@ -216,12 +221,16 @@ mod tests {
             "ssh -L 1080:/run/docker.sock b",
         ] {
             let words: Vec<_> = line.split(' ').map(str::to_owned).collect();
-            assert_eq!(leads("ssh", &words, 1080, true), [Lead::Anywhere], "{line}");
+            assert_eq!(
+                upstreams("ssh", &words, 1080, true),
+                [NamedUpstream::Anywhere],
+                "{line}"
+            );
         }
     }
 
     #[test]
-    fn other_relays_lead_where_they_say() {
+    fn the_upstreams_of_other_relays_are_parsed() {
         for (line, expected) in [
             (
                 "socat TCP-LISTEN:1,fork,reuseaddr TCP:192.0.2.10:5432",
@@ -237,9 +246,9 @@ mod tests {
             ),
             (
                 "socat TCP-LISTEN:1 UNIX-CONNECT:/run/docker.sock",
-                vec![Lead::Anywhere],
+                vec![NamedUpstream::Anywhere],
             ),
-            ("socat TCP-LISTEN:1 EXEC:sh", vec![Lead::Anywhere]),
+            ("socat TCP-LISTEN:1 EXEC:sh", vec![NamedUpstream::Anywhere]),
             (
                 "docker-proxy -proto tcp -host-ip 0.0.0.0 -host-port 1 -container-ip 172.17.0.2 -container-port 5432",
                 to("172.17.0.2", 5432),
@@ -248,14 +257,20 @@ mod tests {
                 "systemd-socket-proxyd --exit-idle-time=1 192.0.2.10:80",
                 to("192.0.2.10", 80),
             ),
-            ("systemd-socket-proxyd /run/x.sock", vec![Lead::Anywhere]),
-            ("kubectl port-forward pod 1:5432", vec![Lead::Anywhere]),
-            ("sshd -D", vec![Lead::Anywhere]),
+            (
+                "systemd-socket-proxyd /run/x.sock",
+                vec![NamedUpstream::Anywhere],
+            ),
+            (
+                "kubectl port-forward pod 1:5432",
+                vec![NamedUpstream::Anywhere],
+            ),
+            ("sshd -D", vec![NamedUpstream::Anywhere]),
             ("node server.js", vec![]),
         ] {
             assert_eq!(told(line, 1), expected, "{line}");
         }
         let kubectl = ["kubectl".to_owned(), "port-forward".to_owned()];
-        assert_eq!(leads("kubectl", &kubectl, 1, true), []);
+        assert_eq!(upstreams("kubectl", &kubectl, 1, true), []);
     }
 }

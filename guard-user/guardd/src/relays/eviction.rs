@@ -145,7 +145,7 @@ mod tests {
         one.clients.0.contains(&SessionId(session)) || (session == 0 && one.clients.0.is_empty())
     }
 
-    /// By counting for each client anew: all of a listener's clients have at least so many.
+    /// By counting for each client again: all of a listener's clients have at least so many.
     fn naive_fewest(all: &[Listed], one: &Listed) -> usize {
         let counts = (0..5).filter(|session| has_client(one, *session));
         let counts =

@@ -33,13 +33,13 @@ pub(crate) async fn follow(shared: Rc<Shared>) {
         let (tickets, places): (Vec<_>, Vec<_>) = due.into_iter().unzip();
         if !places.is_empty() {
             let at: Vec<_> = places.iter().map(named).collect();
-            let look = move || scan::scan_all(&places, &terms);
-            let looked = threads::run(look).await;
-            let looked = looked.inspect_err(|error| {
+            let work = move || scan::scan_all(&places, &terms);
+            let scanned = threads::run(work).await;
+            let scanned = scanned.inspect_err(|error| {
                 tracing::error!(%error, at = at.join(", "), "cannot look who listens");
             });
             let mut are_news = false;
-            let found = looked.unwrap_or_default().into_iter().zip(&at);
+            let found = scanned.unwrap_or_default().into_iter().zip(&at);
             for (ticket, (found, at)) in tickets.into_iter().zip(found) {
                 match found {
                     Ok(found) => {
@@ -94,8 +94,8 @@ pub(crate) async fn scan_now(
         dialed: Vec::new(),
     };
     let terms = shared.with(|state| terms(&state.machine, &state.policies, &state.sessions));
-    let looked = threads::run(move || scan::scan(&place, &terms)).await;
-    let mut found = looked??;
+    let scanned = threads::run(move || scan::scan(&place, &terms)).await;
+    let mut found = scanned??;
     shared.with(|state| state.relays.add_known(&mut found, address.into(), port));
     Ok(found)
 }

@@ -42,7 +42,7 @@ const DIALED_AGAIN: Duration = Duration::from_secs(1);
 const MAX_DIALED: usize = 64;
 /// Listeners that are known at once. The kernel map has room for twice as many: for those, too, that are known no more, but may still have
 /// connections (another one listens at their port by now). Of these it evicts the least recently used ones, whose connections are cut for
-/// good once they are judged anew; what it evicts of the others the next scan writes again, at the latest when a session connects. Before
+/// good once they are judged again; what it evicts of the others the next scan writes again, at the latest when a session connects. Before
 /// Linux 6.16 it may do so with fewer, since each processor keeps up to 128 free entries to itself.
 const MAX_KNOWN: usize = 2048;
 /// Listeners not yet scanned, of one outermost session and those inside it.
@@ -132,9 +132,9 @@ pub(super) struct KnownListener {
 
 /// Where else a hole for a listener's own address lets connections get.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Behind {
+pub(crate) struct ReachableUpstreams {
     /// To these.
-    pub(crate) leads: Vec<Connection>,
+    pub(crate) upstreams: Vec<Connection>,
     /// To wherever it likes, as far as anybody knows.
     pub(crate) anywhere: bool,
 }
@@ -151,7 +151,7 @@ pub(super) struct Strictest {
 
 impl Strictest {
     /// The same with one more upstream. No proxy is on the way there, so that nothing can be read from it alone.
-    fn and_upstream(self, lead: &Connection, by_policy: Verdict, opened: Opened) -> Self {
+    fn and_upstream(self, upstream: &Connection, by_policy: Verdict, opened: Opened) -> Self {
         let stops = matches!(by_policy, Verdict::Confirm | Verdict::ReadOnly);
         let is_opened = stops && opened == Opened::All;
         let verdict = match by_policy {
@@ -163,7 +163,7 @@ impl Strictest {
         match new > old || (new == old && is_opened) {
             true => Self {
                 verdict,
-                upstream: Some(*lead),
+                upstream: Some(*upstream),
                 is_opened,
             },
             false => self,
@@ -338,7 +338,7 @@ impl Relays {
         }
     }
 
-    /// Evicts a listener if there are too many ([`evicted`]), as connections to it may wait until somebody connects there anew. Where a
+    /// Evicts a listener if there are too many ([`evicted`]), as connections to it may wait until somebody connects there again. Where a
     /// client stays connected, it is in use. Returns its ticket, if nothing is lost with it.
     fn make_room(&mut self) -> Option<Ticket> {
         if self.known.len() < MAX_KNOWN {
@@ -346,7 +346,7 @@ impl Relays {
         }
         let ticket = evicted(self.known.values().map(KnownListener::candidate))?;
         let known = self.known.remove(&ticket)?;
-        (!known.leads_somewhere()).then_some(ticket)
+        (!known.has_upstream()).then_some(ticket)
     }
 
     /// The listener that gets connections to there that began at `since`. One that only an earlier guardd scanned may be gone;
@@ -402,9 +402,13 @@ impl Relays {
     /// Where connections of a session, inside an outermost one, get that a hole for this address lets through: where all listeners lead that
     /// may get them, also those that have ended, as they may be started again. Nobody knows it of one that was not scanned, or not since
     /// policies changed, nor where there is none yet at a port of the loopback, or sessions' own servers alone: these end when an agent likes, and another listens there.
-    pub(crate) fn behind(&self, by: ClientSession, to: &Connection) -> Behind {
+    pub(crate) fn reachable_upstreams(
+        &self,
+        by: ClientSession,
+        to: &Connection,
+    ) -> ReachableUpstreams {
         if to.protocol != Protocol::TCP {
-            return Behind::default();
+            return ReachableUpstreams::default();
         }
         let is_there = |at: Address| at == to.to || (at.is_loopback() && to.to.is_loopback());
         let there = self.known.values().filter(|known| {
@@ -413,21 +417,21 @@ impl Relays {
                 && known.relay.port == to.port
                 && is_there(known.relay.address)
         });
-        let mut behind = Behind {
-            leads: Vec::new(),
+        let mut reachable = ReachableUpstreams {
+            upstreams: Vec::new(),
             anywhere: to.to.is_loopback() && there.clone().all(|known| known.relay.owner != 0),
         };
         for known in there.filter(|known| known.relay.owner != by.cgroup) {
-            behind.anywhere |=
+            reachable.anywhere |=
                 known.is_anywhere() || known.in_kernel.is_none() || known.is_outdated;
-            behind.leads.extend(known.leads());
+            reachable.upstreams.extend(known.upstreams());
         }
-        behind
+        reachable
     }
 
     /// Of the listeners by which connections of a session, inside an outermost one, may get to one of these destinations, the one that leads
     /// to most, and how many: if that is more than one. Each may need a hole of its own.
-    pub(crate) fn leading_to_several(
+    pub(crate) fn with_several_upstreams(
         &self,
         by: ClientSession,
         is_one: impl Fn(&Connection) -> bool,
@@ -439,12 +443,12 @@ impl Relays {
             (is_here || known.clients.has(by.outermost))
                 && !known.has_ended
                 && relay.owner != by.cgroup
-                && known.leads().len() > 1
-                && (is_one(&listener) || known.leads().iter().any(&is_one))
+                && known.upstreams().len() > 1
+                && (is_one(&listener) || known.upstreams().iter().any(&is_one))
         });
-        let most = known.max_by_key(|known| known.leads().len())?;
+        let most = known.max_by_key(|known| known.upstreams().len())?;
         let at = SocketAddr::new(most.relay.address.to_ip(), most.relay.port);
-        Some((at, most.leads().len()))
+        Some((at, most.upstreams().len()))
     }
 
     /// Adds the upstreams that earlier scans found for the same process.
@@ -456,9 +460,11 @@ impl Relays {
         };
         for known in self.known.values().filter(is_it) {
             found.anywhere |= known.is_anywhere() && !known.unread;
-            let new = known.leads().iter();
-            let new: Vec<_> = new.filter(|lead| !found.leads.contains(lead)).collect();
-            found.leads.extend(new);
+            let new = known.upstreams().iter();
+            let new: Vec<_> = new
+                .filter(|upstream| !found.upstreams.contains(upstream))
+                .collect();
+            found.upstreams.extend(new);
         }
     }
 
@@ -485,8 +491,9 @@ impl Relays {
         let known = self.known.values();
         let there =
             known.filter(|known| (known.relay.address, known.relay.port) == (address, port));
-        let leads = there.flat_map(|known| known.leads().iter());
-        let elsewhere = leads.filter(|lead| (lead.to, lead.port) != (address, port));
+        let upstreams = there.flat_map(|known| known.upstreams().iter());
+        let elsewhere =
+            upstreams.filter(|upstream| (upstream.to, upstream.port) != (address, port));
         elsewhere.map(shown).collect()
     }
 
@@ -519,10 +526,10 @@ impl KnownListener {
             is_opened: verdict != by_policy,
         };
         let mut asks_at_listener = self.is_anywhere();
-        for lead in self.leads() {
-            match judge(lead) {
-                by_policy if by_policy != Verdict::Deny && by_sni(lead) => asks_at_listener = true,
-                by_policy => strictest = strictest.and_upstream(lead, by_policy, opened(lead)),
+        for to in self.upstreams() {
+            match judge(to) {
+                by_policy if by_policy != Verdict::Deny && by_sni(to) => asks_at_listener = true,
+                by_policy => strictest = strictest.and_upstream(to, by_policy, opened(to)),
             }
         }
         if asks_at_listener && strictest.verdict.strictness() < Verdict::Confirm.strictness() {
@@ -532,8 +539,9 @@ impl KnownListener {
                 is_opened: false,
             };
         }
-        let asks_behind = strictest.upstream.is_some() && strictest.verdict == Verdict::Confirm;
-        match asks_behind && opened(asked) == Opened::All {
+        let asks_for_upstream =
+            strictest.upstream.is_some() && strictest.verdict == Verdict::Confirm;
+        match asks_for_upstream && opened(asked) == Opened::All {
             true => Strictest {
                 verdict: Verdict::Allow,
                 is_opened: true,
@@ -570,7 +578,7 @@ impl KnownListener {
         Candidate {
             ticket: self.relay.ticket,
             clients: &self.clients,
-            loses: self.leads_somewhere(),
+            loses: self.has_upstream(),
             used: self.used.max(self.busy),
         }
     }
@@ -585,14 +593,14 @@ impl KnownListener {
         now < self.followed && self.in_kernel.is_some()
     }
 
-    pub(super) fn leads(&self) -> &[Connection] {
+    pub(super) fn upstreams(&self) -> &[Connection] {
         let count = (self.relay.len as usize).min(MAX_UPSTREAMS);
         &self.relay.upstreams[..count]
     }
 
     /// Whether an eviction would lose something: a session's server, and a listener without an upstream, is found again by one
     /// scan.
-    pub(super) fn leads_somewhere(&self) -> bool {
+    pub(super) fn has_upstream(&self) -> bool {
         self.relay.owner == 0 && (self.relay.len > 0 || self.is_anywhere())
     }
 
@@ -609,7 +617,7 @@ impl KnownListener {
     pub(super) fn recall(&mut self, relay: &Relay) {
         let count = (relay.len as usize).min(MAX_UPSTREAMS);
         let found = ScanResult {
-            leads: relay.upstreams[..count].to_vec(),
+            upstreams: relay.upstreams[..count].to_vec(),
             anywhere: relay.flags & relay_flags::ANYWHERE != 0,
             ..ScanResult::default()
         };
@@ -656,11 +664,11 @@ impl KnownListener {
     /// What to keep for when the program is started again. A session's servers are scanned each time, so that they evict
     /// nothing known of others.
     fn as_past(&self) -> Option<PastProgram> {
-        let who = self.who.as_ref().filter(|_| self.leads_somewhere())?;
+        let who = self.who.as_ref().filter(|_| self.has_upstream())?;
         Some(PastProgram {
             comm: who.comm.clone(),
             command: who.command.clone(),
-            leads: self.leads().to_vec(),
+            upstreams: self.upstreams().to_vec(),
             anywhere: self.is_anywhere() && !self.unread,
         })
     }
@@ -674,11 +682,11 @@ impl KnownListener {
         let Some(before) = past.of(self.spot(), found, self.used) else {
             return;
         };
-        for lead in &before.leads {
-            self.add_lead(lead);
+        for upstream in &before.upstreams {
+            self.add_upstream(upstream);
         }
         if before.anywhere {
-            self.lead_anywhere();
+            self.mark_anywhere();
         }
     }
 
@@ -700,30 +708,30 @@ impl KnownListener {
             }
             (false, false) => {}
         }
-        for lead in &found.leads {
-            self.add_lead(lead);
+        for upstream in &found.upstreams {
+            self.add_upstream(upstream);
         }
         self.who = Some(found);
     }
 
     /// Adds an upstream.
-    pub(super) fn add_lead(&mut self, lead: &Connection) {
+    pub(super) fn add_upstream(&mut self, upstream: &Connection) {
         let relay = &mut self.relay;
         let count = (relay.len as usize).min(MAX_UPSTREAMS);
-        if relay.upstreams[..count].contains(lead) {
+        if relay.upstreams[..count].contains(upstream) {
             return;
         }
         match relay.upstreams.get_mut(count) {
             Some(room) => {
-                *room = *lead;
+                *room = *upstream;
                 relay.len += 1;
             }
-            None => self.lead_anywhere(),
+            None => self.mark_anywhere(),
         }
     }
 
     /// Marks it as leading anywhere, for good.
-    pub(super) fn lead_anywhere(&mut self) {
+    pub(super) fn mark_anywhere(&mut self) {
         self.relay.flags |= relay_flags::ANYWHERE;
         self.unread = false;
     }
@@ -744,7 +752,7 @@ impl KnownListener {
         match self.dialed.len() < MAX_DIALED {
             _ if is_known => {}
             true => self.dialed.push(to),
-            false => self.lead_anywhere(),
+            false => self.mark_anywhere(),
         }
         // Another program may listen there by now. The scan goes through all processes.
         let is_soon = event.at < after(self.hurried, DIALED_AGAIN);
@@ -826,7 +834,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listener_that_leads_to_several_is_found_by_each_and_by_its_own_port() {
+    fn a_listener_with_several_upstreams_is_found_by_each_and_by_its_own_port() {
         let (mut relays, client) = (Relays::default(), inside(1, 9));
         let to = |last, port| {
             let address = Address::from(IpAddr::from([192, 0, 2, last]));
@@ -842,27 +850,27 @@ mod tests {
             ..Event::default()
         };
         relays.note(&event, client.outermost, &[], true);
-        let leads_on = |relays: &Relays, is_one: &dyn Fn(&Connection) -> bool| {
-            relays.leading_to_several(client, is_one)
+        let several_of = |relays: &Relays, is_one: &dyn Fn(&Connection) -> bool| {
+            relays.with_several_upstreams(client, is_one)
         };
-        let add = |relays: &mut Relays, lead| {
+        let add = |relays: &mut Relays, upstream| {
             let known = relays.known.get_mut(&Ticket(7)).unwrap();
-            known.add_lead(&lead);
+            known.add_upstream(&upstream);
         };
         add(&mut relays, to(10, 5432));
-        assert_eq!(leads_on(&relays, &|_| true), None);
+        assert_eq!(several_of(&relays, &|_| true), None);
         add(&mut relays, to(5, 22));
         let found = Some((SocketAddr::new(localhost, 5432), 2));
         let listener = Connection::new(Address::from(localhost), Protocol::TCP, 5432);
         for one in [to(10, 5432), to(5, 22), listener] {
-            assert_eq!(leads_on(&relays, &|to| *to == one), found);
+            assert_eq!(several_of(&relays, &|to| *to == one), found);
         }
-        assert_eq!(leads_on(&relays, &|one| *one == to(10, 22)), None);
+        assert_eq!(several_of(&relays, &|one| *one == to(10, 22)), None);
         // Not of another's network, nor the session's own.
-        let others = relays.leading_to_several(inside(2, 9), |_| true);
+        let others = relays.with_several_upstreams(inside(2, 9), |_| true);
         assert_eq!(others, None);
         relays.known.get_mut(&Ticket(7)).unwrap().relay.owner = client.cgroup;
-        assert_eq!(leads_on(&relays, &|_| true), None);
+        assert_eq!(several_of(&relays, &|_| true), None);
     }
 
     #[test]
@@ -1042,7 +1050,7 @@ mod tests {
     }
 
     #[test]
-    fn each_session_has_its_share_and_what_nobody_has_looked_at_comes_first() {
+    fn each_session_has_its_share_and_what_was_not_scanned_comes_first() {
         let mut relays = Relays::default();
         let mut add = |ticket, session, is_told: bool, due| {
             let event = Event {
@@ -1071,7 +1079,7 @@ mod tests {
         assert_eq!(due, first.chain([2000]).collect::<Vec<_>>());
     }
     #[test]
-    fn what_leads_somewhere_is_forgotten_last() {
+    fn a_listener_with_an_upstream_is_evicted_last() {
         let mut relays = Relays::default();
         let mut note = |ticket, owner| {
             let event = Event {
@@ -1082,10 +1090,10 @@ mod tests {
             let gone = relays.note(&event, ALONE, &[], true);
             let known = relays.known.get_mut(&Ticket(ticket)).unwrap();
             known.in_kernel = Some(known.relay);
-            let lead = Connection::new(Address::default(), Protocol::TCP, 5432);
+            let upstream = Connection::new(Address::default(), Protocol::TCP, 5432);
             known.relay.owner = owner;
             if ticket < 10 || owner != 0 {
-                known.add_lead(&lead);
+                known.add_upstream(&upstream);
             }
             gone.map(|gone| gone.0)
         };
@@ -1115,7 +1123,7 @@ mod tests {
             command: command.split_whitespace().map(str::to_owned).collect(),
             ..ScanResult::default()
         };
-        let mut leads_of = |ticket, found: &[ScanResult], owner| {
+        let mut upstreams_of = |ticket, found: &[ScanResult], owner| {
             relays.note(&event(ticket), ALONE, &[], true);
             let known = relays.known.get_mut(&Ticket(ticket)).unwrap();
             for found in found {
@@ -1125,9 +1133,9 @@ mod tests {
                 known.learn(found, owner);
             }
             if ticket == 1 {
-                known.add_lead(&Connection::new(Address::default(), Protocol::TCP, 5432));
+                known.add_upstream(&Connection::new(Address::default(), Protocol::TCP, 5432));
             }
-            known.leads().len()
+            known.upstreams().len()
         };
         // The last scan finds its socket, but no longer its process.
         let last = [
@@ -1135,19 +1143,19 @@ mod tests {
             found(Some(7), ""),
             found(None, ""),
         ];
-        let mut leads = |ticket, found: &[ScanResult]| leads_of(ticket, found, 0);
-        assert_eq!(leads(1, &last), 1);
+        let mut upstreams = |ticket, found: &[ScanResult]| upstreams_of(ticket, found, 0);
+        assert_eq!(upstreams(1, &last), 1);
         // A process that ended before the first scan says nothing about its upstream.
-        assert_eq!(leads(2, &[]), 0);
-        assert_eq!(leads(3, &[found(Some(9), "relay.py")]), 1);
+        assert_eq!(upstreams(2, &[]), 0);
+        assert_eq!(upstreams(3, &[found(Some(9), "relay.py")]), 1);
         // Nor does any other program that was there in between, however often.
         for ticket in 4..10 {
-            assert_eq!(leads(ticket, &[found(Some(11), "server.py")]), 0);
+            assert_eq!(upstreams(ticket, &[found(Some(11), "server.py")]), 0);
         }
-        assert_eq!(leads(10, &[found(Some(13), "relay.py")]), 1);
+        assert_eq!(upstreams(10, &[found(Some(13), "relay.py")]), 1);
         // A session's server under the same name is scanned by itself.
-        assert_eq!(leads_of(11, &[found(Some(15), "relay.py")], 7), 0);
-        assert_eq!(leads_of(12, &[found(Some(17), "relay.py")], 0), 1);
+        assert_eq!(upstreams_of(11, &[found(Some(15), "relay.py")], 7), 0);
+        assert_eq!(upstreams_of(12, &[found(Some(17), "relay.py")], 0), 1);
     }
 
     #[test]
@@ -1180,8 +1188,8 @@ mod tests {
             (Verdict::Allow, None, false),
             "it leads nowhere"
         );
-        known.add_lead(&first);
-        known.add_lead(&second);
+        known.add_upstream(&first);
+        known.add_upstream(&second);
         let asks = |of| (Verdict::Confirm, Some(of), false);
         assert_eq!(strictest(&known, &[], all), asks(first));
         assert_eq!(strictest(&known, &[first], all), asks(second));
@@ -1193,22 +1201,22 @@ mod tests {
         let reads = strictest(&known, &[first, second, listener], Opened::Reads);
         assert_eq!(reads, asks(first));
         // What may be anywhere takes a hole for the listener.
-        known.lead_anywhere();
+        known.mark_anywhere();
         assert_eq!(strictest(&known, &[first, second], all), asks(listener));
         assert_eq!(strictest(&known, &[listener], all), passes(first));
-        known.add_lead(&denied);
+        known.add_upstream(&denied);
         let shut = (Verdict::Deny, Some(denied), false);
         let open = [first, second, denied, listener];
         assert_eq!(strictest(&known, &open, all), shut);
     }
 
     #[test]
-    fn a_hole_for_a_port_opens_what_all_that_may_listen_there_lead_to() {
+    fn a_hole_for_a_port_opens_the_upstreams_of_all_that_may_listen_there() {
         let at = |last: u8, port: u16| {
             let to = IpAddr::from([127, 0, 0, last]).into();
             Connection::new(to, Protocol::TCP, port)
         };
-        let lead = |last: u8| {
+        let upstream = |last: u8| {
             let to = IpAddr::from([192, 0, 2, last]).into();
             Connection::new(to, Protocol::TCP, 5432)
         };
@@ -1225,7 +1233,7 @@ mod tests {
                 ..Event::default()
             };
             let mut known = KnownListener::new(Ticket(ticket), &event, SessionId(share));
-            known.add_lead(&lead(u8::try_from(ticket).unwrap()));
+            known.add_upstream(&upstream(u8::try_from(ticket).unwrap()));
             known.in_kernel = Some(known.relay);
             relays.known.insert(Ticket(ticket), known);
         };
@@ -1236,37 +1244,37 @@ mod tests {
         listens(4, &at(1, 5432), (2, 8));
         listens(5, &at(1, 5432), (3, 7));
         let of = |relays: &Relays, to: &Connection| {
-            let Behind {
-                mut leads,
+            let ReachableUpstreams {
+                mut upstreams,
                 anywhere,
-            } = relays.behind(CLIENT, to);
-            leads.sort_by_key(|lead| lead.to.to_u128());
-            (leads, anywhere)
+            } = relays.reachable_upstreams(CLIENT, to);
+            upstreams.sort_by_key(|upstream| upstream.to.to_u128());
+            (upstreams, anywhere)
         };
-        let all = [1, 2, 5].map(lead).to_vec();
+        let all = [1, 2, 5].map(upstream).to_vec();
         assert_eq!(of(&relays, &at(9, 5432)), (all, false));
         // Where nobody listens yet, somebody may before the connection is made.
         assert_eq!(of(&relays, &at(1, 5434)), (vec![], true));
-        assert_eq!(of(&relays, &lead(1)), (vec![], false));
+        assert_eq!(of(&relays, &upstream(1)), (vec![], false));
         let datagrams = Connection::new(at(1, 5432).to, Protocol::UDP, 5432);
         assert_eq!(of(&relays, &datagrams), (vec![], false));
         let third = relays.known.get_mut(&Ticket(3)).unwrap();
         third.has_ended = true;
-        assert_eq!(of(&relays, &at(1, 5433)), (vec![lead(3)], false));
+        assert_eq!(of(&relays, &at(1, 5433)), (vec![upstream(3)], false));
         let third = relays.known.get_mut(&Ticket(3)).unwrap();
         third.in_kernel = None;
-        assert_eq!(of(&relays, &at(1, 5433)), (vec![lead(3)], true));
+        assert_eq!(of(&relays, &at(1, 5433)), (vec![upstream(3)], true));
         // The session's own servers are its own business, and say nothing of who listens there next; nor do those of another one.
         let third = relays.known.get_mut(&Ticket(3)).unwrap();
         third.relay.owner = 42;
         assert_eq!(of(&relays, &at(1, 5433)), (vec![], true));
         let third = relays.known.get_mut(&Ticket(3)).unwrap();
         (third.relay.owner, third.in_kernel) = (43, Some(third.relay));
-        assert_eq!(of(&relays, &at(1, 5433)), (vec![lead(3)], true));
+        assert_eq!(of(&relays, &at(1, 5433)), (vec![upstream(3)], true));
     }
 
     #[test]
-    fn what_was_scanned_before_policies_changed_may_lead_anywhere_until_it_is_scanned_again() {
+    fn what_was_scanned_before_policies_changed_may_connect_anywhere_until_it_is_scanned_again() {
         let localhost: Address = IpAddr::from([127, 0, 0, 1]).into();
         let mut relays = Relays {
             own: NetnsCookie(1),
@@ -1293,7 +1301,7 @@ mod tests {
         let are_anywhere = |relays: &Relays| {
             [1, 2, 3].map(|port| {
                 let to = Connection::new(localhost, Protocol::TCP, port);
-                relays.behind(CLIENT, &to).anywhere
+                relays.reachable_upstreams(CLIENT, &to).anywhere
             })
         };
         assert_eq!(are_anywhere(&relays), [false; 3]);
@@ -1319,7 +1327,7 @@ mod tests {
         let listener = Connection::new(localhost, Protocol::TCP, 5432);
         let [shows, shut] = [to(443), to(22)];
         let mut known = KnownListener::new(Ticket(1), &Event::default(), SessionId(1));
-        known.add_lead(&shows);
+        known.add_upstream(&shows);
         let strictest = |known: &KnownListener, by_policy: Verdict, open: &[Connection]| {
             let judge = |to: &Connection| match *to {
                 to if to == shows => by_policy,
@@ -1344,13 +1352,13 @@ mod tests {
         }
         let denied = (Verdict::Deny, Some(shows), false);
         assert_eq!(strictest(&known, Verdict::Deny, &[listener]), denied);
-        known.add_lead(&shut);
+        known.add_upstream(&shut);
         let denied = (Verdict::Deny, Some(shut), false);
         assert_eq!(strictest(&known, Verdict::Allow, &[listener]), denied);
     }
 
     #[test]
-    fn what_was_found_nobody_knows_where_leads_anywhere_until_a_connect_says_where() {
+    fn what_was_found_in_an_unknown_network_may_connect_anywhere_until_a_connect_names_it() {
         let mut relays = Relays::default();
         let syn = Event {
             count: 7,

@@ -62,7 +62,7 @@ pub(crate) enum Upstreams {
     /// To one of the session's own.
     Own,
     /// To an upstream, with the verdict on it.
-    Leads {
+    Judged {
         /// What a request would be about.
         key: RequestKey,
         /// The verdict of the policies, holes included.
@@ -172,8 +172,8 @@ pub(crate) fn through(address: Address, port: u16, who: &ScanResult) -> Through 
 
 /// An upstream as people see it.
 #[must_use]
-pub(crate) fn shown(lead: &Connection) -> Endpoint {
-    let key = RequestKey::new(SessionId(0), lead.to, lead.protocol, lead.port);
+pub(crate) fn shown(upstream: &Connection) -> Endpoint {
+    let key = RequestKey::new(SessionId(0), upstream.to, upstream.protocol, upstream.port);
     key.endpoint(None)
 }
 
@@ -224,13 +224,13 @@ impl Relays {
                 continue;
             };
             if is_many {
-                known.lead_anywhere();
+                known.mark_anywhere();
                 continue;
             }
             stirs |= known.note_local_dial(event);
             let is_way = !to.to.is_loopback() && !known.is_for_names(&to);
             if is_way && counts(policies, &chains, &known.chain, &to) {
-                known.add_lead(&to);
+                known.add_upstream(&to);
             }
         }
         if stirs {
@@ -350,9 +350,10 @@ impl Relays {
         }
         // Upstreams that are simply allowed change no verdict, and there may be many.
         found
-            .leads
-            .retain(|lead| counts(policies, &chains, &known.chain, lead));
-        let has_gone = |at: &SocketAddr| found.dialed.contains(at) && !found.near.contains(at);
+            .upstreams
+            .retain(|upstream| counts(policies, &chains, &known.chain, upstream));
+        let has_gone =
+            |at: &SocketAddr| found.dialed.contains(at) && !found.local_listeners.contains(at);
         known.dialed.retain(|at| !has_gone(at));
         let owner = known.doubt(&mut found, owner);
         known.has_ended = !found.listens && !found.is_connected && known.relay.netns.0 != 0;
@@ -423,10 +424,10 @@ impl Relays {
         match kernel.follow_dials(&who.processes, now, until) {
             Ok(true) => {}
             // More processes than the map holds.
-            Ok(false) => known.lead_anywhere(),
+            Ok(false) => known.mark_anywhere(),
             Err(error) => {
                 tracing::warn!(%error, "what a listener connects to may not be seen, so it may lead anywhere");
-                known.lead_anywhere();
+                known.mark_anywhere();
             }
         }
         let was_followed = now < std::mem::replace(&mut known.followed, until);
@@ -465,7 +466,7 @@ impl Relays {
         let asked = Connection::new(key.destination, key.protocol, key.port);
         let opened = |to: &Connection| Opened::by(holes, key.session, to);
         let strictest = known.strictest(&asked, judge, by_sni, opened);
-        let all = std::iter::once(&asked).chain(known.leads());
+        let all = std::iter::once(&asked).chain(known.upstreams());
         let asking = all.filter(|to| matches!(judge(to), Verdict::Confirm | Verdict::ReadOnly));
         // A hole for the listener is one for all of them.
         let is_remembered =
@@ -482,7 +483,7 @@ impl Relays {
         if let Some(through) = through {
             self.note_tried_through(key.session, to, through);
         }
-        Upstreams::Leads {
+        Upstreams::Judged {
             key,
             verdict: strictest.verdict,
             is_opened: strictest.is_opened,
@@ -502,9 +503,9 @@ impl Relays {
         let mut all = Vec::new();
         for known in self.reached_by(ClientSession::of(session), to) {
             // An upstream that may only be read from is asked about: nobody reads what the listener sends there.
-            let is_stricter = |lead: &&Connection| judge(lead) != Verdict::Allow;
-            all.extend(known.leads().iter().filter(is_stricter));
-            let asks_here = known.is_anywhere() || known.leads().iter().any(&by_sni);
+            let is_stricter = |upstream: &&Connection| judge(upstream) != Verdict::Allow;
+            all.extend(known.upstreams().iter().filter(is_stricter));
+            let asks_here = known.is_anywhere() || known.upstreams().iter().any(&by_sni);
             all.extend(asks_here.then_some(*to));
         }
         all
@@ -532,11 +533,11 @@ impl Relays {
             return;
         };
         let to = Connection::new(event.destination, event.protocol, event.port);
-        let leads_there = |known: &&KnownListener| {
+        let is_on_the_way = |known: &&KnownListener| {
             let is_itself = known.relay.address == to.to && known.relay.port == to.port;
-            known.relay.port == port && (is_itself || known.leads().contains(&to))
+            known.relay.port == port && (is_itself || known.upstreams().contains(&to))
         };
-        let known = self.known.values().filter(leads_there);
+        let known = self.known.values().filter(is_on_the_way);
         let known = known
             .max_by_key(|known| known.used)
             .map(KnownListener::through);

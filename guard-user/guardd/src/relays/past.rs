@@ -21,7 +21,7 @@ pub(super) struct ListeningPort {
 pub(super) struct PastProgram {
     pub(super) comm: Option<String>,
     pub(super) command: Vec<String>,
-    pub(super) leads: Vec<Connection>,
+    pub(super) upstreams: Vec<Connection>,
     pub(super) anywhere: bool,
 }
 
@@ -31,13 +31,13 @@ impl PastProgram {
     }
 
     fn merge(&mut self, other: Self) {
-        for lead in other.leads {
-            if !self.leads.contains(&lead) {
-                self.leads.push(lead);
+        for upstream in other.upstreams {
+            if !self.upstreams.contains(&upstream) {
+                self.upstreams.push(upstream);
             }
         }
-        self.anywhere |= other.anywhere || self.leads.len() > MAX_UPSTREAMS;
-        self.leads.truncate(MAX_UPSTREAMS);
+        self.anywhere |= other.anywhere || self.upstreams.len() > MAX_UPSTREAMS;
+        self.upstreams.truncate(MAX_UPSTREAMS);
     }
 }
 
@@ -56,7 +56,7 @@ impl Past {
     /// Keeps a program that was last connected to at `used`. One without an upstream is not kept.
     pub(super) fn add(&mut self, spot: ListeningPort, before: PastProgram, used: BootTime) {
         // A program without a readable command line could not be recognised.
-        if before.command.is_empty() || (before.leads.is_empty() && !before.anywhere) {
+        if before.command.is_empty() || (before.upstreams.is_empty() && !before.anywhere) {
             return;
         }
         if let Some(known) = self.find(spot, before.comm.as_ref(), &before.command) {
@@ -113,12 +113,12 @@ mod tests {
         }
     }
 
-    fn before(command: &str, leads: impl IntoIterator<Item = u16>) -> PastProgram {
-        let lead = |port| Connection::new(Address::default(), Protocol::TCP, port);
+    fn before(command: &str, upstreams: impl IntoIterator<Item = u16>) -> PastProgram {
+        let upstream = |port| Connection::new(Address::default(), Protocol::TCP, port);
         PastProgram {
             comm: Some("relay".into()),
             command: vec![command.into()],
-            leads: leads.into_iter().map(lead).collect(),
+            upstreams: upstreams.into_iter().map(upstream).collect(),
             anywhere: false,
         }
     }
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn who_was_there_longest_ago_is_forgotten_first() {
+    fn the_least_recently_used_program_is_evicted_first() {
         let mut past = Past::default();
         for at in 0..MAX_PAST as u64 {
             past.add(spot(1), before(&at.to_string(), [5432]), BootTime(at));
@@ -154,13 +154,13 @@ mod tests {
         past.add(spot(1), before("server", []), BootTime(3));
         assert_eq!(past.0.len(), 1);
         let known = past.of(spot(1), &found("relay"), BootTime(4)).unwrap();
-        assert_eq!(known.leads.len(), 3);
+        assert_eq!(known.upstreams.len(), 3);
         assert!(past.of(spot(2), &found("relay"), BootTime(4)).is_none());
         assert!(past.of(spot(1), &found("server"), BootTime(4)).is_none());
         let all = 0..=u16::try_from(MAX_UPSTREAMS).unwrap();
         past.add(spot(1), before("relay", all), BootTime(5));
         let known = past.of(spot(1), &found("relay"), BootTime(6)).unwrap();
         assert!(known.anywhere);
-        assert_eq!(known.leads.len(), MAX_UPSTREAMS);
+        assert_eq!(known.upstreams.len(), MAX_UPSTREAMS);
     }
 }

@@ -21,7 +21,7 @@ use guard_sys::{
     sock_list::{self, ListedSocket, Use},
 };
 
-use super::command::{self, Lead};
+use super::command::{self, NamedUpstream};
 use crate::{process, workers::networks::there};
 
 /// Relays to relays that are followed, one after the other.
@@ -98,11 +98,11 @@ pub(crate) struct ScanResult {
     /// [`Listener::dialed`], and those of them at which another process listens.
     pub(crate) dialed: Vec<SocketAddr>,
     /// See [`Self::dialed`].
-    pub(crate) near: Vec<SocketAddr>,
+    pub(crate) local_listeners: Vec<SocketAddr>,
     /// The addresses of this machine besides the loopback's, where it listens.
     pub(crate) here: Arc<BTreeSet<IpAddr>>,
     /// Its upstreams.
-    pub(crate) leads: Vec<Connection>,
+    pub(crate) upstreams: Vec<Connection>,
     /// It leads anywhere, or its upstreams cannot be known.
     pub(crate) anywhere: bool,
     /// Something that tells the upstreams could not be read this time: they may be anything.
@@ -112,7 +112,7 @@ pub(crate) struct ScanResult {
 impl ScanResult {
     /// Whether it may lead anywhere, as far as is known now.
     #[must_use]
-    pub(crate) fn may_lead_anywhere(&self) -> bool {
+    pub(crate) fn may_connect_anywhere(&self) -> bool {
         self.anywhere || self.unread
     }
 }
@@ -428,8 +428,10 @@ impl<'m> Search<'m> {
     }
 
     fn finish(mut self) -> ScanResult {
-        self.found.leads.sort_by_key(|lead| (lead.to.0, lead.port));
-        self.found.leads.dedup();
+        self.found
+            .upstreams
+            .sort_by_key(|upstream| (upstream.to.0, upstream.port));
+        self.found.upstreams.dedup();
         self.found.processes.sort_unstable();
         self.found.processes.dedup();
         if self.found.processes.len() > MAX_PROCESSES {
@@ -443,8 +445,8 @@ impl<'m> Search<'m> {
     fn add_loopback(&mut self, at: SocketAddr, own: u16) {
         let listeners = self.network.listeners(at.ip().into(), at.port());
         if at.port() != own && !listeners.is_empty() {
-            self.found.near.push(at);
-            self.add_lead(at, Protocol::TCP, MAX_DEPTH);
+            self.found.local_listeners.push(at);
+            self.add_upstream(at, Protocol::TCP, MAX_DEPTH);
         }
     }
 
@@ -498,46 +500,46 @@ impl<'m> Search<'m> {
         let own = self.connections(pid, port);
         let command = processes.command_line(pid);
         self.found.unread |= command.is_none();
-        let told = command::leads(
+        let told = command::upstreams(
             &processes.program(pid).unwrap_or_default(),
             &command.unwrap_or_default(),
             port,
             !own.is_empty(),
         );
         for (peer, protocol) in &own {
-            self.add_lead(*peer, *protocol, depth);
+            self.add_upstream(*peer, *protocol, depth);
         }
-        for lead in told {
-            match lead {
-                Lead::Anywhere => self.found.anywhere = true,
-                Lead::Peer(port) => {
+        for upstream in told {
+            match upstream {
+                NamedUpstream::Anywhere => self.found.anywhere = true,
+                NamedUpstream::Peer(port) => {
                     let peers: Vec<_> = own
                         .iter()
                         .filter(|(peer, _)| !self.network.is_here(peer.ip()))
                         .collect();
                     self.found.anywhere |= peers.is_empty();
                     for (peer, _) in peers {
-                        self.add_lead((peer.ip(), port).into(), Protocol::TCP, depth);
+                        self.add_upstream((peer.ip(), port).into(), Protocol::TCP, depth);
                     }
                 }
-                Lead::To(host, port) => self.add_named(&host, port, depth),
+                NamedUpstream::To(host, port) => self.add_named(&host, port, depth),
             }
         }
     }
 
     fn add_named(&mut self, host: &str, port: u16, depth: usize) {
         if let Ok(address) = host.parse::<IpAddr>() {
-            return self.add_lead((address, port).into(), Protocol::TCP, depth);
+            return self.add_upstream((address, port).into(), Protocol::TCP, depth);
         }
         let name = host.trim_end_matches('.').to_ascii_lowercase();
         if name == "localhost" {
             let here = SocketAddr::from(([127, 0, 0, 1], port));
-            return self.add_lead(here, Protocol::TCP, depth);
+            return self.add_upstream(here, Protocol::TCP, depth);
         }
         match self.processes.terms.names.get(&name) {
             Some(addresses) if !addresses.is_empty() => {
                 for address in addresses {
-                    self.add_lead((*address, port).into(), Protocol::TCP, depth);
+                    self.add_upstream((*address, port).into(), Protocol::TCP, depth);
                 }
             }
             // No policy has this name, so nobody looks up its address.
@@ -545,16 +547,16 @@ impl<'m> Search<'m> {
         }
     }
 
-    fn add_lead(&mut self, to: SocketAddr, protocol: Protocol, depth: usize) {
+    fn add_upstream(&mut self, to: SocketAddr, protocol: Protocol, depth: usize) {
         if self.network.is_here(to.ip()) && protocol == Protocol::TCP {
             self.add(to.ip().into(), to.port(), depth.saturating_sub(1));
         }
         if is_loopback(to.ip()) {
             return;
         }
-        let lead = Connection::new(to.ip().into(), protocol, to.port());
-        if !self.found.leads.contains(&lead) {
-            self.found.leads.push(lead);
+        let upstream = Connection::new(to.ip().into(), protocol, to.port());
+        if !self.found.upstreams.contains(&upstream) {
+            self.found.upstreams.push(upstream);
         }
     }
 

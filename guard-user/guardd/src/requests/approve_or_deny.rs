@@ -429,7 +429,7 @@ impl Requests {
     /// Keeps that approver's answer, for approvers who come later.
     pub(crate) fn answered_by(&mut self, by: &str, id: &str, owner: u32, answer: &str) {
         let by = proto::requests::who(by);
-        // As `guard` tells people times; whoever reads it may be elsewhere.
+        // As `guard` tells people times; the reader may be elsewhere.
         let at = Zoned::now().strftime("%F %T %Z");
         let how = format!("{by} answered it with {answer} at {at}");
         self.note_answer(id, owner, how);

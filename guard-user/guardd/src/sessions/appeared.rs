@@ -79,7 +79,7 @@ const MORE: &str = "in reach: more than is told";
 /// That rule: but for the machine itself and its name servers, which [`PolicyText::apart`] has rules for.
 const EVERYTHING: &str = "to = [\"0.0.0.0/0\", \"::/0\"]\naction = \"confirm\"\n\
     reason = \"more places that look like production came into reach than are told, so each new connection is asked about, until the \
-    command has ended and is started anew\"\n";
+    command has ended and is restarted\"\n";
 
 /// Has each new connection asked about.
 async fn all_asked(shared: &Shared, slot: PolicyId, reads: &str) -> Result<bool, CallError> {

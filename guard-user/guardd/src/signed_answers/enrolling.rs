@@ -454,7 +454,7 @@ fn another_key(name: &str, fingerprint: &str) -> CallError {
     CallError::refused(
         "nobody was enrolled",
         format!("the key that was presented for {name} is {fingerprint}"),
-        "compare it with what its owner sees; where it is another, somebody else has presented one: invite anew",
+        "compare it with what its owner sees; where it is another, somebody else has presented one: invite again",
     )
 }
 

@@ -118,7 +118,7 @@ impl SignedAnswers {
                 self.boot = boot;
             }
             Err(error) => tracing::warn!(
-                "signed answers are not taken until guardd is started anew: the number of its state cannot be kept: {error}"
+                "signed answers are not taken until guardd is restarted: the number of its state cannot be kept: {error}"
             ),
         }
     }
@@ -159,7 +159,7 @@ impl SignedAnswers {
         self.couriers.contains(&uid)
     }
 
-    /// Whether that courier may read all of the audit log, whoever's sessions it is about.
+    /// Whether that courier may read all of the audit log, no matter whose sessions it is about.
     #[must_use]
     pub(crate) fn keeps_log(&self, who: Courier) -> bool {
         self.keeps_log == Some(who.uid())

@@ -130,7 +130,7 @@ impl Judging<'_> {
             judged.extend(each.into_iter().skip(inside));
             if key.is_connection() {
                 let to = Connection::new(to, key.protocol, key.port);
-                judged.extend(self.judged_behind(session, inside, &to)?);
+                judged.extend(self.judged_upstreams(session, inside, &to)?);
             }
         }
         let Some(prefix) = asked.burst.as_ref().map(Burst::prefix) else {
@@ -149,22 +149,24 @@ impl Judging<'_> {
     }
 
     /// The same of what a listener there connects to: a hole for its address opens all of that.
-    fn judged_behind(
+    fn judged_upstreams(
         &self,
         session: &Session,
         inside: usize,
         to: &Connection,
     ) -> Option<Vec<ChainVerdict<'_>>> {
-        let behind = self.relays.behind(ClientSession::of(session), to);
+        let reachable = self
+            .relays
+            .reachable_upstreams(ClientSession::of(session), to);
         let mut judged = Vec::new();
-        for lead in &behind.leads {
+        for upstream in &reachable.upstreams {
             let subject = session.subject();
-            let each = self
-                .policies
-                .judge_each(subject, lead.to, lead.protocol, lead.port)?;
+            let each =
+                self.policies
+                    .judge_each(subject, upstream.to, upstream.protocol, upstream.port)?;
             let each = each.into_iter().skip(inside);
             judged.extend(each.map(|one| ChainVerdict {
-                verdict: match one.rule.is_some_and(|rule| shows_name(rule, lead)) {
+                verdict: match one.rule.is_some_and(|rule| shows_name(rule, upstream)) {
                     // Nobody looks at it behind the listener.
                     true => Verdict::Confirm,
                     false => one.verdict,
@@ -172,7 +174,7 @@ impl Judging<'_> {
                 ..one
             }));
         }
-        if behind.anywhere {
+        if reachable.anywhere {
             for slot in session.chain.iter().skip(inside) {
                 judged.extend(all_that_stops(self.policies.get(*slot)?));
             }

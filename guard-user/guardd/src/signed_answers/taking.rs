@@ -450,7 +450,7 @@ fn may_answer(person: &Person, user: &str, stopping: &Stopping) -> Result<(), Ca
 }
 
 impl SignedAnswers {
-    /// Who may answer for a user's sessions under a policy of one name, and not under one of another: whoever writes a policy names it.
+    /// Who may answer for a user's sessions under a policy of one name, and not under one of another: its author chooses the name.
     pub(crate) fn newly_answering(&self, user: &str, old: &str, new: &str) -> Vec<String> {
         let people = &self.people;
         if old != new && people.is_whole().is_err() {
@@ -472,7 +472,7 @@ impl SignedAnswers {
         theirs.filter_map(|person| person.max_for).min()
     }
 
-    /// Condition 5. Each wrong code counts, also over a restart. The right one counts once: whoever carries an answer reads the code in
+    /// Condition 5. Each wrong code counts, also over a restart. The right one counts once: the courier that carries an answer reads the code in
     /// it, so another approver has to be told another. An answer that was taken is handed in again where nobody heard what became of
     /// it: its code was right, and is no guess.
     fn has_code(&mut self, meant: &mut Meant) -> Result<(), CallError> {

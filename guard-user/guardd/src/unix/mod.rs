@@ -1,8 +1,8 @@
 //! Which Unix sockets sessions may connect to.
 
 mod calls;
-pub(crate) mod looks;
 mod lsm;
+pub(crate) mod scans;
 
 pub(crate) use lsm::{allow_control, name_sockets};
 
@@ -37,7 +37,7 @@ use crate::{
     policies::Policies,
     process::{Process, SeenProcess},
     sessions::{Session, Sessions, stops::Stops},
-    unix::looks::{SessionTurns, Turns},
+    unix::scans::{SessionTurns, Turns},
     workers::networks::{Inode, there},
 };
 
@@ -88,7 +88,7 @@ pub(crate) struct Sockets {
     /// The sockets that sessions may connect to without a supervisor.
     by_themselves: Vec<PathBuf>,
     /// The reads of sessions' processes that are under way.
-    looks: SessionTurns,
+    scans: SessionTurns,
 }
 
 impl Withheld {
@@ -174,7 +174,7 @@ impl Sockets {
 
     /// The permits to read the processes of an outermost session and those inside it.
     pub(crate) fn turns_of(&mut self, outermost: SessionId) -> Turns {
-        self.looks.of(outermost)
+        self.scans.of(outermost)
     }
 
     /// The refusals for `guard why`, latest first.
@@ -218,7 +218,7 @@ impl Sockets {
         }
         if let Some(problem) = kernel.dials_problem() {
             tracing::warn!(
-                "{problem}: a relay that connects anew for each request may not be found out"
+                "{problem}: a relay that connects again for each request may not be found out"
             );
         }
         if let Some(problem) = kernel.lsm_problem() {
@@ -389,7 +389,7 @@ impl Members {
     /// is revealed.
     pub(crate) async fn address_of(self, caller: u32, thread: u32) -> Option<SocketAddress> {
         let cgroup = self.cgroup?;
-        let look = move || {
+        let scan = move || {
             let is_its = || Process::is_in(thread, &cgroup);
             let waits = connecting(thread).filter(|_| is_its())?;
             let socket = waits.socket(thread);
@@ -398,13 +398,13 @@ impl Members {
             let still = connecting(thread).as_ref() == Some(&waits) && is_its();
             still.then_some(SocketAddress { socket, same_root })
         };
-        self.turns.look(look).await.flatten()
+        self.turns.scan(scan).await.flatten()
     }
 
     /// Whether one of them has a socket open, by its number and its cookie; none where that takes too long.
     pub(crate) async fn have_socket(self, number: u64, cookie: u64) -> Option<HasSocket> {
         let turns = self.turns.clone();
-        let open = turns.look(move || self.have_open(number, cookie)).await?;
+        let open = turns.scan(move || self.have_open(number, cookie)).await?;
         Some(HasSocket { open })
     }
 
@@ -431,12 +431,12 @@ impl Members {
             return HasSocket { open: false };
         };
         let turns = self.turns.clone();
-        let look = move || {
+        let scan = move || {
             let found = self.bound_at(file);
             found.is_some_and(|socket| self.have_open(socket.number, socket.cookie))
         };
         HasSocket {
-            open: turns.look(look).await.unwrap_or(false),
+            open: turns.scan(scan).await.unwrap_or(false),
         }
     }
 

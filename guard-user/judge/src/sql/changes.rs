@@ -92,7 +92,7 @@ fn truncate(node: &Node, objects: &[String]) -> SqlWrite {
             cascades,
             "CASCADE: also empties the tables that refer to them",
         )
-        .warn_if(restarts, "RESTART IDENTITY: their sequences begin anew")
+        .warn_if(restarts, "RESTART IDENTITY: their sequences begin again")
 }
 
 /// What is to be said of its `WHERE`.

@@ -412,11 +412,7 @@ const COMMANDS: &[Known] = &[
         "changes a setting of the server",
     )
     .warn(SERVER),
-    does(
-        "RefreshMatViewStmt",
-        "REFRESH MATERIALIZED VIEW",
-        "fills anew",
-    ),
+    does("RefreshMatViewStmt", "REFRESH MATERIALIZED VIEW", "refills"),
     does("CallStmt", "CALL", "calls a procedure").warn(CODE),
     does("DoStmt", "DO", "runs code that is given as text").warn(CODE),
     does("NotifyStmt", "NOTIFY", "notifies other sessions on").named("conditionname"),
@@ -432,7 +428,7 @@ const COMMANDS: &[Known] = &[
         "cleans up, or gathers statistics of",
     ),
     does("ClusterStmt", "CLUSTER", "rewrites").warn(&["locks whole tables"]),
-    does("ReindexStmt", "REINDEX", "builds indexes anew of").warn(&["locks whole tables"]),
+    does("ReindexStmt", "REINDEX", "rebuilds the indexes of").warn(&["locks whole tables"]),
 ];
 
 /// What such a statement does; `None` where nothing is known of it.

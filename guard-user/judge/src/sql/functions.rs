@@ -123,7 +123,7 @@ const KNOWN: &[(&str, &str, Option<&str>)] = &[
     ),
     (
         "pg_reload_conf",
-        "makes the server read its settings anew",
+        "makes the server read its settings again",
         None,
     ),
     ("pg_rotate_logfile", "rotates the server's log", None),

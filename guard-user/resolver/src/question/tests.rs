@@ -64,14 +64,14 @@ fn a_question_is_read_and_written_anew() {
     assert_eq!(question.kind.to_string(), "AAAA");
     assert_eq!(question.edns, EDNS);
     assert_eq!(question.datagram(), 4096);
-    let anew = question.anew(0xbeef);
+    let rebuilt = question.rebuilt(0xbeef);
     let mut plain = asked("www.example.com", 28, EDNS);
     plain[..2].copy_from_slice(&[0xbe, 0xef]);
     plain[3] = CD;
     let size = plain.len() - 8;
     plain[size..size + 2].copy_from_slice(&MAX_DATAGRAM.to_be_bytes());
-    assert_eq!(anew, plain);
-    let read = as_hickory(&anew);
+    assert_eq!(rebuilt, plain);
+    let read = as_hickory(&rebuilt);
     assert_eq!(read.edns.unwrap().max_payload(), MAX_DATAGRAM);
     assert!(read.metadata.recursion_desired && read.metadata.checking_disabled);
 }
@@ -85,14 +85,14 @@ fn what_an_option_says_does_not_matter() {
     message.extend([0, 8, 0, 5, 0, 0, 0, 0, 0]);
     assert!(Message::from_vec(&message).is_err());
     let question = parse(&message).unwrap();
-    assert_eq!(question.anew(1).len(), length);
+    assert_eq!(question.rebuilt(1).len(), length);
 }
 
 #[test]
 fn without_opt_none_is_sent_on() {
     let question = parse(&asked("example.com", 1, None)).unwrap();
     assert_eq!(question.datagram(), 512);
-    let read = as_hickory(&question.anew(1));
+    let read = as_hickory(&question.rebuilt(1));
     assert!(read.edns.is_none() && !read.metadata.checking_disabled);
 }
 
@@ -148,7 +148,7 @@ fn what_is_no_question_or_more_than_one_is_rejected() {
 fn an_answer_is_one_to_this_question_and_goes_back_as_the_client_spelt_it() {
     let message = asked("eXample.com", 1, None);
     let question = parse(&message).unwrap();
-    let mut answer = question.anew(7);
+    let mut answer = question.rebuilt(7);
     answer[2] |= QR;
     assert!(is_answered(&answer, 7, &question));
     assert!(!is_answered(&answer, 8, &question));
@@ -208,9 +208,9 @@ proptest! {
                 prop_assert_eq!(theirs.flags().dnssec_ok, ours.dnssec_ok);
             }
             // What goes on is a question of the same meaning.
-            let anew = parse(&question.anew(question.head.id)).unwrap();
-            prop_assert_eq!(anew.name, question.name);
-            prop_assert_eq!(anew.kind, question.kind);
+            let rebuilt = parse(&question.rebuilt(question.head.id)).unwrap();
+            prop_assert_eq!(rebuilt.name, question.name);
+            prop_assert_eq!(rebuilt.kind, question.kind);
         }
     }
 }

@@ -550,7 +550,7 @@ fn what_is_sent_again_is_the_same_question() {
     });
 }
 
-/// Whoever forges an answer has to guess both.
+/// An attacker who forges an answer has to guess both.
 #[test]
 fn each_question_has_a_number_and_a_port_that_nobody_can_know() {
     const COUNT: u8 = 40;
@@ -577,7 +577,7 @@ fn each_question_has_a_number_and_a_port_that_nobody_can_know() {
 
 #[test]
 fn what_another_sends_than_the_server_is_passed_over() {
-    // The first question is lost, so that whoever forges an answer has the time.
+    // The first question is lost, so that an attacker who forges an answer has the time.
     let is_lost = Cell::new(false);
     let serving = move |question: Message, _| match is_lost.replace(true) {
         true => bytes(&answer(question, vec![a("example.com", 1)])),

@@ -74,7 +74,7 @@ fn so_many_people_of_the_list_have_signed_it() {
     assert_eq!(both, ["alice", "bob"]);
     let other = signed(&text, &[0], NAMESPACE).verify(&signers(), 1);
     assert_eq!(other, Err(AnswerRefusal::Purpose));
-    // One that is wrong refuses the whole, whoever else has signed.
+    // One that is wrong refuses the whole, no matter who else has signed.
     let mut half = signed(&text, &[0, 2], POLICY_NAMESPACE);
     half.signatures[1] =
         signed(&text.replace('7', "8"), &[2], POLICY_NAMESPACE).signatures[0].clone();

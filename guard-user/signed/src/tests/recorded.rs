@@ -65,7 +65,7 @@ fn what_an_authenticator_says_of_other_devices_is_read() {
 }
 
 #[test]
-#[ignore = "it writes them anew, where an answer has another form"]
+#[ignore = "it writes them again, where an answer has another form"]
 fn record() {
     let by_ssh = ssh_keys().into_iter().map(|key| {
         let enrolled = Key::ssh(&key.line()).unwrap();

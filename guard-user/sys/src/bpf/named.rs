@@ -46,7 +46,7 @@ pub fn remove_named(map: BorrowedFd<'_>, keys: &[NamedKey]) -> io::Result<()> {
     delete_batch(map, keys.as_bytes(), size_of::<NamedKey>())
 }
 
-/// The map `NAMED`. Whoever has inherited its descriptor needs no privilege (since Linux 5.19).
+/// The map `NAMED`. A process that has inherited its descriptor needs no privilege (since Linux 5.19).
 #[derive(Debug)]
 pub struct NamedMap(OwnedFd);
 

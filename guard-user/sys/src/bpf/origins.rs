@@ -12,7 +12,7 @@ use super::{Element, address, bpf};
 /// For hash maps since Linux 5.14.
 const BPF_MAP_LOOKUP_AND_DELETE_ELEM: libc::c_int = 21;
 
-/// The map `ORIGINS`, or `QUESTIONS`. Whoever has inherited its descriptor needs no privilege (since Linux 5.19).
+/// The map `ORIGINS`, or `QUESTIONS`. A process that has inherited its descriptor needs no privilege (since Linux 5.19).
 #[derive(Debug)]
 pub struct Origins(OwnedFd);
 

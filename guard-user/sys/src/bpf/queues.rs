@@ -7,7 +7,7 @@ use guard_common::{BootTime, QueueKey};
 
 use super::element::{check_sizes, update};
 
-/// The map `DRAINED`. Whoever has inherited its descriptor needs no privilege (since Linux 5.19).
+/// The map `DRAINED`. A process that has inherited its descriptor needs no privilege (since Linux 5.19).
 #[derive(Debug)]
 pub struct Queues(OwnedFd);
 

@@ -1,4 +1,4 @@
-//! The chain against whatever may be done to a trail.
+//! The chain against whatever may be done to an audit log.
 
 use std::io::Cursor;
 
@@ -134,7 +134,7 @@ fn a_noted_head_finds_what_no_chain_can_show() {
     assert!(check(std::slice::from_ref(&forged), &[]).whole);
     assert!(check(std::slice::from_ref(&forged), &[heads[0], head]).whole);
     let found = check(&[forged], &heads[1..2]);
-    assert!(found.noted[0].why.unwrap().contains("written anew"));
+    assert!(found.noted[0].why.unwrap().contains("rewritten"));
     // Those before are gone: it is whole, and what was noted of them cannot be found.
     let late = check(&all[1..], &[]);
     assert_eq!((late.whole, late.first), (true, Some(4)));
@@ -218,7 +218,7 @@ proptest! {
         let mut gone = flat.clone();
         gone.remove(from);
         // The last line is missed by who has noted it, and by nobody else.
-        // A first file that is gone with all of its lines is a trail that begins later.
+        // A first file that is gone with all of its lines is an audit log that begins later.
         let is_rotated = from == 0 && counts[0] == 1;
         prop_assert!(is_rotated || !check(&split(gone), &heads[total - 1..]).whole);
         prop_assume!(from != to);

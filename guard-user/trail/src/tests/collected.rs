@@ -1,4 +1,4 @@
-//! What was kept elsewhere of a trail, against what may become of it on the way.
+//! What was kept elsewhere of an audit log, against what may become of it on the way.
 
 use guard_proto::{LogKind, LogRecord};
 use jiff::Timestamp;
@@ -157,7 +157,7 @@ proptest! {
         came.extend(again.iter().map(|at| at.get(&lines).clone()));
         for at in &swaps {
             let at = at.index(count);
-            // The very first is not there before it has come: that is a trail whose oldest records are gone.
+            // The very first is not there before it has come: that is an audit log whose oldest records are gone.
             if at > 1 {
                 came.swap(at - 1, at);
             }

@@ -1,4 +1,4 @@
-//! What is read out of trails, against naive readings of them.
+//! What is read out of audit logs, against naive readings of them.
 
 mod chain;
 mod collected;

@@ -41,7 +41,7 @@ fn connection() -> Value {
     json!({"session": "s1", "destination": to("192.0.2.66", 443), "http": null})
 }
 
-/// The log of a machine where somebody has said yes to statements, by a signature, as whoever is root there may write it.
+/// The log of a machine where somebody has said yes to statements, by a signature, as root there may write it.
 struct Log {
     added: Value,
     /// The record with the signature, of r1.

@@ -1,4 +1,4 @@
-//! Signatures in a trail whose chain somebody has made again: the chain is whole, and no signature fits what was changed.
+//! Signatures in an audit log whose chain somebody has made again: the chain is whole, and no signature fits what was changed.
 
 use std::{
     fs::{self, File},

@@ -1,6 +1,6 @@
-//! Whether what was kept elsewhere of a trail is whole: record by record, in whatever order and however often they came.
+//! Whether what was kept elsewhere of an audit log is whole: record by record, in whatever order and however often they came.
 //!
-//! Where a trail's own files are read, the first break ends it. What was sent away is checked further: a record that is there
+//! Where an audit log's own files are read, the first break ends it. What was sent away is checked further: a record that is there
 //! twice was sent twice, one that is missing was lost on the way, or is older than what is kept.
 
 use std::collections::BTreeMap;
@@ -62,7 +62,7 @@ pub enum LogFinding {
     NoRecord,
 }
 
-/// What was found of a trail that was kept elsewhere.
+/// What was found of an audit log that was kept elsewhere.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Collected {
     /// Whether there are records, and nothing was found.
@@ -91,7 +91,7 @@ pub struct Collected {
     pub signatures: Option<Vec<CheckedSignature>>,
 }
 
-/// Takes the records of one trail.
+/// Takes the records of one audit log.
 #[derive(Debug, Default)]
 pub struct Collector {
     found: Collected,

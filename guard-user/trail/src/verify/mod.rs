@@ -1,4 +1,4 @@
-//! Whether a trail is whole: each line as it was written, none missing, none between.
+//! Whether an audit log is whole: each line as it was written, none missing, none between.
 
 pub mod collected;
 mod row;
@@ -22,7 +22,7 @@ use self::{
 };
 use super::{chain::ChainHead, files};
 
-/// One file of a trail.
+/// One file of an audit log.
 pub struct Source {
     /// What it is called.
     pub name: String,

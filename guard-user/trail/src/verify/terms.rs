@@ -1,5 +1,5 @@
 //! What a record says was opened, and by how many: no more than what was signed. The chain shows that nobody has changed a record
-//! later; whoever is root when it is written writes what they like, but for what somebody signs.
+//! later; root can write what it likes by then, but for what somebody signs.
 
 use std::collections::{HashMap, HashSet};
 
@@ -162,7 +162,7 @@ impl PartialYeses {
     }
 }
 
-/// What was said, whoever signed it.
+/// What was said, no matter who signed it.
 fn without_signer(answer: &Answer) -> Answer {
     Answer {
         by: String::new(),

@@ -207,7 +207,7 @@ impl<'n> Walk<'n> {
         let noted = noted.map(|(head, met)| {
             let why = match met {
                 Some(true) => None,
-                Some(false) => Some("its number has another hash: the chain was written anew"),
+                Some(false) => Some("its number has another hash: the chain was rewritten"),
                 None if first.is_some_and(|first| head.number < first) => {
                     Some("it is older than what is left")
                 }

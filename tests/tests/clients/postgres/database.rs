@@ -14,7 +14,7 @@ use crate::together::{Case, each_from};
 pub(crate) const PORT: u16 = 5432;
 /// The name of the database, of who owns it, and their password, which no audit log may have.
 const SHOP: &str = "shop";
-/// What the shop is made anew from.
+/// What the shop is made again from.
 const KEPT: &str = "kept";
 const APP: &str = "app";
 pub(crate) const PASSWORD: &str = "hunter2-of-the-shop";
@@ -134,7 +134,7 @@ pub(crate) fn each_in_a_new_shop(cases: &[Case<ClientScene>]) -> Tested {
     each_from(&scene, cases, renew)
 }
 
-/// Keeps the shop as it is now, for [`renew`] to make it anew.
+/// Keeps the shop as it is now, for [`renew`] to make it again.
 pub(crate) fn keep(scene: &ClientScene) -> Tested {
     as_superuser(scene, &[&format!("alter database {SHOP} rename to {KEPT}")])
 }

@@ -217,14 +217,14 @@ fn without_a_person_nothing_is_opened() -> Tested {
     ];
     let text = written(&target(dir.path(), None)?, &files, false)?;
     assert!(!text.contains("192.168.7.20"), "{text}");
-    // Whoever owns the name decides where it leads: no reads either.
+    // The name's owner decides where it leads: no reads either.
     let rule = |host: &str| {
         let (_, rest) = text.split_once(&format!("to = [\"{host}\"]\n")).unwrap();
         rest.lines().nth(1).unwrap().to_owned()
     };
     assert_eq!(rule("api.example.net"), "action = \"confirm\"");
     assert_eq!(rule("203.0.113.8"), "action = \"read-only\"");
-    // A platform that the file has named is whoever's it says; one that is known is not.
+    // A platform that the file has named belongs to the owner that it names; one that is known is not.
     assert_eq!(rule("vault.example.io"), "action = \"confirm\"");
     assert_eq!(
         rule("api.hetzner.cloud\", \"api.hetzner.com"),

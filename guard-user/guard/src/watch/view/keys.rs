@@ -51,7 +51,7 @@ pub(crate) const HELP: &[(&str, &str)] = &[
     ),
     ("/", "list only lines with some text; Esc lists all again"),
     ("b", "the bell for new requests, on or off"),
-    ("^L ^Z", "draw the screen anew; suspend, until fg"),
+    ("^L ^Z", "redraw the screen; suspend, until fg"),
     ("q ^C", "quit; requests go on waiting"),
 ];
 

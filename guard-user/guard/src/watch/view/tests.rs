@@ -351,7 +351,7 @@ fn help_has_every_key() {
       Up Down   move, as k and j do; PageUp, PageDown, Home, End
       /         list only lines with some text; Esc lists all again
       b         the bell for new requests, on or off
-      ^L ^Z     draw the screen anew; suspend, until fg
+      ^L ^Z     redraw the screen; suspend, until fg
       q ^C      quit; requests go on waiting
 
     Down more  Esc back

@@ -1,18 +1,18 @@
-//! Holes for reads: what is to be confirmed is turned to the proxy while one is open.
+//! Holes for reads: what is to be confirmed is redirected to the proxy while one is open.
 
 use guard_common::Verdict;
 use guard_datapath::{Object, Start};
 use guard_lab::{AGENT, Attempt, Production, Tested};
 
 use crate::half::before;
-use crate::turned::scene::{KernelHalf, PATIENCE, Proxy, READ};
+use crate::redirected::scene::{KernelHalf, PATIENCE, Proxy, READ};
 
 #[test]
-fn what_is_to_be_confirmed_is_turned_while_it_is_open() -> Tested {
+fn what_is_to_be_confirmed_is_redirected_while_it_is_open() -> Tested {
     let mut scene = KernelHalf::new()?;
     let production = Production::start(&scene.network)?;
     let proxy = Proxy::start(&mut scene)?;
-    scene.turn_to(&proxy)?;
+    scene.redirect_to(&proxy)?;
     scene.set(Verdict::Confirm, Verdict::Deny)?;
     let tcp = |to| Attempt::tcp(to, 443);
     assert_eq!(
@@ -65,7 +65,7 @@ fn what_is_to_be_confirmed_is_turned_while_it_is_open() -> Tested {
 }
 
 #[test]
-fn connections_are_counted_where_they_are_turned() -> Tested {
+fn connections_are_counted_where_they_are_redirected() -> Tested {
     let mut scene = KernelHalf::new()?;
     let production = Production::start(&scene.network)?;
     scene.set(Verdict::Confirm, Verdict::Deny)?;
@@ -78,7 +78,7 @@ fn connections_are_counted_where_they_are_turned() -> Tested {
     assert_eq!(scene.left()?, [Some(1)]);
     // Nor where reads pass without.
     let proxy = Proxy::start(&mut scene)?;
-    scene.turn_to(&proxy)?;
+    scene.redirect_to(&proxy)?;
     scene.set(Verdict::ReadOnly, Verdict::Deny)?;
     assert!(scene.attempt(&tcp)?.ok);
     assert_eq!(scene.left()?, [Some(1)]);
@@ -110,10 +110,10 @@ fn they_go_on_over_an_upgrade_and_a_downgrade() -> Tested {
     for (left, next) in [(4, &today), (3, &before), (2, &today)] {
         assert_eq!(scene.left()?, [Some(left)]);
         let proxy = Proxy::start(&mut scene)?;
-        scene.turn_to(&proxy)?;
+        scene.redirect_to(&proxy)?;
         assert!(scene.attempt(&tcp)?.ok);
         assert!(proxy.client()?.taken[0].is_some());
-        // It is for reads alone, whoever has the programs.
+        // It is for reads alone, no matter who has the programs.
         assert!(!scene.attempt(&Attempt::udp(READ[0], 443))?.ok);
         assert_eq!(scene.left()?, [Some(left - 1)]);
         assert_eq!(scene.start_again(next)?, Start::Replaced);

@@ -76,13 +76,13 @@ struct Kept {
 
 /// Reads it.
 #[derive(Debug)]
-pub(crate) struct Trail {
+pub(crate) struct AuditLog {
     guardd: Guardd,
     /// Whoever was asked for last comes first.
     kept: RefCell<VecDeque<Kept>>,
 }
 
-impl Trail {
+impl AuditLog {
     pub(crate) fn new(guardd: Guardd) -> Self {
         Self {
             guardd,
@@ -170,7 +170,7 @@ mod tests {
     struct Guardds {
         _dir: tempfile::TempDir,
         listener: tokio::net::UnixListener,
-        trail: Trail,
+        audit_log: AuditLog,
     }
 
     impl Guardds {
@@ -179,7 +179,7 @@ mod tests {
             let socket = dir.path().join("guardd.sock");
             Self {
                 listener: tokio::net::UnixListener::bind(&socket).unwrap(),
-                trail: Trail::new(Guardd::at(socket)),
+                audit_log: AuditLog::new(Guardd::at(socket)),
                 _dir: dir,
             }
         }
@@ -232,22 +232,22 @@ mod tests {
 
     async fn a_long_day() {
         let guardds = Guardds::new();
-        let (trail, scope) = (&guardds.trail, scope(1000));
-        let (seen, (mut stream, since)) = tokio::join!(trail.glance(&scope), guardds.called());
+        let (log, scope) = (&guardds.audit_log, scope(1000));
+        let (seen, (mut stream, since)) = tokio::join!(log.glance(&scope), guardds.called());
         assert!(matches!(seen, Glance::Late(None)), "{seen:?}");
         assert!((since - 86_400.0).abs() < 1.0);
-        let again = trail.glance(&scope).await;
+        let again = log.glance(&scope).await;
         assert!(matches!(again, Glance::Late(None)), "{again:?}");
         let other = timeout(Duration::ZERO, guardds.listener.accept()).await;
         assert!(other.is_err(), "nobody reads it beside: {other:?}");
         let one = [numbered(1)];
-        let ((), seen) = tokio::join!(say(&mut stream, &one), trail.glance(&scope));
+        let ((), seen) = tokio::join!(say(&mut stream, &one), log.glance(&scope));
         let Glance::Day(day) = seen else {
             panic!("{seen:?}")
         };
         assert_eq!(day.records.len(), 1);
         tokio::time::sleep(FRESH).await;
-        let (seen, _) = tokio::join!(trail.glance(&scope), guardds.called());
+        let (seen, _) = tokio::join!(log.glance(&scope), guardds.called());
         let Glance::Late(Some((day, _))) = seen else {
             panic!("what is known is shown: {seen:?}")
         };
@@ -257,14 +257,14 @@ mod tests {
     #[tokio::test]
     async fn what_was_read_is_not_read_again() {
         let guardds = Guardds::new();
-        let (trail, scope) = (&guardds.trail, scope(1000));
+        let (log, scope) = (&guardds.audit_log, scope(1000));
         let read = async |records: &[LogRecord]| {
             let called = async {
                 let (mut stream, since) = guardds.called().await;
                 say(&mut stream, records).await;
                 since
             };
-            let (day, since) = tokio::join!(trail.day_by_now(&scope), called);
+            let (day, since) = tokio::join!(log.day_by_now(&scope), called);
             let day = day.unwrap();
             let ids = day.records.iter().map(|one| one.fields["request"].clone());
             let hours = day.hours.until(Timestamp::now());
@@ -290,7 +290,7 @@ mod tests {
             say(&mut stream, &[numbered(1)]).await;
             since
         };
-        let (day, since) = tokio::join!(trail.day(&others), called);
+        let (day, since) = tokio::join!(log.day(&others), called);
         assert!(since > 86_000.0 && day.unwrap().records.is_empty());
     }
 

@@ -43,7 +43,7 @@ action = "allow"
 
 /// The policy in which `reads` and `loopback` are what those rules say.
 pub(crate) fn policy(reads: Verdict, loopback: Verdict) -> Compiled {
-    let parsed = parse("turned.toml", POLICY).unwrap();
+    let parsed = parse("redirected.toml", POLICY).unwrap();
     let environment = Environment::default();
     let mut compiled = compile(&parsed.policy, &environment).unwrap();
     for (prefix, value) in &mut compiled.prefixes {
@@ -140,8 +140,8 @@ impl KernelHalf {
         Ok(holes.map(|hole| hole.connections_left).collect())
     }
 
-    /// Has connections turned to a proxy.
-    pub(crate) fn turn_to(&mut self, proxy: &Proxy) -> Tested {
+    /// Has connections redirected to a proxy.
+    pub(crate) fn redirect_to(&mut self, proxy: &Proxy) -> Tested {
         let (netns, port) = (proxy.netns, proxy.port);
         self.datapath().set_proxy(netns, port, &proxy.listeners)?;
         Ok(())

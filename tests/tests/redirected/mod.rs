@@ -1,4 +1,4 @@
-//! Connections to read-only destinations are turned to a proxy on the loopback of their network namespace, which learns
+//! Connections to read-only destinations are redirected to a proxy on the loopback of their network namespace, which learns
 //! where they were going.
 
 mod holes;
@@ -25,7 +25,7 @@ fn the_proxy_is_reached_in_place_of_a_read_only_destination() -> Tested {
     let mut scene = KernelHalf::new()?;
     let production = Production::start(&scene.network)?;
     let proxy = Proxy::start(&mut scene)?;
-    scene.turn_to(&proxy)?;
+    scene.redirect_to(&proxy)?;
     for to in READ {
         let attempt = Attempt::new("peer", to, 443);
         let report = scene.attempt(&attempt)?;
@@ -60,11 +60,11 @@ fn the_proxy_is_reached_in_place_of_a_read_only_destination() -> Tested {
 }
 
 #[test]
-fn every_way_to_begin_a_connection_is_turned() -> Tested {
+fn every_way_to_begin_a_connection_is_redirected() -> Tested {
     let mut scene = KernelHalf::new()?;
     let production = Production::start(&scene.network)?;
     let proxy = Proxy::start(&mut scene)?;
-    scene.turn_to(&proxy)?;
+    scene.redirect_to(&proxy)?;
     for kind in ["tcp", "mapped", "fastopen", "mptcp"] {
         let report = scene.attempt(&Attempt::new(kind, READ[0], 80))?;
         assert!(report.ok, "{kind}: {report:?}");
@@ -96,7 +96,7 @@ fn without_a_proxy_it_is_refused() -> Tested {
         .datapath()
         .set_proxy(elsewhere, port, &proxy.listeners)?;
     assert!(is_refused(&scene, &tcp)?);
-    scene.turn_to(&proxy)?;
+    scene.redirect_to(&proxy)?;
     let mut both = scene.datapath().proxies()?;
     both.sort();
     assert_eq!(both, [(proxy.netns, proxy.port), (elsewhere, proxy.port)]);
@@ -116,11 +116,11 @@ fn without_a_proxy_it_is_refused() -> Tested {
 }
 
 #[test]
-fn a_policy_that_changes_holds_for_what_was_turned() -> Tested {
+fn a_policy_that_changes_holds_for_what_was_redirected() -> Tested {
     let mut scene = KernelHalf::new()?;
     let session = scene.session.clone();
     let proxy = Proxy::start(&mut scene)?;
-    scene.turn_to(&proxy)?;
+    scene.redirect_to(&proxy)?;
     for (reads, goes_on) in [
         (Verdict::ReadOnly, true),
         (Verdict::Allow, true),
@@ -158,7 +158,7 @@ fn a_proxy_that_goes_takes_its_connections_with_it() -> Tested {
     let proxy = Proxy::start(&mut scene)?;
     let tcp = Attempt::tcp(READ[0], 443);
     for adopted in [false, true] {
-        scene.turn_to(&proxy)?;
+        scene.redirect_to(&proxy)?;
         let mut held = scene.begin(&Attempt::new("hold-open", READ[0], 443))?;
         held.line_with("echo", PATIENCE)?;
         if adopted {
@@ -172,11 +172,11 @@ fn a_proxy_that_goes_takes_its_connections_with_it() -> Tested {
         assert_eq!(scene.attempt(&tcp)?.errno.as_deref(), Some("EPERM"));
     }
     // Another takes its place.
-    scene.turn_to(&proxy)?;
+    scene.redirect_to(&proxy)?;
     let mut held = scene.begin(&Attempt::new("hold-open", READ[0], 443))?;
     held.line_with("echo", PATIENCE)?;
     let next = Proxy::start(&mut scene)?;
-    scene.turn_to(&next)?;
+    scene.redirect_to(&next)?;
     held.line_with("\"ok\":false", PATIENCE)?;
     assert!(scene.attempt(&tcp)?.ok);
     assert!(next.client()?.taken[0].is_some());
@@ -213,7 +213,7 @@ fn a_socket_that_is_connected_anew_goes_where_it_asks() -> Tested {
     let mut scene = KernelHalf::new()?;
     let production = Production::start(&scene.network)?;
     let proxy = Proxy::start(&mut scene)?;
-    scene.turn_to(&proxy)?;
+    scene.redirect_to(&proxy)?;
     let report = scene.attempt(&Attempt::new("peer", OPEN, 443).other(READ[0]))?;
     assert_eq!((report.ok, report.detail), (true, peer(OPEN)?));
     assert!(!production.reached_at(OPEN, 443)?.is_empty());
@@ -242,13 +242,13 @@ fn is_noted(scene: &mut KernelHalf, proxy: &Proxy, from: IpAddr, port: u16) -> T
 fn who_asks_for_the_proxy_itself_is_not_taken_for_another() -> Tested {
     let mut scene = KernelHalf::new()?;
     let proxy = Proxy::that_does_not_ask(&scene)?;
-    scene.turn_to(&proxy)?;
+    scene.redirect_to(&proxy)?;
     let port = proxy.port.get();
     for (localhost, to, from) in [("127.0.0.1", READ[0], 4001), ("::1", READ[1], 4002)] {
         let ip: IpAddr = localhost.parse()?;
         scene.set(Verdict::ReadOnly, Verdict::Deny)?;
-        let turned = Attempt::new("from", to, 443).other(&from.to_string());
-        assert!(scene.attempt(&turned)?.ok);
+        let redirected = Attempt::new("from", to, 443).other(&from.to_string());
+        assert!(scene.attempt(&redirected)?.ok);
         assert_eq!(proxy.client()?.peer, (ip, from).into());
         assert!(is_noted(&mut scene, &proxy, ip, from)?);
         // It is nobody's destination, whatever the policies say of it.
@@ -268,7 +268,7 @@ fn who_asks_for_the_proxy_itself_is_not_taken_for_another() -> Tested {
 fn a_socket_of_one_session_that_another_connects_is_refused() -> Tested {
     let mut scene = KernelHalf::new()?;
     let proxy = Proxy::start(&mut scene)?;
-    scene.turn_to(&proxy)?;
+    scene.redirect_to(&proxy)?;
     let (session, other) = (scene.session.clone(), scene.other.clone());
     let moved = |to: &PathBuf| Attempt::new("moved", READ[0], 443).other(to.to_str().unwrap());
     let report = scene.attempt_as_root(&session, &moved(&other.path))?;
@@ -288,7 +288,7 @@ fn a_socket_of_one_session_that_another_connects_is_refused() -> Tested {
 }
 
 #[test]
-fn an_upgrade_and_a_downgrade_refuse_what_was_turned_until_there_is_another_proxy() -> Tested {
+fn an_upgrade_and_a_downgrade_refuse_what_was_redirected_until_there_is_another_proxy() -> Tested {
     let (before, today) = (before::kernel_half(), Object::built_in());
     let mut scene = KernelHalf::with(&before)?;
     let production = Production::start(&scene.network)?;
@@ -297,7 +297,7 @@ fn an_upgrade_and_a_downgrade_refuse_what_was_turned_until_there_is_another_prox
         assert!(scene.datapath().proxies()?.is_empty());
         assert_eq!(scene.attempt(&tcp)?.errno.as_deref(), Some("EPERM"));
         let proxy = Proxy::start(&mut scene)?;
-        scene.turn_to(&proxy)?;
+        scene.redirect_to(&proxy)?;
         let mut held = scene.begin(&Attempt::new("hold-open", READ[0], 443))?;
         held.line_with("echo", PATIENCE)?;
         assert!(proxy.client()?.taken[0].is_some());

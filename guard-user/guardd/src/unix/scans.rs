@@ -32,29 +32,29 @@ impl SessionTurns {
 }
 
 impl Turns {
-    /// The result of `look`; none if it takes too long.
-    pub(crate) async fn look<T: Send + 'static>(
+    /// The result of `scan`; none if it takes too long.
+    pub(crate) async fn scan<T: Send + 'static>(
         self,
-        look: impl FnOnce() -> T + Send + 'static,
+        scan: impl FnOnce() -> T + Send + 'static,
     ) -> Option<T> {
-        self.look_within(TIMEOUT, look).await
+        self.scan_within(TIMEOUT, scan).await
     }
 
-    async fn look_within<T: Send + 'static>(
+    async fn scan_within<T: Send + 'static>(
         self,
         longest: Duration,
-        look: impl FnOnce() -> T + Send + 'static,
+        scan: impl FnOnce() -> T + Send + 'static,
     ) -> Option<T> {
-        let looked = async {
+        let scanned = async {
             let turn = self.0.acquire_owned().await.ok()?;
-            let look = move || {
-                let found = look();
+            let scan = move || {
+                let found = scan();
                 drop(turn);
                 found
             };
-            threads::run(look).await.ok()
+            threads::run(scan).await.ok()
         };
-        timeout(longest, looked).await.ok().flatten()
+        timeout(longest, scanned).await.ok().flatten()
     }
 }
 
@@ -66,8 +66,8 @@ mod tests {
 
     #[test]
     fn what_never_ends_takes_its_own_sessions_turns() {
-        let mut looks = SessionTurns::default();
-        let (one, other) = (looks.of(SessionId(1)), looks.of(SessionId(2)));
+        let mut scans = SessionTurns::default();
+        let (one, other) = (scans.of(SessionId(1)), scans.of(SessionId(2)));
         let (end, ends) = channel::<()>();
         let ends = Arc::new(Mutex::new(ends));
         let mut runtime = tokio::runtime::Builder::new_current_thread();
@@ -77,20 +77,20 @@ mod tests {
             for _ in 0..AT_ONCE {
                 let ends = Arc::clone(&ends);
                 let stuck = move || ends.lock().map(|ends| ends.recv()).is_ok();
-                assert_eq!(one.clone().look_within(soon, stuck).await, None);
+                assert_eq!(one.clone().scan_within(soon, stuck).await, None);
             }
-            assert_eq!(one.clone().look_within(soon, || 1).await, None);
-            let same = looks.of(SessionId(1));
-            assert_eq!(same.look_within(soon, || 1).await, None);
-            assert_eq!(other.look_within(late, || 2).await, Some(2));
+            assert_eq!(one.clone().scan_within(soon, || 1).await, None);
+            let same = scans.of(SessionId(1));
+            assert_eq!(same.scan_within(soon, || 1).await, None);
+            assert_eq!(other.scan_within(late, || 2).await, Some(2));
             drop(end);
-            one.look_within(late, || 1).await
+            one.scan_within(late, || 1).await
         });
         assert_eq!(done, Some(1));
         // What its threads had is nobody's once they have ended.
         loop {
-            drop(looks.of(SessionId(3)));
-            if looks.0.len() == 1 {
+            drop(scans.of(SessionId(3)));
+            if scans.0.len() == 1 {
                 break;
             }
             std::thread::yield_now();
