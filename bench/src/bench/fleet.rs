@@ -387,11 +387,11 @@ pub(super) fn fleet(plan: &Plan) -> Result<Vec<Figure>> {
     let time = |name, samples, target| Figure::alone(name, Unit::Time, Samples(samples), target);
     let at_the_machine = |samples| Other::Measured("at the machine", Samples(samples));
     let mut figures = vec![
-        time("connect to question, three servers", there, most(300.0))
+        time("connect to request, three servers", there, most(300.0))
             .beside(at_the_machine(here.clone())),
-        time("connect to question on the page of all", all, most(300.0))
+        time("connect to request on the page of all", all, most(300.0))
             .beside(at_the_machine(here.clone())),
-        time("connect to question on a machine's page", one, most(300.0))
+        time("connect to request on a machine's page", one, most(300.0))
             .beside(at_the_machine(here)),
         time("answer to connected, three servers", carried, most(500.0))
             .beside(at_the_machine(at_once)),

@@ -115,7 +115,7 @@ pub(super) fn memory(plan: &Plan) -> Result<Vec<Figure>> {
             Target::AtMost(24.0 * MIB),
         ),
         Figure::alone(
-            "guardd, 16 approvers, 64 questions",
+            "guardd, 16 approvers, 64 requests",
             Unit::Memory,
             with,
             Target::More(2.0 * MIB),

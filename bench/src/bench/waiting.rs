@@ -187,7 +187,7 @@ pub(super) fn waiting(plan: &Plan) -> Result<Vec<Figure>> {
     }
     let most = |milliseconds| Target::AtMost(milliseconds * MILLISECOND);
     let mut figures = vec![Figure::alone(
-        "connect to question",
+        "connect to request",
         Unit::Time,
         asked,
         most(100.0),

@@ -74,11 +74,11 @@ struct Kept {
     day: Rc<LastDay<Day>>,
 }
 
-/// Reads it.
+/// Reads the audit log.
 #[derive(Debug)]
 pub(crate) struct AuditLog {
     guardd: Guardd,
-    /// Whoever was asked for last comes first.
+    /// The set that was asked for last comes first.
     kept: RefCell<VecDeque<Kept>>,
 }
 

@@ -312,7 +312,7 @@ proptest! {
         }
     }
 
-    /// Through a listener on this machine, which leads to several destinations.
+    /// Through a listener on this machine, which has several upstreams.
     #[test]
     fn a_connection_takes_one_of_each_hole_that_it_needs_or_none(
         holes in prop::collection::vec(hole(), 0..7),

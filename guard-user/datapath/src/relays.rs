@@ -112,7 +112,7 @@ impl Datapath {
 
     fn relays(&mut self) -> Result<&mut Relays> {
         self.relays.as_mut().ok_or_else(|| DatapathError::Absent {
-            what: "program in the eBPF object that asks where listeners lead".into(),
+            what: "program in the eBPF object that asks for listeners' upstreams".into(),
         })
     }
 }

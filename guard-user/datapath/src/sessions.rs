@@ -271,7 +271,7 @@ impl Datapath {
         self.forget_unix(session.cgroup_id);
         gone(self.maps.sessions.remove(&session.cgroup_id))
             .and_then(|()| gone(self.maps.stats.remove(&session.id.0)))
-            .map_err(DatapathError::ebpf("forget a session"))?;
+            .map_err(DatapathError::ebpf("remove a session"))?;
         // It may have been set by a guardd before this one.
         self.clear_hold_terms(session.id)?;
         self.maps.forget_outermost(session.id)?;

@@ -1,4 +1,4 @@
-//! The connection to a server: by TLS, as whom the key says, and retried for as long as it takes.
+//! The connection to a server: by TLS, with the key's identity, and retried for as long as it takes.
 
 use std::{
     mem::{self, Discriminant},

@@ -1,4 +1,4 @@
-//! `fleet.toml`: which servers, and as whom.
+//! `fleet.toml`: the servers, and the key to connect with.
 
 use std::{
     env, fs, io,

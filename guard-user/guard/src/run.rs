@@ -96,7 +96,7 @@ fn answered_by_root(typed: Option<u32>, session: &Session) -> Option<String> {
     })
 }
 
-/// The same, once it is known as whom and under which policy. A scratch session is one that [`doctor`] looks with: it is
+/// The same, once the user and the policy are known. A scratch session is one that [`doctor`] looks with: it is
 /// had however much is open.
 pub(super) fn in_session(
     args: &RunArgs,
@@ -304,7 +304,7 @@ struct BesideCommand {
     held: Option<HeldTeller>,
 }
 
-/// What is started, and as whom.
+/// The command, and the user that it runs as.
 fn command(
     args: &RunArgs,
     global: &Global,

@@ -55,7 +55,7 @@ pub struct NameTold {
     pub also: Vec<String>,
 }
 
-/// A listener on this machine that leads elsewhere.
+/// A listener on this machine that has an upstream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Through {
     /// The address that was connected to.

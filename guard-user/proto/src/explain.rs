@@ -57,10 +57,10 @@ pub struct Explanation {
     /// For a loopback port; as `through`.
     #[serde(default)]
     pub listener: Option<Through>,
-    /// Where the listener leads.
+    /// The upstreams of the listener.
     #[serde(default)]
     pub leads_to: Vec<Endpoint>,
-    /// It leads to where nobody can tell, too.
+    /// The listener may have unknown upstreams as well.
     #[serde(default)]
     pub leads_anywhere: bool,
 }

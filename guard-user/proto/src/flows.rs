@@ -42,7 +42,7 @@ pub struct Flow {
     pub verdict: String,
     /// The rule; null: the policy's default.
     pub rule: Option<String>,
-    /// Where a listener on this machine leads.
+    /// The upstreams of a listener on this machine.
     #[serde(default)]
     pub leads_to: Vec<Endpoint>,
 }

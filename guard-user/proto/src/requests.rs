@@ -80,7 +80,7 @@ pub struct Request {
     /// Suggested answers; empty for HTTP.
     #[serde(default)]
     pub offers: Vec<Offer>,
-    /// What was connected to, where that is a port of this machine that leads to the destination.
+    /// The listener of this machine that was connected to, where the destination is its upstream.
     #[serde(default)]
     pub through: Option<Through>,
     /// What a signed answer has to say; null: none.

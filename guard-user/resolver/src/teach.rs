@@ -81,7 +81,7 @@ fn count(
     if !over.is_empty()
         && let Err(error) = common.maps.remove_named(&over)
     {
-        tracing::warn!(%error, "cannot forget addresses");
+        tracing::warn!(%error, "cannot evict addresses that are over");
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The files of a trail: the one in use, and those that logrotate has put aside.
+//! The files of an audit log: the one in use, and those that logrotate has put aside.
 
 use std::{
     cmp::Reverse,
@@ -15,7 +15,7 @@ use super::chain::Line;
 /// A line that is longer, in bytes, is no record of ours.
 const LONGEST: u64 = 8 * 1024 * 1024;
 
-/// What is beside a trail under its name.
+/// What is beside an audit log under its name.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct LogFiles {
     /// Its files, those put aside first that are the oldest by name, the one in use last.

@@ -237,6 +237,6 @@ fn how_soon_a_question_is_seen() -> Tested {
     })?;
     let seen = Duration::from_secs_f64(seen.context("it is not seen")? / 1000.0);
     let took = seen.checked_sub(begun).context("before it was asked")?;
-    eprintln!("connect to question in a browser: {took:?}");
+    eprintln!("connect to request in a browser: {took:?}");
     Ok(())
 }

@@ -396,7 +396,7 @@ fn a_question_of_one_machine_is_answered_on_the_page_of_all_and_opens_nothing_el
     let machine = &mut central.fleet.all[1];
     assert!(Machine::has_reached(&mut machine.shell)?);
     eprintln!(
-        "connect to question on the page of all: {seen:?}; yes to connected: {:?}",
+        "connect to request on the page of all: {seen:?}; yes to connected: {:?}",
         yes.elapsed()
     );
     assert!(machine.reached(8080)? > before);

@@ -74,12 +74,12 @@ const MEASURED: &[Figure] = &[
     ),
     figure(
         "docs/performance.md",
-        "| connect to question, three servers |",
+        "| connect to request, three servers |",
         "cargo xtask bench --only fleet",
     ),
     figure(
         "docs/performance.md",
-        "| server killed, to the next question |",
+        "| server killed, to the next request |",
         "cargo xtask bench --only fleet",
     ),
     figure(
@@ -99,7 +99,7 @@ const MEASURED: &[Figure] = &[
     ),
     figure(
         "docs/performance.md",
-        "| connect to question, in a browser |",
+        "| connect to request, in a browser |",
         "cargo xtask test console::elsewhere::how_soon, which prints it, and cargo xtask bench --only fleet",
     ),
     figure(
@@ -109,7 +109,7 @@ const MEASURED: &[Figure] = &[
     ),
     figure(
         "docs/performance.md",
-        "| guardd, 64 questions |",
+        "| guardd, 64 requests |",
         "cargo xtask bench --only memory",
     ),
     figure(

@@ -718,7 +718,7 @@ pub(super) const ALL: &[Promise] = &[
     Promise {
         name: "fleet-flood",
         file: "docs/fleet.md",
-        says: "its thief can lie about that machine and who answers there, and asks 256 questions at most.",
+        says: "its thief can lie about that machine and who answers there, and makes 256 requests at most.",
         shown: Here(&[
             "fleet::central::a_machine_that_was_taken",
             "people::known::tests::",
@@ -781,7 +781,7 @@ pub(super) const ALL: &[Promise] = &[
     Promise {
         name: "fleet-clock",
         file: "docs/fleet.md",
-        says: "by months: questions are answered, and no record is lost. An invitation that has ended by it stays ended.",
+        says: "by months: requests are answered, and no record is lost. An invitation that has ended by it stays ended.",
         shown: InMachines(&["packages::fleet::a_clock_that_jumps_by_months"]),
     },
     Promise {

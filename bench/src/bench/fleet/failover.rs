@@ -44,8 +44,8 @@ pub(super) fn failover(plan: &Plan) -> Result<Vec<Figure>> {
         ]
     };
     let all = [
-        figures("to the next question in a terminal", terminal, SECOND),
-        figures("to the next question on the page of all", page, SECOND),
+        figures("to the next request in a terminal", terminal, SECOND),
+        figures("to the next request on the page of all", page, SECOND),
         figures("to an answer taken", taken, 6.0 * SECOND),
     ];
     Ok(all.into_iter().flatten().collect())

@@ -247,9 +247,7 @@ impl KnownMachines {
 
     fn leave_out(&mut self) {
         if !std::mem::replace(&mut self.is_full, true) {
-            tracing::warn!(
-                "more comes than is remembered: not all machines and questions are here"
-            );
+            tracing::warn!("more comes than is cached: not all machines and requests are here");
         }
     }
 
@@ -330,7 +328,7 @@ impl State {
     /// Something of it is left out; whether that is news.
     fn leave_out(&mut self, machine: &Machine) -> bool {
         if !std::mem::replace(&mut self.is_said, true) {
-            tracing::warn!(%machine, "asks more than is remembered of one machine");
+            tracing::warn!(%machine, "asks more than is cached of one machine");
         }
         !std::mem::replace(&mut self.asks_more, true)
     }

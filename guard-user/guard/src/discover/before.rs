@@ -456,7 +456,7 @@ fn not_known(why: String) -> Failure {
         why: format!(
             "the settings say so while it is not known whether production is open, and nobody could look: {why}"
         ),
-        fix: "look yourself, as whom the command runs:\nguard discover --check".into(),
+        fix: "look yourself, as the user of the command:\nguard discover --check".into(),
     }
 }
 

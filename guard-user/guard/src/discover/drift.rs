@@ -148,7 +148,7 @@ impl Unseen {
     pub(super) fn of(why: impl ToString) -> Self {
         Self {
             why: why.to_string(),
-            fix: "look yourself, as whom the command runs:\nguard discover --check".into(),
+            fix: "look yourself, as the user of the command:\nguard discover --check".into(),
         }
     }
 

@@ -61,7 +61,7 @@ pub(crate) fn one(explanation: &Explanation, _clock: &Clock) -> Page {
     page
 }
 
-/// Where the listener leads, where that is elsewhere.
+/// The upstreams of the listener.
 fn leads_to(explanation: &Explanation) -> Option<String> {
     let mut all: Vec<String> = explanation.leads_to.iter().map(endpoint::words).collect();
     if explanation.leads_anywhere {

@@ -74,7 +74,7 @@ pub(crate) struct FlowTotals {
     /// How many connections there were when a name was looked for last.
     #[serde(default)]
     pub(super) named: u64,
-    /// Where a listener on this machine leads.
+    /// The upstreams of a listener on this machine.
     #[serde(default, rename = "leads")]
     pub(crate) upstreams: Vec<Endpoint>,
 }
@@ -211,7 +211,7 @@ impl KeptFlows {
         }
     }
 
-    /// Takes note of where a listener leads.
+    /// Notes the upstreams of a listener.
     pub(super) fn note_upstreams(&mut self, spot: ProgramTarget, upstreams: &[Endpoint]) {
         let Some(flow) = self.flows.get_mut(&spot) else {
             return;

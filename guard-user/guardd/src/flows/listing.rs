@@ -24,7 +24,7 @@ use crate::{
     sessions::Sessions,
 };
 
-/// Hours before this one in which it is counted what was first reached.
+/// Hours before this one for which new destinations are counted.
 const HOURS: i64 = 24;
 
 impl Flows {
@@ -146,7 +146,7 @@ impl Flows {
         let mut warnings: Vec<_> = mine.iter().filter_map(|kept| left_out(kept)).collect();
         if self.forgotten > 0 && session.is_none() {
             warnings.push(format!(
-                "what {} earlier sessions reached was forgotten, to make room for later ones",
+                "what {} earlier sessions reached was evicted, to make room for later ones",
                 self.forgotten
             ));
         }

@@ -291,7 +291,7 @@ fn rule_beside(key: &FlowKey, verdict: Verdict, known: Knowledge<'_>) -> Option<
     Some(judged.rule?.name.clone())
 }
 
-/// Takes note of where a listener on this machine leads.
+/// Notes the upstreams of a listener on this machine.
 fn note_upstreams(kept: &mut KeptFlows, key: &FlowKey, known: Knowledge<'_>) {
     if key.protocol == Protocol::TCP && key.address.is_loopback() {
         let upstreams: Vec<Endpoint> = known.relays.upstreams(key.address, key.port);

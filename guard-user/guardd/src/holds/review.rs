@@ -72,13 +72,13 @@ enum Fate {
 
 /// What somebody is asked about a held connection.
 struct HeldFor {
-    /// What it is about: what its listener leads to, if that is on the loopback.
+    /// What it is about: the upstream of its listener, if that is on the loopback.
     key: RequestKey,
     /// With the holes that were asked for. None: no session has it.
     verdict: Option<Verdict>,
     /// A hole made it milder.
     is_opened: bool,
-    /// Whether a listener leads there.
+    /// Whether `key` is a listener's upstream.
     is_upstream: bool,
 }
 
@@ -212,7 +212,7 @@ impl State {
         }
     }
 
-    /// What a held connection is about, and the verdict on it with these holes: on what its listener leads to, if that is on the loopback.
+    /// What a held connection is about, and the verdict on it with these holes: on the upstream of its listener, if that is on the loopback.
     /// Else what becomes of it, whatever an approver says.
     fn judge_held(
         &mut self,

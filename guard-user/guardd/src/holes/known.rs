@@ -45,7 +45,7 @@ struct EndedHole {
 }
 
 impl EndedHole {
-    /// Whether it let such a packet through: to its destination, or to a port of this machine behind which that is.
+    /// Whether it let such a packet through: to its destination, or to a listener of this machine whose upstream that is.
     fn let_through(&self, event: &Event) -> bool {
         self.covered.iter().any(|one| {
             let to = |to: &Address, port| one.covers(to, event.protocol, port);
@@ -446,7 +446,7 @@ mod tests {
             };
             assert!(!holes.is_aftermath(&other), "{to:?} {port} {protocol:?}");
         }
-        // What is behind a port of this machine goes by the hole for that port.
+        // A listener's upstream goes by the hole for the listener's port.
         holes.note_end(&over("127.0.0.1", 2), at(100));
         for (port, is_by_listener) in [(443_u16, true), (5432, false)] {
             let upstream = Event {

@@ -487,12 +487,12 @@ impl KnownNames {
         self.patterns.borrow_mut().retain(|key, _| is_kept(key));
         // Until the resolver knows, too, it may write more: that goes when the session has ended.
         if let Err(error) = kernel.forget_named(is_kept) {
-            tracing::error!(%error, slot = slot.0, "cannot forget what sessions knew");
+            tracing::error!(%error, slot = slot.0, "cannot evict the names that sessions knew under a policy");
         }
     }
 
-    /// Forgets what sessions knew that are not there any more. What is in the kernel of them goes, no matter who has written it: guardd does not
-    /// hear of all that the resolver writes.
+    /// Evicts the names that ended sessions knew. Their entries in the kernel go, too, whether guardd or the resolver wrote them: guardd
+    /// does not hear of all that the resolver writes.
     pub(super) fn keep_alone(
         &mut self,
         kernel: &mut Datapath,

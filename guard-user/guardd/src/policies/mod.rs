@@ -574,14 +574,14 @@ impl Policies {
         Ok(())
     }
 
-    /// Removes what sessions knew that are not there any more.
+    /// Evicts the names that ended sessions knew.
     pub(crate) fn keep_names_of(
         &mut self,
         kernel: &mut Datapath,
         is_there: impl Fn(SessionId) -> bool,
     ) {
         if let Err(error) = self.known.keep_alone(kernel, is_there) {
-            tracing::error!(%error, "cannot forget what sessions knew that have ended");
+            tracing::error!(%error, "cannot evict the names that ended sessions knew");
         }
     }
 

@@ -333,7 +333,7 @@ impl Policies {
         policies.flat_map(|policy| policy.names()).collect()
     }
 
-    /// What those names stand for. What a session has had looked up says nothing of where a listener outside leads: to that
+    /// What those names stand for. What a session has had looked up says nothing of the upstream of a listener outside: to that
     /// one, the name may stand for another address.
     #[must_use]
     pub(crate) fn peoples_addresses(

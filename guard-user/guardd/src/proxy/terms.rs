@@ -199,8 +199,8 @@ impl State {
         }
     }
 
-    /// Whether a target on this machine leads where neither a policy nor a hole lets the session: what its listener connects to may be
-    /// known only after the connection was redirected.
+    /// Whether a target on this machine has an upstream to which neither a policy nor a hole lets the session: upstreams may be known only
+    /// after the connection was redirected.
     fn is_shut_upstream(&self, target: &RedirectTarget) -> bool {
         let Some(session) = self.sessions.live(SessionId(target.session)) else {
             return true;

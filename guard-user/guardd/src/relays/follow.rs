@@ -1,4 +1,4 @@
-//! The task that scans listeners when they are due, beside all else: to go through all processes takes a while.
+//! The task that scans listeners when they are due, beside all else: to read all processes takes a while.
 
 use std::{
     io,
@@ -36,7 +36,7 @@ pub(crate) async fn follow(shared: Rc<Shared>) {
             let work = move || scan::scan_all(&places, &terms);
             let scanned = threads::run(work).await;
             let scanned = scanned.inspect_err(|error| {
-                tracing::error!(%error, at = at.join(", "), "cannot look who listens");
+                tracing::error!(%error, at = at.join(", "), "cannot scan listeners");
             });
             let mut are_news = false;
             let found = scanned.unwrap_or_default().into_iter().zip(&at);
@@ -50,7 +50,7 @@ pub(crate) async fn follow(shared: Rc<Shared>) {
                         });
                     }
                     Err(error) => {
-                        tracing::warn!(%error, at, "cannot look who listens");
+                        tracing::warn!(%error, at, "cannot scan a listener");
                         shared.with(|state| state.relays.note_unseen(&state.sessions, ticket));
                     }
                 }
@@ -71,12 +71,12 @@ pub(crate) async fn follow(shared: Rc<Shared>) {
     }
 }
 
-/// Where it is, as people write it.
+/// The listener's address and port, as people write them.
 fn named(place: &Listener) -> String {
     SocketAddr::new(place.address.to_ip(), place.port).to_string()
 }
 
-/// Looks at a port of guardd's own loopback, to explain it. What it was seen to lead to before counts, too. It takes a while.
+/// Scans a port of guardd's own loopback, to explain it. Upstreams that earlier scans found count, too. It takes a while.
 ///
 /// # Errors
 ///

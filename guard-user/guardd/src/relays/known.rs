@@ -27,7 +27,7 @@ pub(super) const SCANS: [Duration; 5] = [
     Duration::from_secs(2),
     Duration::from_secs(5),
 ];
-/// After this many scans, none of which could read everything, the listener counts as leading anywhere.
+/// After this many scans, none of which could read everything, the upstream of the listener may be anything.
 const SCANS_TO_READ_ALL: usize = 3;
 /// Listeners of one session that are scanned together before it is another session's turn.
 const TOGETHER: usize = 64;
@@ -121,7 +121,7 @@ pub(super) struct KnownListener {
     pub(super) in_kernel: Option<Relay>,
     /// The last scan found nobody who listens there, nor who is connected.
     pub(super) has_ended: bool,
-    /// The listener counts as leading anywhere only because something could not be read.
+    /// Its upstream may be anything, only because something could not be read.
     pub(super) unread: bool,
     /// It was not scanned since policies changed: an upstream that was simply allowed before them is not among those that are known.
     pub(super) is_outdated: bool,
@@ -130,12 +130,12 @@ pub(super) struct KnownListener {
     hurried: BootTime,
 }
 
-/// Where else a hole for a listener's own address lets connections get.
+/// The upstreams that a hole for a listener's own address opens as well.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ReachableUpstreams {
-    /// To these.
+    /// The known ones.
     pub(crate) upstreams: Vec<Connection>,
-    /// To wherever it likes, as far as anybody knows.
+    /// There may be any other.
     pub(crate) anywhere: bool,
 }
 
@@ -143,9 +143,9 @@ pub(crate) struct ReachableUpstreams {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Strictest {
     pub(super) verdict: Verdict,
-    /// What it is on; none: on what was asked for. That itself stands for upstreams that may be anywhere.
+    /// The upstream that it is about; none: what was asked for, which also stands for unknown upstreams.
     pub(super) upstream: Option<Connection>,
-    /// The policies alone are stricter there.
+    /// A hole made the verdict milder.
     pub(super) is_opened: bool,
 }
 
@@ -292,7 +292,7 @@ impl Relays {
         known.chain = chain.to_vec();
         let is_followed = known.in_kernel.is_some() && event.at < known.followed;
         known.step = match is_followed && tells {
-            // The kernel reports its connections, and each scan goes through all processes.
+            // The kernel reports the listener's connections, and each scan reads all processes.
             true => known.step.min(SCANS.len() / 2),
             false => 0,
         };
@@ -349,8 +349,8 @@ impl Relays {
         (!known.has_upstream()).then_some(ticket)
     }
 
-    /// The listener that gets connections to there that began at `since`. One that only an earlier guardd scanned may be gone;
-    /// it counts for connections of that time.
+    /// The listener that accepts connections to an address and port that began at `since`. A listener that only an earlier guardd scanned
+    /// may be gone; it counts for connections of that time.
     pub(super) fn at(
         &self,
         address: Address,
@@ -370,9 +370,9 @@ impl Relays {
         ))
     }
 
-    /// The listeners that may get the connections of a session, inside an outermost one, to there: the machine's own, and those that these
-    /// sessions have connected to, wherever that was; none of the session's own, whose cgroup that is. One may have each address of
-    /// the loopback, and is known by the last that was asked for.
+    /// The listeners that may accept a session's connections to `to`: the machine's own, and those of any network that the outermost session
+    /// and those inside it have connected to; none of the session's own. A listener may have each address of the loopback, and is known by
+    /// the last that was asked for.
     pub(super) fn reached_by(
         &self,
         by: ClientSession,
@@ -399,9 +399,9 @@ impl Relays {
         })
     }
 
-    /// Where connections of a session, inside an outermost one, get that a hole for this address lets through: where all listeners lead that
-    /// may get them, also those that have ended, as they may be started again. Nobody knows it of one that was not scanned, or not since
-    /// policies changed, nor where there is none yet at a port of the loopback, or sessions' own servers alone: these end when an agent likes, and another listens there.
+    /// The upstreams that a session's connections reach by a hole for this address: those of all listeners that may accept them. One that has
+    /// ended counts, as it may be started again. They are unknown of a listener that was not scanned, or not since policies changed; and at a
+    /// port of the loopback without a listener, or with sessions' servers alone, which end when an agent likes, and another listens there.
     pub(crate) fn reachable_upstreams(
         &self,
         by: ClientSession,
@@ -429,8 +429,8 @@ impl Relays {
         reachable
     }
 
-    /// Of the listeners by which connections of a session, inside an outermost one, may get to one of these destinations, the one that leads
-    /// to most, and how many: if that is more than one. Each may need a hole of its own.
+    /// The listener with the most upstreams, and how many, of those by which a session's connections may reach one of these destinations;
+    /// none if no listener has several. Each upstream may need a hole of its own.
     pub(crate) fn with_several_upstreams(
         &self,
         by: ClientSession,
@@ -486,7 +486,7 @@ impl Relays {
         });
     }
 
-    /// Where the listener leads that sessions reach at an address of the loopback, as far as that is known.
+    /// The known upstreams of the listener that sessions reach at an address of the loopback.
     pub(crate) fn upstreams(&self, address: Address, port: u16) -> Vec<Endpoint> {
         let known = self.known.values();
         let there =
@@ -630,9 +630,9 @@ impl KnownListener {
         found.unread && self.in_kernel.is_none() && self.step <= SCANS_TO_READ_ALL
     }
 
-    /// Counts what was found as unread if nobody knows in which network namespace the listener is, and returns whose it is then, a cgroup
-    /// or 0. The session's processes choose where it was looked for: a server of its own at that address, or none, would stand for one
-    /// that leads to production. The next `connect` tells.
+    /// Counts the result of a scan as unread if the listener's network namespace is unknown, and returns the owner's cgroup, or then 0. The
+    /// session's processes choose the namespace that was scanned: a server of its own at that address, or none, would stand for one whose
+    /// upstream is production. The next `connect` names the namespace.
     pub(super) fn doubt(&self, found: &mut ScanResult, owner: u64) -> u64 {
         if self.relay.netns.0 != 0 {
             return owner;
@@ -730,7 +730,7 @@ impl KnownListener {
         }
     }
 
-    /// Marks it as leading anywhere, for good.
+    /// Marks its upstreams as unknowable, for good.
     pub(super) fn mark_anywhere(&mut self) {
         self.relay.flags |= relay_flags::ANYWHERE;
         self.unread = false;
@@ -1186,7 +1186,7 @@ mod tests {
         assert_eq!(
             strictest(&known, &[], all),
             (Verdict::Allow, None, false),
-            "it leads nowhere"
+            "it has no upstream"
         );
         known.add_upstream(&first);
         known.add_upstream(&second);

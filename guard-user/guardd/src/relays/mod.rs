@@ -269,7 +269,7 @@ impl Relays {
             Ok(()) => known.in_kernel = Some(known.relay),
             // The next scan tries again.
             Err(error) => {
-                tracing::warn!(%error, "what a listener leads to stays as it was");
+                tracing::warn!(%error, "cannot write the upstreams of a listener: those of before count");
             }
         }
         true
@@ -426,7 +426,7 @@ impl Relays {
             // More processes than the map holds.
             Ok(false) => known.mark_anywhere(),
             Err(error) => {
-                tracing::warn!(%error, "what a listener connects to may not be seen, so it may lead anywhere");
+                tracing::warn!(%error, "cannot trace a listener's connections: its upstream may be anything");
                 known.mark_anywhere();
             }
         }
@@ -491,8 +491,8 @@ impl Relays {
         }
     }
 
-    /// Where a connection of the session leads that goes through the proxy, where a policy is stricter about that than about reading: the
-    /// upstreams of the listeners that may get it, and itself if one may lead anywhere, or to where TLS has to show a name (`by_sni`).
+    /// The destinations that a proxied connection of the session may reach by a listener, where a policy is stricter about them than about
+    /// reading: upstreams of the listeners that may accept it, and `to` itself if one may connect anywhere, or has to show a name in TLS (`by_sni`).
     pub(crate) fn stricter_than_reading(
         &self,
         session: &Session,
@@ -546,7 +546,7 @@ impl Relays {
         }
     }
 
-    /// Whether a request is about a listener itself that leads anywhere: a rule for its address is not enough.
+    /// Whether a request is about a listener itself, whose upstream may be anything: a rule for its address is not enough.
     pub(crate) fn is_anywhere(&self, key: &RequestKey) -> bool {
         let address = key.destination.to_ip().to_string();
         self.tried_through(key)

@@ -30,7 +30,7 @@ const MAX_DEPTH: usize = 8;
 const MAX_COMMAND: u64 = 16 * 1024;
 /// Descriptors read of a session's process; one with more is not scanned.
 const MAX_OPEN: usize = 1024;
-/// Processes of one listener that are followed; one with more counts as leading anywhere.
+/// Processes of one listener that are followed; of a listener with more the upstream may be anything.
 const MAX_PROCESSES: usize = 32;
 
 impl ScanContext {
@@ -93,24 +93,24 @@ pub(crate) struct ScanResult {
     pub(crate) command: Vec<String>,
     /// The cgroups that the listeners were made in.
     pub(crate) cgroups: Vec<u64>,
-    /// The processes that serve the listener, and those of the listeners of this machine that it leads to.
+    /// The processes that serve the listener, and those of the listeners of this machine that are its upstreams.
     pub(crate) processes: Vec<ServingProcess>,
-    /// [`Listener::dialed`], and those of them at which another process listens.
+    /// [`Listener::dialed`].
     pub(crate) dialed: Vec<SocketAddr>,
-    /// See [`Self::dialed`].
+    /// Those of [`Self::dialed`] at which another process listens.
     pub(crate) local_listeners: Vec<SocketAddr>,
     /// The addresses of this machine besides the loopback's, where it listens.
     pub(crate) here: Arc<BTreeSet<IpAddr>>,
     /// Its upstreams.
     pub(crate) upstreams: Vec<Connection>,
-    /// It leads anywhere, or its upstreams cannot be known.
+    /// It connects anywhere, or its upstreams cannot be known.
     pub(crate) anywhere: bool,
     /// Something that tells the upstreams could not be read this time: they may be anything.
     pub(crate) unread: bool,
 }
 
 impl ScanResult {
-    /// Whether it may lead anywhere, as far as is known now.
+    /// Whether its upstream may be anything, as far as is known now.
     #[must_use]
     pub(crate) fn may_connect_anywhere(&self) -> bool {
         self.anywhere || self.unread

@@ -135,7 +135,9 @@ impl State {
                 self.recorder.forget(id, outermost, is_shared);
                 self.proxy.forget_pace(id, outermost, is_shared);
             }
-            Err(error) => tracing::warn!(%error, session = id.0, "cannot be forgotten"),
+            Err(error) => {
+                tracing::warn!(%error, session = id.0, "cannot remove an ended session from the kernel's maps")
+            }
         }
     }
 }

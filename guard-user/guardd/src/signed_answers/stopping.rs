@@ -52,7 +52,7 @@ impl Stopping {
     fn or_inside(mut self, shown: &Request, own: &str) -> Self {
         if self.policies.is_empty() {
             self.policies.push(own.to_owned());
-            // A listener that leads anywhere is asked about where all policies allow it.
+            // A listener whose upstream may be anything is asked about where all policies allow it.
             if shown.chain.is_empty() || shown.chain.iter().any(stops) {
                 self.policies.push(shown.policy.clone());
             }
@@ -103,8 +103,8 @@ impl Judging<'_> {
         judged.filter(|one| one.verdict != Verdict::Allow).collect()
     }
 
-    /// The shortest `max_hole` of all rules by which something is asked about that a yes to connections opens, where a listener leads
-    /// as well; none: nothing is, or that cannot be told.
+    /// The shortest `max_hole` of all rules that ask about what a yes to connections opens, a listener's upstreams included; none: no rule
+    /// asks, or that cannot be told.
     pub(super) fn longest_by_rules(&self, asked: &Pending) -> Option<Duration> {
         let judged = self
             .judged_now(asked)
@@ -148,7 +148,7 @@ impl Judging<'_> {
         Some(judged)
     }
 
-    /// The same of what a listener there connects to: a hole for its address opens all of that.
+    /// The same of a listener's upstreams: a hole for its address opens all of them.
     fn judged_upstreams(
         &self,
         session: &Session,
@@ -167,7 +167,7 @@ impl Judging<'_> {
             let each = each.into_iter().skip(inside);
             judged.extend(each.map(|one| ChainVerdict {
                 verdict: match one.rule.is_some_and(|rule| shows_name(rule, upstream)) {
-                    // Nobody looks at it behind the listener.
+                    // Nobody reads what the listener sends to its upstream.
                     true => Verdict::Confirm,
                     false => one.verdict,
                 },

@@ -312,11 +312,11 @@ pub(super) fn connects_nowhere(session: &str, thread: u32) -> CallError {
     )
 }
 
-/// The processes of a session could not be looked through in time.
+/// The error if the processes of a session could not be scanned in time.
 pub(super) fn has_unknown(session: &str) -> CallError {
     CallError::failed(
         format!("it cannot be told which sockets session {session} has open"),
-        "to look through its processes takes too long",
+        "the scan of its processes takes too long",
         "try again in the session",
     )
 }

@@ -306,21 +306,21 @@ const COMMANDS: &[Known] = &[
     defines(
         "CreateUserMappingStmt",
         "CREATE USER MAPPING",
-        "says as whom the server goes to",
+        "sets the login with which the server goes to",
     )
     .named("servername")
     .warn(REMOTE),
     defines(
         "AlterUserMappingStmt",
         "ALTER USER MAPPING",
-        "changes as whom the server goes to",
+        "changes the login with which the server goes to",
     )
     .named("servername")
     .warn(REMOTE),
     defines(
         "DropUserMappingStmt",
         "DROP USER MAPPING",
-        "forgets as whom the server goes to",
+        "removes the login with which the server goes to",
     )
     .named("servername")
     .warn(FOREVER),
