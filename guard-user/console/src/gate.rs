@@ -108,7 +108,7 @@ pub(crate) fn cookie<'a>(headers: &'a HeaderMap, origin: &WebOrigin) -> Option<&
     mine.next().is_none().then_some(first)
 }
 
-/// The header that sets it; none: that ends it.
+/// The header that sets the session cookie; without a secret: that deletes it.
 pub(crate) fn set_cookie(origin: &WebOrigin, secret: Option<&str>) -> String {
     let life = match secret {
         Some(_) => crate::files::SESSION.as_secs(),

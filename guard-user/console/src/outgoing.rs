@@ -15,11 +15,11 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-/// Sends it to whoever shows that it is that host, by a certificate that this machine trusts.
+/// Sends a request over TLS to a server that presents a certificate for the host, which this machine trusts.
 ///
 /// # Errors
 ///
-/// That it is not, or does not answer.
+/// That the certificate is not for the host, or that the server does not answer.
 pub(crate) async fn over_tls(
     host: &str,
     stream: TcpStream,

@@ -332,7 +332,7 @@ async fn log(console: &Console, scope: &Scope, session: Option<&str>) -> Reply {
     })
 }
 
-/// One question, or what became of it.
+/// The page of a request, or of its answer.
 async fn question(console: &Console, scope: &Scope, id: &str) -> Reply {
     // The bytes first: what has changed since then guardd refuses.
     let question = Call::Question { id: id.to_owned() };

@@ -40,7 +40,7 @@ impl Scope {
         }
     }
 
-    /// Whether it has that user in it.
+    /// Whether the scope includes that user.
     pub(crate) fn has(&self, user: &str) -> bool {
         self.users.iter().any(|one| one == user)
     }

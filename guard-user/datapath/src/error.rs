@@ -31,7 +31,7 @@ pub enum DatapathError {
     /// A program at the top of the hierarchy failed.
     #[error("cannot judge what sessions do at the top of the cgroup hierarchy: {what}: {why}")]
     Top {
-        /// What it failed on.
+        /// The operation that failed.
         what: &'static str,
         /// The system's word.
         why: io::Error,

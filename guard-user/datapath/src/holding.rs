@@ -94,7 +94,7 @@ impl Datapath {
             .map_err(DatapathError::ebpf("write the map PATIENCE"))
     }
 
-    /// Has no further connection of a session held. Those that are held stay so.
+    /// Holds no further connection of a session. Those that are held already stay so.
     ///
     /// # Errors
     ///

@@ -100,7 +100,7 @@ impl Finding {
     }
 }
 
-/// What came of it.
+/// The result of a discovery.
 #[derive(Debug)]
 pub struct Discovery {
     /// The gravest first.

@@ -56,7 +56,7 @@ impl Host {
         self.0.parse().ok()
     }
 
-    /// Whether it is this machine, by what it says.
+    /// Whether the text names this machine.
     #[must_use]
     pub fn is_local(&self) -> bool {
         match self.address() {

@@ -99,7 +99,7 @@ pub(crate) enum Format {
     Encrypted,
     /// The settings of a platform's command, and the host that it logs in at: what opens it is not kept.
     Login(&'static str),
-    /// One of those that not everybody has.
+    /// A file of source text: a program, a Makefile, XML and the like.
     Source(Source),
 }
 
@@ -285,7 +285,7 @@ pub(crate) fn has_seals(text: &str, is_named: bool) -> bool {
     SEALED.iter().any(|mark| text.contains(mark)) || vaults.any(|key| text.contains(key))
 }
 
-/// What readers put what they find in.
+/// Collects what readers find.
 #[derive(Debug, Default)]
 pub(crate) struct Sink {
     pub(crate) clues: Vec<Clue>,
@@ -778,7 +778,7 @@ impl Sink {
         }
     }
 
-    /// A login that is there: it reaches all that its account owns.
+    /// Notes a login at a platform: it reaches all that its account owns.
     pub(crate) fn login(&mut self, host: &str) {
         let seen = self.seen(None, "token");
         self.push(Clue {

@@ -240,7 +240,7 @@ impl Join {
     }
 }
 
-/// What came of it.
+/// The reply to a machine that would join.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Joined {

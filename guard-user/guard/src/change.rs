@@ -34,9 +34,9 @@ pub(crate) struct Change {
 /// written, where others may write to what is above it.
 #[derive(Debug)]
 struct Dir {
-    /// It, or the nearest one above it that is there.
+    /// The directory, or its nearest ancestor that exists.
     open: OwnedFd,
-    /// Those below it that are still to be made.
+    /// The directories below that are still to be made.
     missing: PathBuf,
 }
 

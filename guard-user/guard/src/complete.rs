@@ -203,7 +203,7 @@ fn socket(words: &[OsString]) -> PathBuf {
     named.map_or_else(|| PathBuf::from(DEFAULT_SOCKET), PathBuf::from)
 }
 
-/// What guardd answers, if there is one that does so at once.
+/// guardd's reply, if a guardd is there and replies at once.
 fn asked<Reply: DeserializeOwned>(call: &Call) -> Option<Reply> {
     let words: Vec<_> = std::env::args_os().collect();
     let client = Client::connect(&socket(&words)).ok()?;

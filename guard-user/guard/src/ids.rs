@@ -6,7 +6,7 @@ use guard_proto::Failure;
 use super::policy_file::or_default;
 use super::render::command_line;
 
-/// Ids by their letter: what they are of, and what lists them.
+/// The first letters of ids, each with what such an id names, and the command that lists them.
 const KINDS: [(char, &str, &str); 3] = [
     ('r', "request", "guard pending"),
     ('h', "hole", "guard holes"),

@@ -257,7 +257,7 @@ fn tasks(cli: &Cli, shared: &Rc<Shared>, sources: Sources) -> JoinSet<()> {
     tasks
 }
 
-/// Says that it enforces, once that is so.
+/// Says that guardd enforces, after reading that back from the kernel.
 fn ready(shared: &Shared, start: Start, socket: &Path) -> Result<()> {
     shared.with(|state| {
         let hooks = state.datapath.read_back()?;

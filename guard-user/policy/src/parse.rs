@@ -53,7 +53,7 @@ pub fn parse(file: &str, text: &str) -> Result<Parsed, Vec<Diagnostic>> {
     Ok(Parsed { policy, warnings })
 }
 
-/// Whether that is said only because `rule` is one table, and no list of them: it is said of that one.
+/// Whether an error follows only from `rule` being a table, and not a list of tables, for which there is an error of its own.
 fn is_consequence(root: &DeTable<'_>, error: &toml::de::Error) -> bool {
     let rule = root.get("rule").filter(|rule| rule.get_ref().is_table());
     let at = error.span().unwrap_or_default().start;

@@ -107,7 +107,7 @@ const REGISTRIES: &[&str] = &[
     "app", "biz", "blog", "club", "cloud", "com", "dev", "icu", "info", "link", "live", "net",
     "online", "org", "page", "pro", "shop", "site", "store", "tech", "top", "vip", "world", "xyz",
 ];
-/// What countries call those of theirs.
+/// The labels that countries have for registries below their own domain.
 const SECOND_LEVEL: &[&str] = &["co", "com", "net", "org"];
 
 /// What is to be said of letting programs reach all names below one, if strangers have some there.

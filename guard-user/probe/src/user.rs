@@ -116,7 +116,7 @@ pub struct Victim {
 static SECRET: u64 = 0x5ec2_e75e_c2e7_5ec2;
 
 impl Victim {
-    /// Starts one, which first becomes whoever it is to be.
+    /// Starts the process, which first calls `become_whom` to change its user.
     ///
     /// # Errors
     ///

@@ -83,7 +83,7 @@ impl WireName {
         top.is_some_and(|first| !first.is_ascii_digit()) && self.labels().all(is_label)
     }
 
-    /// What it has before that name, which it is below; `None`: it is not below.
+    /// The labels of this name in front of `other`; `None`: it is not below `other`.
     #[must_use]
     pub(super) fn before(&self, other: &Self) -> Option<Self> {
         let own = self.bytes().strip_suffix(other.bytes())?;

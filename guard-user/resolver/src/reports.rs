@@ -103,7 +103,7 @@ pub(super) enum ToTell {
     Nothing,
     /// All of it.
     Answer,
-    /// That there was one, which lasts so many seconds, or less.
+    /// That there was an answer, with its time to live in seconds, or less.
     Untold(u32),
 }
 

@@ -79,17 +79,17 @@ impl Bundle {
             .is_some_and(|hash| hash.len() == 43 && hash.bytes().all(is_fine))
     }
 
-    /// The SHA-256 of a bundle's bytes, in hexadecimal: what machines say which one they mean by.
+    /// The SHA-256 of a bundle's bytes, in hexadecimal, by which machines name it.
     #[must_use]
     pub fn hash(text: &str) -> String {
         HEXLOWER.encode(&sha256(text.as_bytes()))
     }
 
-    /// What is wrong with it, no matter who signed it.
+    /// Whether the bundle itself is valid, apart from its signatures.
     ///
     /// # Errors
     ///
-    /// That.
+    /// What is wrong with the bundle.
     pub fn is_sound(&self) -> Result<(), AnswerRefusal> {
         let is_there = |base: &String| self.policies.contains_key(base);
         let sound = self.policies.keys().all(|name| Self::is_name(name))

@@ -174,7 +174,7 @@ pub enum Line<'l> {
 /// A line that says that it is of a chain.
 #[derive(Debug)]
 pub struct Chained<'l> {
-    /// What it says that it makes.
+    /// The head that the line claims to make.
     pub head: ChainHead,
     /// The hash before it, as it says; none but in the first line of a file.
     pub previous: Option<Digest>,

@@ -120,7 +120,7 @@ struct LoggedRequest {
 type Asked = HashMap<LoggedRequest, Request>;
 
 impl LoggedDecisions {
-    /// What the records tell of.
+    /// The decisions in these records.
     #[must_use]
     pub fn of(records: &[LogRecord]) -> Self {
         let (mut all, mut asked) = (Self::default(), Asked::new());
@@ -130,7 +130,7 @@ impl LoggedDecisions {
         all
     }
 
-    /// Takes one into account; `from`: that and what follows it.
+    /// Adds a record; `from`: the records from this one on.
     fn add(&mut self, record: &LogRecord, from: &[LogRecord], asked: &mut Asked) {
         let key = |request: Option<&String>| {
             Some(LoggedRequest {

@@ -99,7 +99,7 @@ impl MirroredMachine {
         }
     }
 
-    /// Who that is there; none: nobody that it knows.
+    /// The approver with this identity on the machine; none if the machine does not know it.
     pub(crate) fn person(&self, identity: &Identity) -> Option<&ApproverShown> {
         let mut people = self.approvers.iter();
         people.find(|one| {
@@ -119,14 +119,14 @@ impl MirroredMachine {
         })
     }
 
-    /// Its sessions of those for whom somebody answers there.
+    /// The machine's sessions of users for whom this approver answers.
     pub(crate) fn sessions(&self, identity: &Identity) -> impl Iterator<Item = &SessionThere> {
         let person = self.person(identity);
         let all = self.told.sessions.iter().flatten();
         all.filter(move |one| person.is_some_and(|person| person.answers_for.contains(&one.user)))
     }
 
-    /// Its open holes of the same.
+    /// The open holes of these users' sessions.
     pub(crate) fn holes(&self, identity: &Identity) -> impl Iterator<Item = &HoleThere> {
         let person = self.person(identity);
         let all = self.told.holes.iter().flatten();
@@ -337,13 +337,13 @@ impl Mirror {
         each
     }
 
-    /// One of them, if that person answers there.
+    /// A machine by its id, if this person is an approver there.
     pub(crate) fn machine_of(&self, identity: &Identity, id: &str) -> Option<Rc<MirroredMachine>> {
         self.machine(id)
             .filter(|seen| seen.person(identity).is_some())
     }
 
-    /// One of them.
+    /// A machine by its id.
     pub(crate) fn machine(&self, id: &str) -> Option<Rc<MirroredMachine>> {
         let machines = self.machines.borrow();
         let first = (id.to_owned(), String::new());

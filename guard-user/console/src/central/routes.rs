@@ -170,7 +170,7 @@ fn login_by_passkey(console: &Console, central: &Central, body: &[u8]) -> Reply 
     both::logged_in(console, identity.map(Identity::by_key))
 }
 
-/// One machine, and what there is of those for whom somebody answers there.
+/// The page of a machine, with the sessions, holes and flows of the users for whom this approver answers.
 async fn one_machine(
     console: &Console,
     central: &Central,
@@ -229,7 +229,7 @@ async fn reached(
     }
 }
 
-/// One question, or what became of it.
+/// The page of a request, or of its answer.
 async fn question(
     console: &Console,
     central: &Central,

@@ -207,7 +207,7 @@ fn keyboard(keys: &[(&str, &str)]) -> Markup {
     }
 }
 
-/// Those of one question.
+/// The keys on a request's own page.
 fn keyboard_of_one() -> Markup {
     keyboard(&[
         ("y", "goes to the yes, which your passkey signs"),
@@ -343,7 +343,7 @@ pub(crate) const fn status(refusal: &Refusal) -> StatusCode {
     }
 }
 
-/// That there is none.
+/// The text in place of an empty list.
 pub(crate) fn none(what: &str, more: &str) -> Markup {
     html! { div.empty { p.what { (what) } p { (more) } } }
 }

@@ -58,7 +58,7 @@ fn still_taken<'s>(
     taken
 }
 
-/// Which of them still take one.
+/// The keys that are revoked and still taken, each with the machines that take it.
 pub(super) fn revoked(all: &[Rc<MirroredMachine>], identity: &Identity) -> Markup {
     html! {
         @for (key, taken) in still_taken(all, identity) {

@@ -166,7 +166,7 @@ impl Devices {
         self.add(device)
     }
 
-    /// Removes one, if it is there.
+    /// Removes a device, if it is there.
     pub(super) fn remove(&self, id: &str) {
         if let Err(error) = self.try_remove(id) {
             tracing::warn!(%error, "a device cannot be removed");

@@ -24,7 +24,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// Seconds that a service keeps it for a device that is away. The page has what waits longer.
 const KEPT: &str = "900";
 
-/// What came of it.
+/// The outcome of a push message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PushOutcome {
     /// The service has it.

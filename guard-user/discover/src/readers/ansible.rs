@@ -185,7 +185,7 @@ struct InventoryLines<'t> {
     groups: BTreeMap<&'t str, Group<'t>>,
     hosts: Vec<HostLine<'t>>,
     vars: BTreeMap<&'t str, Vec<Variable<'t>>>,
-    /// Whether anything in it says that it is one.
+    /// Whether anything in the file shows that it is an inventory.
     is_one: bool,
     unreadable: Vec<usize>,
 }

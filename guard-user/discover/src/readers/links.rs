@@ -202,7 +202,7 @@ fn serverless(sink: &mut Sink, text: &str) {
     }
 }
 
-/// A stack's settings. Which one it is its file's name says.
+/// A stack's settings. The file's name says which stack.
 fn pulumi(sink: &mut Sink, text: &str) {
     let documents = load(sink, text);
     shared(sink, 1, "stack", PULUMI, StageWords::default());

@@ -21,13 +21,13 @@ const SERVERS: [&str; 5] = [
     "mcp",
     "context_servers",
 ];
-/// What they call a server's address.
+/// The keys of a server's address.
 const URLS: [&str; 3] = ["url", "httpUrl", "serverUrl"];
-/// What they call its variables.
+/// The keys of a server's variables.
 const VARIABLES: [&str; 2] = ["env", "environment"];
-/// Where its arguments are. OpenCode has the program there, too.
+/// The keys of a server's arguments. OpenCode has the program there, too.
 const ARGUMENTS: [&str; 2] = ["args", "command"];
-/// What they call what is sent with each request.
+/// The keys of headers that are sent with each request.
 const HEADERS: [&str; 4] = ["headers", "http_headers", "env_http_headers", "requestInit"];
 
 /// The servers, wherever in the file they are, and variables that are for all that is run.

@@ -25,7 +25,7 @@ pub(super) struct ServerBlock {
     /// The names that it stands below, with dots between.
     pub(super) path: String,
     pub(super) pairs: Vec<ServerSetting>,
-    /// What it speaks where only what is around it says so.
+    /// The protocol, where only the settings around it name one.
     pub(super) driver: String,
 }
 
@@ -69,7 +69,7 @@ impl ServerBlock {
         found.unwrap_or_default()
     }
 
-    /// What is said of what it speaks.
+    /// The protocol that the settings name.
     pub(super) fn driver(&self) -> String {
         let pairs = self.pairs.iter();
         let is_driver =

@@ -20,7 +20,7 @@ pub(super) struct Handing {
     /// Or the hole.
     pub(super) request: String,
     pub(super) what: Handed,
-    /// What became of it.
+    /// Takes what became of it.
     pub(super) reply: oneshot::Sender<Reply<Taken>>,
 }
 

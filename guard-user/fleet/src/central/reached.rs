@@ -31,7 +31,7 @@ pub(super) struct Asking {
     pub(super) machine: String,
     pub(super) by: String,
     pub(super) keys: Vec<String>,
-    /// What it has answered.
+    /// Takes the machine's reply.
     pub(super) reply: oneshot::Sender<Reply<ReachedThere>>,
 }
 

@@ -53,7 +53,7 @@ struct BundleRank {
 }
 
 impl KeptBundles {
-    /// In that directory, what those have signed.
+    /// Keeps bundles in `dir` that `signers` have signed.
     ///
     /// # Errors
     ///

@@ -494,7 +494,7 @@ impl Cursor {
     fn advance(&mut self, item: &Item, kept: &PublishAck) -> Result<(), Stopped> {
         let sequence = kept.sequence;
         if !kept.duplicate && sequence <= self.sequence {
-            // They count from one: the stream was removed a moment ago.
+            // The sequence restarted at one: the stream was removed a moment ago.
             *self = Self {
                 sequence,
                 ..Self::default()

@@ -220,7 +220,7 @@ async fn question_about(carrier: &Carrier, id: &str) -> Result<Said, Refusal> {
     Ok(said)
 }
 
-/// What it means that there is none.
+/// What a refusal to show a question means for the request.
 fn without_question(refusal: Refusal) -> Result<Said, Refusal> {
     match refusal.name {
         None => Err(refusal),

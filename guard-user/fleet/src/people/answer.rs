@@ -141,7 +141,7 @@ struct HeardAsking {
     id: String,
     /// How many wait there; none: its guardd was not heard.
     waiting: Option<usize>,
-    /// Those that it asks here.
+    /// The ids of the requests that it asks here.
     asked: Vec<String>,
 }
 

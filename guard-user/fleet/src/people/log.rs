@@ -370,7 +370,7 @@ async fn messages(consumer: Consumer<OrderedConfig>) -> Result<Ordered> {
         .map_err(|error| anyhow!("cannot read logs: {}", visible(&error, LINE)))
 }
 
-/// Reads what there was when it began.
+/// Reads the messages that the stream had when the consumer began.
 async fn read(
     consumer: Consumer<OrderedConfig>,
     waiting: u64,

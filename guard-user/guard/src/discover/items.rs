@@ -71,7 +71,7 @@ impl Unread {
         Self::with(one, dismissed)
     }
 
-    /// One of which that was said.
+    /// A file that was passed over, with what its owner dismissed.
     pub(super) fn with(one: PassedOver, dismissed: Option<DismissedSeal>) -> Self {
         let dismissed = dismissed.map(|seal| seal.said_of(one.why));
         Self { one, dismissed }

@@ -41,7 +41,7 @@ struct ShownRequest {
     answered: bool,
 }
 
-/// The one who shows.
+/// Shows requests as notifications of the desktop.
 #[derive(Debug)]
 pub(super) struct Notifier {
     socket: Arc<PathBuf>,

@@ -339,7 +339,7 @@ const AT_ONCE: Duration = Duration::from_secs(2);
 /// A copy that was made just now.
 struct Copied {
     text: String,
-    /// What it was when it was made.
+    /// The state of the copy when it was made.
     made: FileState,
     /// The directory, where that was made for it.
     dir: Option<PathBuf>,

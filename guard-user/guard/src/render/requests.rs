@@ -287,7 +287,7 @@ pub(crate) fn target(request: &Request) -> String {
     }
 }
 
-/// What it does with its [`target`].
+/// The verb between the program and the [`target`].
 pub(crate) const fn wants(request: &Request) -> &'static str {
     match (&request.http, &request.question) {
         (Some(_), _) => "wants to change something at",
@@ -572,7 +572,7 @@ pub(crate) fn asked(request: &Request, clock: &Clock) -> String {
     }
 }
 
-/// Which ones, where there are several.
+/// The names of the programs, if there are several.
 fn by_programs(programs: &[String]) -> String {
     match programs {
         [] | [_] => String::new(),

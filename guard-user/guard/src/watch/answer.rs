@@ -17,7 +17,7 @@ pub(crate) struct Decision {
     pub(crate) call: Call,
 }
 
-/// What came of it.
+/// The outcome of an answer.
 #[derive(Debug)]
 pub(crate) enum AnswerOutcome {
     /// Yes.

@@ -56,7 +56,7 @@ pub(crate) fn request(request: &Request, clock: &Clock, is_narrow: bool) -> Stri
     )
 }
 
-/// What it wants, and who wants it.
+/// The destination that a request is about, and the program that asks.
 fn wants(request: &Request) -> String {
     let program = requests::program(request);
     match &request.http {

@@ -41,7 +41,7 @@ fn of_http(
 }
 
 impl State {
-    /// Those that wait, and those that were answered lately.
+    /// A session's HTTP requests that wait, and those that were answered lately.
     pub(super) fn stopped_http(&self, session: SessionId, clocks: &Clocks) -> Vec<Stopped> {
         let mine = |one: &&Pending| one.key.session == session && one.key.http.is_some();
         let waiting = self.requests.pending().iter().filter(mine);

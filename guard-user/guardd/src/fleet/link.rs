@@ -65,7 +65,7 @@ impl CourierLink {
         self.said.insert(by, said);
     }
 
-    /// Who says so now, with whether servers are reached, and since when: one that reaches none before one that does.
+    /// The courier with the worst link, whether it reaches servers, and since when: one without a server comes before one with.
     fn worst(&self, now: &HeardAt) -> Option<SaidBy<'_>> {
         let all = self.said.iter().map(|(by, said)| {
             let (connected, since) = said.stands(now);

@@ -36,7 +36,7 @@ use crate::{
     record::kept::{FileState, KeptFile},
 };
 
-/// The text of the base once the fleet has been silent for too long. Its rule is there for what it says: it is shown where it refuses.
+/// The text of the base once the fleet has been silent for too long. Its rule is there for its name and reason, which are shown with each refusal.
 const SILENT: &str = "# Nobody has offered the fleet's policies for longer than the settings let them last.\n\
                       version = 1\nname = \"fleet-is-silent\"\ndefault = \"deny\"\n\
                       [[rule]]\nname = \"the fleet is silent\"\nto = [\"::/0\", \"0.0.0.0/0\"]\naction = \"deny\"\n\

@@ -39,7 +39,7 @@ pub(crate) struct CheckedHole {
     pub(crate) warnings: Vec<String>,
     /// The name whose addresses these are, and that is opened whatever addresses it gets.
     pub(crate) name: Option<String>,
-    /// What stops connections there without it.
+    /// What stops connections there without the hole.
     pub(crate) lifts: BTreeSet<Lifted>,
     /// Those of them that let nothing pass: stricter than `read-only`.
     pub(crate) confirms: BTreeSet<Lifted>,

@@ -73,7 +73,7 @@ impl LeftOut {
         self.0.insert((hole, to), now);
     }
 
-    /// Whether that is one of them.
+    /// Whether an address was left out for a hole lately.
     pub(super) fn has(&self, hole: HoleId, to: Address, now: BootTime) -> bool {
         let since = self.0.get(&(hole, to));
         since.is_some_and(|since| !is_past(*since, LEFT_OUT, now))
@@ -131,7 +131,7 @@ pub(crate) struct HoleByName {
     pub(crate) id: HoleId,
     /// The hole.
     pub(crate) hole: Hole,
-    /// Which of these addresses it is for.
+    /// Which of the name's addresses the hole is for.
     pub(crate) reaches: Reaches,
 }
 

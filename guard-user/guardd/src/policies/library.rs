@@ -44,7 +44,7 @@ pub(crate) struct PolicyText {
 }
 
 impl PolicyText {
-    /// One that judges as it says.
+    /// A text that is enforced, and not only observed.
     fn new(name: Option<&str>, file: Option<String>, text: String) -> Self {
         Self {
             name: name.map(str::to_owned),

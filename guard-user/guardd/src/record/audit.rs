@@ -164,7 +164,7 @@ pub(crate) struct Audit {
     failures: u64,
     /// Why it does not go on in a new file, if it should.
     stuck: Option<String>,
-    /// Wakes those who follow it.
+    /// Wakes those who follow the log.
     reached: watch::Sender<LogPosition>,
     /// The last record in it.
     head: ChainHead,

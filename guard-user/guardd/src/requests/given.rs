@@ -39,7 +39,7 @@ pub(crate) enum YesOrNo {
     Yes(Vec<OpenedByYes>),
     /// It refuses what the request was about, and more.
     No {
-        /// Beside that: these addresses.
+        /// Further addresses that it refuses.
         prefixes: Vec<Prefix>,
         /// Until then it is not asked about again.
         until: BootTime,
@@ -135,7 +135,7 @@ impl PersonsAnswer {
         self.is_about(key) || prefixes.iter().any(|one| self.is_beside(key, one))
     }
 
-    /// The hole for that, of those that it opened.
+    /// The hole for a request's destination, of the holes that a yes opened.
     #[must_use]
     pub(crate) fn hole(&self, key: &RequestKey) -> Option<&OpenedByYes> {
         match &self.said {
@@ -164,7 +164,7 @@ impl PersonsAnswer {
         matches!(self.said, YesOrNo::No { .. })
     }
 
-    /// Whether it answers that.
+    /// Whether it answers a request about `key`.
     #[must_use]
     fn is_to(&self, key: &RequestKey) -> bool {
         match &self.said {

@@ -1,4 +1,4 @@
-//! What tells one write from another: of its headers those that may change what it does.
+//! The identity of a write: the headers that may change its effect are part of it.
 
 use std::borrow::Cow;
 

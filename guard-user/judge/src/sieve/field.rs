@@ -48,7 +48,7 @@ impl<'b> Field<'b> {
         }
     }
 
-    /// Which one it is.
+    /// The field's name, as the sieve tells names apart.
     pub(super) fn known(&self) -> Result<Name, Malformed> {
         let is = |name: &str| self.name.eq_ignore_ascii_case(name.as_bytes());
         Ok(match self.name.len() {

@@ -86,7 +86,7 @@ struct Use {
     programs: BTreeMap<String, u64>,
     /// What decided, where a person or the proxy had a say.
     rules: BTreeSet<String>,
-    /// Listeners on this machine that lead there.
+    /// Listeners on this machine whose upstream it is.
     by_way_of: BTreeSet<String>,
 }
 

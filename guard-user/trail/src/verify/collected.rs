@@ -18,10 +18,10 @@ use super::{
 const AHEAD: usize = 512;
 /// Findings that are listed one by one.
 const TOLD: usize = 1000;
-/// No record has this number, or a higher one: they are numbers of JSON. Whoever sends them says what they like.
+/// The first number that no record has: larger ones are not exact in JSON. The sender chooses the numbers.
 const NUMBERS: u64 = 1 << 53;
 
-/// Whoever sends a trail away says by this that it has no such records: they are not in its files any more, or too long.
+/// Records that the sender of an audit log no longer has: they are not in its files any more, or too long.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Missing {

@@ -37,7 +37,7 @@ pub struct CheckedSignature {
     pub key: String,
     /// What the person was shown.
     pub shown: Vec<String>,
-    /// Whether it is what it says.
+    /// Whether the signature is valid for the record.
     pub ok: bool,
     /// If not, why.
     pub why: Option<String>,
@@ -133,7 +133,7 @@ impl Signatures {
         self
     }
 
-    /// Those that were checked.
+    /// The signatures that were checked.
     #[must_use]
     pub fn found(mut self) -> Vec<CheckedSignature> {
         self.end_row();

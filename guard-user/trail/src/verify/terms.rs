@@ -162,7 +162,7 @@ impl PartialYeses {
     }
 }
 
-/// What was said, no matter who signed it.
+/// The answer without its signer, so that answers of several people can be compared.
 fn without_signer(answer: &Answer) -> Answer {
     Answer {
         by: String::new(),

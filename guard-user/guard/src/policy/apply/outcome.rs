@@ -8,7 +8,7 @@ use crate::render::Output;
 
 use super::page;
 
-/// What became of it.
+/// The outcome of `guard policy apply`.
 #[derive(Debug, Default)]
 pub(super) struct Outcome {
     /// The sessions that are judged by it.

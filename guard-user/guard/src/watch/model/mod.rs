@@ -161,7 +161,7 @@ pub(crate) struct OpenedRequest {
     pub(crate) seen: Option<Moment>,
     /// Whether all that a person should beware of has been on the screen.
     pub(crate) read: bool,
-    /// What of it has.
+    /// Which of these lines have been.
     pub(crate) bewares: SeenBewares,
 }
 
