@@ -547,7 +547,7 @@ kinds! {
         hole: String,
         /// `expired`, `closed`, `used up`, …
         why: String,
-        /// As remembered.
+        /// As counted.
         connections: u64,
         requests: u64,
         /// Used; null: no budget.
