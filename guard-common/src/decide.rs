@@ -813,9 +813,10 @@ pub fn with_hole(
     if let Some(wanted) = wanted.under(decision.verdict)
         && let Some(passage) = hole(wanted)
     {
-        decision.verdict = match HoleKind::from_u32(passage.kind).reads() {
-            false => Verdict::Allow,
-            true => Verdict::ReadOnly,
+        decision.verdict = if HoleKind::from_u32(passage.kind).reads() {
+            Verdict::ReadOnly
+        } else {
+            Verdict::Allow
         };
         decision.hole = passage.hole;
         decision.kind = passage.kind;

@@ -81,9 +81,10 @@ impl HoleKind {
     /// The one that is for so many bytes, and whose connections are counted or not.
     #[must_use]
     pub const fn of_bytes(counted: bool) -> Self {
-        match counted {
-            false => Self::BYTES,
-            true => Self::COUNTED_BYTES,
+        if counted {
+            Self::COUNTED_BYTES
+        } else {
+            Self::BYTES
         }
     }
 

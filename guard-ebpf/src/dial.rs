@@ -69,9 +69,10 @@ fn note(ctx: &SockAddrContext, to: &Connection) {
         _ => Connection::new(to.to, to.protocol, to.port),
     };
     // What a session's process does is not its parent's doing, if that is outside the session.
-    let cgroup = match layout::is_within_root() {
-        true => kernel::task_ancestor_cgroup(SESSION_LEVEL.load()),
-        false => 0,
+    let cgroup = if layout::is_within_root() {
+        kernel::task_ancestor_cgroup(SESSION_LEVEL.load())
+    } else {
+        0
     };
     let mut task = kernel::current_task();
     // So few rounds never fail.

@@ -66,9 +66,10 @@ impl RefusalReport<'_> {
         let Some(stats) = STATS.get_ptr_mut(self.session.id.0) else {
             return;
         };
-        let counter = match self.report(kernel::boot_time(), count, unsent) {
-            true => Counter::Reported,
-            false => Counter::Lost,
+        let counter = if self.report(kernel::boot_time(), count, unsent) {
+            Counter::Reported
+        } else {
+            Counter::Lost
         };
         counter.add(stats);
     }

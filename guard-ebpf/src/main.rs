@@ -268,9 +268,10 @@ fn send(ctx: &SockAddrContext, to: &Connection, hook: Hook) -> i32 {
     if questions::is_direct(ctx, to) {
         // What a socket sends that is connected by an IPv4-mapped address comes here, with the address that `connect` gave it
         // (udpv6_sendmsg in net/ipv6/udp.c). Egress judges it.
-        return match redirect::is_question(ctx, to) {
-            true => ALLOW,
-            false => REFUSE,
+        return if redirect::is_question(ctx, to) {
+            ALLOW
+        } else {
+            REFUSE
         };
     }
     if questions::may_be(to) {

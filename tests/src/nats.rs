@@ -238,21 +238,23 @@ impl<'n> Nats<'n> {
             .filter(|other| *other != number)
             .map(|other| format!("\"nats://{at}:{}\"", PORTS[1] + other))
             .collect();
-        let cluster = match routes.is_empty() {
-            true => String::new(),
-            false => format!(
+        let cluster = if routes.is_empty() {
+            String::new()
+        } else {
+            format!(
                 "cluster {{ name: lab, listen: \"{at}:{route}\", routes: [{}] }}\n",
                 routes.join(", ")
-            ),
+            )
         };
         let store = self.store(number);
-        let keeps = match self.keeps {
-            true => format!(
+        let keeps = if self.keeps {
+            format!(
                 "jetstream {{ store_dir: \"{}\", max_memory_store: 16MB, max_file_store: {} }}\n",
                 store.display(),
                 self.most
-            ),
-            false => String::new(),
+            )
+        } else {
+            String::new()
         };
         let text = format!(
             "server_name: n{number}\npid_file: \"{pid}\"\nlisten: \"{at}:{client}\"\nhttp: \"{at}:{monitor}\"\ntls {{ cert_file: \"{pem}\", key_file: \"{pem}\", timeout: 10 }}\n{keeps}{cluster}include {users}\n",
@@ -278,17 +280,16 @@ impl<'n> Nats<'n> {
     }
 
     fn begin(&mut self, number: u16) -> Result<()> {
-        let mut command = match self.little {
-            false => self.side.command(bins::nats()?),
-            true => {
-                let store = self.store(number);
-                fs::create_dir_all(&store)?;
-                let script = "mount -t tmpfs -o size=1m tmpfs \"$1\" && shift && exec \"$@\"";
-                let mut command = self.side.command("unshare");
-                command.args(["--mount", "sh", "-ec", script, "sh"]);
-                command.arg(store).arg(bins::nats()?);
-                command
-            }
+        let mut command = if self.little {
+            let store = self.store(number);
+            fs::create_dir_all(&store)?;
+            let script = "mount -t tmpfs -o size=1m tmpfs \"$1\" && shift && exec \"$@\"";
+            let mut command = self.side.command("unshare");
+            command.args(["--mount", "sh", "-ec", script, "sh"]);
+            command.arg(store).arg(bins::nats()?);
+            command
+        } else {
+            self.side.command(bins::nats()?)
         };
         command.arg("-c").arg(self.config(number));
         command.stderr(Stdio::from(fs::File::create(self.log(number))?));

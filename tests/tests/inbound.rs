@@ -174,9 +174,10 @@ fn a_listener_answers_nobody_through_the_hole_of_what_it_was_connected_to() -> T
         let here = (IpAddr::V4(DEV_V4), port).into();
         let answered = network.call_from((peer, PORT).into(), here)?;
         let problem = answered.map_err(|error| error.kind());
-        let expected = match is_answered {
-            true => Ok(()),
-            false => Err(io::ErrorKind::TimedOut),
+        let expected = if is_answered {
+            Ok(())
+        } else {
+            Err(io::ErrorKind::TimedOut)
         };
         assert_eq!(problem, expected, "{how}");
     }

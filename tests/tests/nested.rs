@@ -718,9 +718,10 @@ fn a_socket_that_sessions_pass_on_reaches_what_both_may() -> Tested {
         Ok(())
     };
     // Where security hooks judge, they are not even handed over.
-    let theirs = match daemon.has_hook("file_receive")? {
-        true => "kept out",
-        false => "stopped",
+    let theirs = if daemon.has_hook("file_receive")? {
+        "kept out"
+    } else {
+        "stopped"
     };
     said(&format!("with their stream {theirs}"))?;
     said("without own stream stopped")?;

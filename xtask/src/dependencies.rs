@@ -143,16 +143,17 @@ fn begun(cache: &Cache, entry: &Path, compiler: &str, target: &Path) -> Result<F
         let age = age.max(taken.age(cache, None));
         return Ok(Found::Part { age });
     }
-    Ok(match take(cache, entry, target, &taken) {
-        true => Found::Cached {
+    Ok(if take(cache, entry, target, &taken) {
+        Found::Cached {
             linted: entry.join(LINTED).exists(),
             age: number(&entry.join(AGE))
                 .unwrap_or(OLDEST)
                 .max(taken.age(cache, Some(entry))),
-        },
-        false => Found::Part {
+        }
+    } else {
+        Found::Part {
             age: taken.age(cache, None),
-        },
+        }
     })
 }
 

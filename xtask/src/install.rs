@@ -70,9 +70,10 @@ pub(crate) fn obtain_libclang() -> Result<()> {
     let is_here = env::var_os("LIBCLANG_PATH").is_some()
         || dirs.any(|dir| has(dir.join("lib")))
         || has("/usr/lib64".into());
-    match is_here {
-        true => Ok(()),
-        false => apt_install(&["libclang-dev"], "PostgreSQL's parser is bound to with it"),
+    if is_here {
+        Ok(())
+    } else {
+        apt_install(&["libclang-dev"], "PostgreSQL's parser is bound to with it")
     }
 }
 
@@ -353,9 +354,10 @@ fn with_dependencies(lists: &Path, packages: Vec<String>) -> Result<Vec<String>>
 
 /// Downloads packages into a directory that has lists.
 fn download(packages: &[String], into: &Path) -> Result<()> {
-    match packages.is_empty() {
-        true => Ok(()),
-        false => run_bound(apt_in(into).arg("download").args(packages)),
+    if packages.is_empty() {
+        Ok(())
+    } else {
+        run_bound(apt_in(into).arg("download").args(packages))
     }
 }
 

@@ -117,10 +117,7 @@ pub(crate) fn measure(command: &str, args: &[String]) -> Result<()> {
 ///
 /// That it does not compile, or which step failed.
 pub(crate) fn demo(fleet: bool) -> Result<()> {
-    let which: &[String] = match fleet {
-        true => &["--fleet".to_owned()],
-        false => &[],
-    };
+    let which: &[String] = if fleet { &["--fleet".to_owned()] } else { &[] };
     measure("demo", which)
 }
 

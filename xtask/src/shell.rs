@@ -212,9 +212,10 @@ fn is_of_rust(manifest: &Value) -> bool {
 /// See <https://doc.rust-lang.org/cargo/reference/pkgid-spec.html>.
 fn name_and_version(id: &str) -> String {
     let (place, rest) = id.rsplit_once('#').unwrap_or_default();
-    match rest.contains('@') {
-        true => rest.to_owned(),
-        false => format!("{}@{rest}", place.rsplit('/').next().unwrap_or_default()),
+    if rest.contains('@') {
+        rest.to_owned()
+    } else {
+        format!("{}@{rest}", place.rsplit('/').next().unwrap_or_default())
     }
 }
 

@@ -72,23 +72,21 @@ pub(super) fn connects(plan: &Plan, prefixes: Prefixes, what: &str) -> Result<Ve
 
 /// How many times as long as without the guard a connection may take.
 fn most(kernel_judges: bool) -> f64 {
-    match kernel_judges {
-        true => MOST_BY_KERNEL,
-        false => MOST_BY_SUPERVISOR,
+    if kernel_judges {
+        MOST_BY_KERNEL
+    } else {
+        MOST_BY_SUPERVISOR
     }
 }
 
 /// What stands in the way of a connection.
 fn way(kernel_judges: bool) -> &'static str {
-    match kernel_judges {
-        true => {
-            "about six runs of a program, of which the connect and the first packet judge in full, on a connection that is \
+    if kernel_judges {
+        "about six runs of a program, of which the connect and the first packet judge in full, on a connection that is \
              all kernel and no wire"
-        }
-        false => {
-            "no programs at security hooks judge here: each connect waits for the supervisor, since it may be one to a Unix \
+    } else {
+        "no programs at security hooks judge here: each connect waits for the supervisor, since it may be one to a Unix \
              socket"
-        }
     }
 }
 

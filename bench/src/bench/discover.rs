@@ -125,9 +125,10 @@ fn forget() -> Result<()> {
 ///
 /// That something could not be measured.
 pub(super) fn discover(plan: &Plan) -> Result<Vec<Figure>> {
-    let (files, named) = match plan.quick {
-        true => (100_000, "100,000 files"),
-        false => (1_000_000, "1,000,000 files"),
+    let (files, named) = if plan.quick {
+        (100_000, "100,000 files")
+    } else {
+        (1_000_000, "1,000,000 files")
     };
     let [warm, cold, peak] = many(plan, files)?;
     let figure = |name: &str, unit, samples, most| {

@@ -308,9 +308,10 @@ impl ConnectedMachine {
                 Ok(Some(came)) => {
                     let at = Instant::now();
                     let verifies = *verifies.borrow();
-                    let (is_it, at) = match verifies {
-                        true => (is_signed(&came.payload, &policy.signers), Instant::now()),
-                        false => (came.payload == policy.bytes, at),
+                    let (is_it, at) = if verifies {
+                        (is_signed(&came.payload, &policy.signers), Instant::now())
+                    } else {
+                        (came.payload == policy.bytes, at)
                     };
                     if is_it {
                         first = HAS_IT;

@@ -129,11 +129,12 @@ fn asked(elsewhere: bool) -> Result<f64> {
     let network = Network::new()?;
     let daemon =
         Daemon::in_network(&network).policy("bench", &Prefixes::TEN.policy("bench", |_| false));
-    let daemon = match elsewhere {
-        true => daemon
+    let daemon = if elsewhere {
+        daemon
             .config("[answers]\ncouriers = []\ncode = \"never\"\n")
-            .start()?,
-        false => daemon.start()?,
+            .start()?
+    } else {
+        daemon.start()?
     };
     if elsewhere {
         let (dir, agent) = (daemon.dir().join("approvers"), AGENT.to_string());

@@ -42,9 +42,10 @@ pub fn parse<P: Parser>(arguments: &[OsString], synonyms: &[Synonym]) -> Result<
             Some(failure) => write!(io::stderr(), "{}", text(command.get_name(), &failure)),
             None => error.print(),
         };
-        match error.use_stderr() {
-            true => ExitCode::from(USAGE),
-            false => ExitCode::SUCCESS,
+        if error.use_stderr() {
+            ExitCode::from(USAGE)
+        } else {
+            ExitCode::SUCCESS
         }
     })
 }
@@ -121,9 +122,10 @@ pub fn no_verb(
     };
     Some(Failure {
         what: format!("{} is no verb of {program}'s", of_group(word)),
-        why: match like.is_empty() {
-            true => format!("{help} lists them"),
-            false => format!("did you mean {}?", like.join(" or ")),
+        why: if like.is_empty() {
+            format!("{help} lists them")
+        } else {
+            format!("did you mean {}?", like.join(" or "))
         },
         fix,
     })

@@ -51,15 +51,16 @@ pub(crate) fn assets_and_links(console: &Console, path: &[&str], parts: &Parts) 
     match path {
         ["push.js" | "manifest.webmanifest"] => push::pages::asset(console, path),
         ["assets", name] => Some(console.assets.get(name).unwrap_or_else(nothing_here)),
-        ["login", secret] => Some(match console.files.is_login(secret) {
-            true => reply::page(
+        ["login", secret] => Some(if console.files.is_login(secret) {
+            reply::page(
                 StatusCode::OK,
                 pages::login::link(&frame(console, None), secret),
-            ),
-            false => reply::page(
+            )
+        } else {
+            reply::page(
                 StatusCode::FORBIDDEN,
                 pages::login::used(&frame(console, None)),
-            ),
+            )
         }),
         ["login"] => Some(again(console, parts)),
         _ => None,
@@ -68,9 +69,10 @@ pub(crate) fn assets_and_links(console: &Console, path: &[&str], parts: &Parts) 
 
 /// The body of what posts.
 pub(crate) async fn body_of(is_post: bool, body: Incoming) -> Result<Vec<u8>, Reply> {
-    match is_post {
-        true => read(body).await,
-        false => Ok(Vec::new()),
+    if is_post {
+        read(body).await
+    } else {
+        Ok(Vec::new())
     }
 }
 

@@ -50,16 +50,18 @@ pub(crate) fn pass(request: &Parts, origin: &WebOrigin) -> Result<(), Stopped> {
     }
     match request.method {
         Method::GET | Method::HEAD => {
-            match is_own(&request.headers) || is_visit(&request.headers) {
-                true => Ok(()),
-                false => Err(Stopped::Origin),
+            if is_own(&request.headers) || is_visit(&request.headers) {
+                Ok(())
+            } else {
+                Err(Stopped::Origin)
             }
         }
         Method::POST => {
             let said = only(&request.headers, header::ORIGIN.as_str());
-            match said == Some(origin.as_str()) && is_own(&request.headers) {
-                true => Ok(()),
-                false => Err(Stopped::Origin),
+            if said == Some(origin.as_str()) && is_own(&request.headers) {
+                Ok(())
+            } else {
+                Err(Stopped::Origin)
             }
         }
         _ => Err(Stopped::Method),
@@ -89,9 +91,10 @@ fn only<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 
 /// The name of the session's cookie. With TLS browsers take it from this host alone, for all of it.
 pub(crate) fn cookie_name(origin: &WebOrigin) -> &'static str {
-    match origin.is_https() {
-        true => "__Host-guard",
-        false => "guard",
+    if origin.is_https() {
+        "__Host-guard"
+    } else {
+        "guard"
     }
 }
 

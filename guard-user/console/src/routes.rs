@@ -377,9 +377,10 @@ async fn hash_of(console: &Console, scope: &Scope, id: &str) -> Reply {
     match console.guardd.call::<Asked>(&call).await {
         Ok(asked) => {
             let question = Question::from_bytes(asked.question.as_bytes()).ok();
-            match question.is_some_and(|one| scope.has(&one.user)) {
-                true => reply::json(StatusCode::OK, &json!({ "hash": asked.hash })),
-                false => nothing_here(),
+            if question.is_some_and(|one| scope.has(&one.user)) {
+                reply::json(StatusCode::OK, &json!({ "hash": asked.hash }))
+            } else {
+                nothing_here()
             }
         }
         Err(refusal) => refused(&refusal),

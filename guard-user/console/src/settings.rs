@@ -156,9 +156,10 @@ pub struct Quiet {
 
 impl Quiet {
     fn has(self, now: Time) -> bool {
-        match self.from < self.until {
-            true => self.from <= now && now < self.until,
-            false => self.from <= now || now < self.until,
+        if self.from < self.until {
+            self.from <= now && now < self.until
+        } else {
+            self.from <= now || now < self.until
         }
     }
 }
@@ -277,13 +278,14 @@ impl FromStr for WebOrigin {
         let is_host = host.contains(|c: char| c.is_ascii_lowercase()) && host.chars().all(is_name);
         let is_here = host == "localhost" || host.ends_with(".localhost");
         let is_safe = scheme == "https" || (scheme == "http" && is_here);
-        match is_host && is_safe && port.is_none_or(|port| is_port(port) && port != usual) {
-            true => Ok(Self {
+        if is_host && is_safe && port.is_none_or(|port| is_port(port) && port != usual) {
+            Ok(Self {
                 text: text.to_owned(),
-            }),
-            false => bail!(
+            })
+        } else {
+            bail!(
                 "{text:?} is no origin for passkeys: expected https://NAME, or http://guard.localhost:PORT on this machine"
-            ),
+            )
         }
     }
 }

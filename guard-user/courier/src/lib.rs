@@ -235,9 +235,10 @@ impl<T: DeserializeOwned> CourierReplies<T> {
         let mut frame = std::mem::take(&mut self.frame);
         let is_full = frame.len() as u64 >= self.longest;
         if frame.pop() != Some(0) {
-            let why = match is_full {
-                true => format!("its answer is longer than {} bytes", self.longest),
-                false => "it ended in the middle of an answer".to_owned(),
+            let why = if is_full {
+                format!("its answer is longer than {} bytes", self.longest)
+            } else {
+                "it ended in the middle of an answer".to_owned()
             };
             return Err(self.place.away(&why));
         }

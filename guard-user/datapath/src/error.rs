@@ -266,12 +266,13 @@ fn jit_is_off() -> bool {
 fn kernel_needed(release: &str) -> String {
     let (major, minor) = OLDEST;
     let is_old = version(release).is_some_and(|found| found < OLDEST);
-    match is_old {
-        true => format!("Linux {major}.{minor} or later is needed, and this is {release}"),
-        false => format!(
+    if is_old {
+        format!("Linux {major}.{minor} or later is needed, and this is {release}")
+    } else {
+        format!(
             "report it as a bug, with this line and the kernel's release, {release}; Linux {major}.{minor} or \
              later is needed, with CONFIG_BPF_SYSCALL and CONFIG_CGROUP_BPF"
-        ),
+        )
     }
 }
 

@@ -206,9 +206,10 @@ pub(super) fn open<T: TryFrom<Map, Error = MapError>>(dir: &Path, name: &str) ->
 
 /// None where another kernel half has no such map.
 fn open_if_there<T: TryFrom<Map, Error = MapError>>(dir: &Path, name: &str) -> Result<Option<T>> {
-    match pins::map(dir, name).exists() {
-        true => open(dir, name).map(Some),
-        false => Ok(None),
+    if pins::map(dir, name).exists() {
+        open(dir, name).map(Some)
+    } else {
+        Ok(None)
     }
 }
 

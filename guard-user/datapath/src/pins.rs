@@ -41,10 +41,7 @@ pub(super) fn ensure(pin_dir: &Path) -> Result<bool> {
     let is_new = !pin_dir.exists();
     fs::create_dir_all(pin_dir).map_err(DatapathError::file("create", pin_dir))?;
     is_roots(pin_dir)?;
-    let mounted = match below_bpffs {
-        true => Ok(()),
-        false => mount(pin_dir),
-    };
+    let mounted = if below_bpffs { Ok(()) } else { mount(pin_dir) };
     mounted.and_then(|()| restrict(pin_dir)).inspect_err(|_| {
         if is_new {
             let _ = remove_dir(pin_dir);
@@ -64,9 +61,10 @@ fn mount(on: &Path) -> Result<()> {
 /// a link, all that guardd puts there is that user's.
 fn is_roots(dir: &Path) -> Result<()> {
     let meta = fs::symlink_metadata(dir).map_err(DatapathError::file("look at", dir))?;
-    match meta.is_dir() && meta.uid() == 0 {
-        true => Ok(()),
-        false => Err(DatapathError::NotRootsPins { path: dir.into() }),
+    if meta.is_dir() && meta.uid() == 0 {
+        Ok(())
+    } else {
+        Err(DatapathError::NotRootsPins { path: dir.into() })
     }
 }
 

@@ -45,9 +45,10 @@ impl Datapath {
             .known
             .insert(relay.ticket.0, bytes(&relay), 0)
             .map_err(DatapathError::ebpf("write the map RELAYS"))?;
-        match is_stricter {
-            true => self.maps.bump_generation(),
-            false => Ok(()),
+        if is_stricter {
+            self.maps.bump_generation()
+        } else {
+            Ok(())
         }
     }
 

@@ -199,9 +199,10 @@ impl Datapath {
     pub fn set_named(&mut self, key: &NamedKey, named: &Named) -> Result<()> {
         let resolvers = self.resolvers.as_mut().ok_or_else(unknown)?;
         let (key, value) = (bytes(key), bytes(named));
-        match named.patterns.iter().all(|learned| learned.pattern.0 == 0) {
-            true => gone(resolvers.names.remove(&key)),
-            false => resolvers.names.insert(key, value, 0),
+        if named.patterns.iter().all(|learned| learned.pattern.0 == 0) {
+            gone(resolvers.names.remove(&key))
+        } else {
+            resolvers.names.insert(key, value, 0)
         }
         .map_err(DatapathError::ebpf(WRITE_NAMES))
     }

@@ -76,9 +76,10 @@ impl Datapath {
         })?;
         let live = pins::live(&places.pin_dir);
         let proxies = Proxies::open(&live)?;
-        let resolvers = match object.knows_names() {
-            true => Resolvers::open(&live)?,
-            false => None,
+        let resolvers = if object.knows_names() {
+            Resolvers::open(&live)?
+        } else {
+            None
         };
         let holding = Holding::open(&live)?;
         let offered = Offered::attach(&live, object, &root, tls, &mut loader);

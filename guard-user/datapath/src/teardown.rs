@@ -113,9 +113,10 @@ fn end_sessions(root: &cgroup::Root, force: bool) -> Result<Vec<PathBuf>> {
 
 /// Others remove the cgroups that they made.
 fn remove_ours(path: &Path) -> Result<()> {
-    match cgroup::is_session_name(path) {
-        true => cgroup::remove(path),
-        false => Ok(()),
+    if cgroup::is_session_name(path) {
+        cgroup::remove(path)
+    } else {
+        Ok(())
     }
 }
 

@@ -504,9 +504,10 @@ fn read_one(sink: &mut Sink, path: &Path, format: Format, content: &Content) -> 
         }
     };
     let has_seals = has_seals(&text, is_named);
-    match is_named && has_seals {
-        true => sink.read_around(format, &text, is_cut),
-        false => sink.read(format, &text, is_cut),
+    if is_named && has_seals {
+        sink.read_around(format, &text, is_cut)
+    } else {
+        sink.read(format, &text, is_cut)
     }
     match (is_named, has_seals) {
         _ if is_sealed => {}

@@ -137,9 +137,10 @@ fn is_cut(host: &Host) -> bool {
 
 /// User and hosts, and what is behind; nothing where it is ambiguous.
 fn authority(rest: &str, is_ado: bool) -> Option<(&str, &str)> {
-    let ends: &[char] = match is_ado {
-        true => &[';', '/', '?', '#'],
-        false => &['/', '?', '#'],
+    let ends: &[char] = if is_ado {
+        &[';', '/', '?', '#']
+    } else {
+        &['/', '?', '#']
     };
     let (authority, tail) = rest.split_at(rest.find(ends).unwrap_or(rest.len()));
     // A password with a slash in it: what stands before that is no host. Nor is it where the scheme of a next one does.
@@ -303,9 +304,12 @@ fn keywords(text: &str) -> Dsn {
 /// The pairs of such a text, with the keys in small letters.
 fn key_values(text: &str) -> Vec<(String, &str)> {
     let is_ado = text.contains(';');
-    let pairs = text.split(|c: char| match is_ado {
-        true => c == ';',
-        false => c.is_ascii_whitespace(),
+    let pairs = text.split(|c: char| {
+        if is_ado {
+            c == ';'
+        } else {
+            c.is_ascii_whitespace()
+        }
     });
     pairs
         .filter_map(|pair| pair.split_once('='))

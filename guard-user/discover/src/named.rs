@@ -94,9 +94,10 @@ impl<'t> Places<'t> {
         let mut files = files(sink, tree, &path, one.names);
         let is_project = std::ptr::eq(tree, self.trees.project);
         files.retain(|(file, format)| {
-            let is_read = match is_project {
-                true => self.trees.is_read(file, *format),
-                false => tree.prefix == "~/" && is_usual(file),
+            let is_read = if is_project {
+                self.trees.is_read(file, *format)
+            } else {
+                tree.prefix == "~/" && is_usual(file)
             };
             // What this user may not read elsewhere is in no reach of theirs.
             let is_kept = tree.prefix == "/" && tree.keeps(file);
@@ -105,9 +106,10 @@ impl<'t> Places<'t> {
         // Wherever it lies, a project's word for it makes it the project's.
         sink.is_projects = is_project || one.by_project;
         let files = read(sink, tree, &files, deadline);
-        match is_project {
-            true => count.project += files,
-            false => count.home += files,
+        if is_project {
+            count.project += files
+        } else {
+            count.home += files
         }
     }
 }

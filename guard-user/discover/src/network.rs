@@ -80,13 +80,15 @@ impl Network {
 
     /// The network as a policy writes it, or its one address.
     pub(crate) fn host(&self) -> Host {
-        let address = match self.is_v6 {
-            true => IpAddr::V6(Ipv6Addr::from_bits(self.bits)),
-            false => IpAddr::V4(Ipv4Addr::from_bits(self.bits as u32)),
+        let address = if self.is_v6 {
+            IpAddr::V6(Ipv6Addr::from_bits(self.bits))
+        } else {
+            IpAddr::V4(Ipv4Addr::from_bits(self.bits as u32))
         };
-        match self.is_alone() {
-            true => Host::of(address),
-            false => Host::network(address, self.length),
+        if self.is_alone() {
+            Host::of(address)
+        } else {
+            Host::network(address, self.length)
         }
     }
 

@@ -287,9 +287,10 @@ impl Tree {
     ) -> Result<impl Iterator<Item = (OsString, bool)> + use<>, Errno> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         // An empty path opens nothing.
-        let dir = match dir.as_os_str().is_empty() {
-            true => Path::new("."),
-            false => dir,
+        let dir = if dir.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            dir
         };
         let dir = openat2(&self.root, dir, flags, Mode::empty(), self.resolve)?;
         let entries = Dir::new(dir)?.flatten().filter_map(|entry| {

@@ -81,20 +81,20 @@ fn without_tokens(key: &str) -> String {
     let mut shown = String::new();
     let mut rest = key;
     while !rest.is_empty() {
-        let length = match begins_with_uuid(rest) {
-            true => UUID.0,
-            false => rest.find(['_', '.', '-']).unwrap_or(rest.len()),
+        let length = if begins_with_uuid(rest) {
+            UUID.0
+        } else {
+            rest.find(['_', '.', '-']).unwrap_or(rest.len())
         };
         let (word, behind) = rest.split_at(length);
-        match is_token(word) {
-            true => {
-                let said = said(word);
-                let stages = [said.production, said.staging, said.development];
-                let stages: Vec<_> = stages.into_iter().flatten().collect();
-                shown.push_str(HIDDEN);
-                shown.push_str(&stages.join("-"));
-            }
-            false => shown.push_str(word),
+        if is_token(word) {
+            let said = said(word);
+            let stages = [said.production, said.staging, said.development];
+            let stages: Vec<_> = stages.into_iter().flatten().collect();
+            shown.push_str(HIDDEN);
+            shown.push_str(&stages.join("-"));
+        } else {
+            shown.push_str(word)
         }
         let (mark, behind) = behind.split_at(behind.len().min(1));
         shown.push_str(mark);
@@ -118,13 +118,13 @@ fn begins_with_uuid(key: &str) -> bool {
     let (length, hyphens) = UUID;
     let begin = key.as_bytes().get(..length);
     begin.is_some_and(|begin| {
-        begin
-            .iter()
-            .enumerate()
-            .all(|(at, byte)| match hyphens.contains(&at) {
-                true => *byte == b'-',
-                false => byte.is_ascii_hexdigit(),
-            })
+        begin.iter().enumerate().all(|(at, byte)| {
+            if hyphens.contains(&at) {
+                *byte == b'-'
+            } else {
+                byte.is_ascii_hexdigit()
+            }
+        })
     })
 }
 
@@ -138,9 +138,10 @@ pub(crate) fn shown_key(key: &str) -> String {
     };
     // Of a name that is an address, or what opens a database, the end may be a secret.
     let is_address = key.contains([':', '=', '?', ';', '@', '&']) && !key.starts_with("arn:");
-    let last = match is_address {
-        true => "",
-        false => key.rsplit('/').next().unwrap_or_default(),
+    let last = if is_address {
+        ""
+    } else {
+        key.rsplit('/').next().unwrap_or_default()
     };
     let shown = [key, last].into_iter().find(|key| is_shown(key));
     shown.map_or_else(|| "-".to_owned(), without_tokens)
@@ -321,12 +322,13 @@ fn file_says(file: &str) -> StageWords {
     let said = said(&format!("{before}/{name}"));
     // What a pipeline's file is called says that it is one, and not what its jobs reach.
     let is_pipeline = name == ".gitlab-ci.yml" || before.ends_with(".github/workflows");
-    match is_pipeline && said.development == Some("ci") {
-        true => StageWords {
+    if is_pipeline && said.development == Some("ci") {
+        StageWords {
             development: None,
             ..said
-        },
-        false => said,
+        }
+    } else {
+        said
     }
 }
 

@@ -68,9 +68,10 @@ pub enum Transport {
 impl Transport {
     /// What OpenVPN calls so.
     pub(crate) fn of(name: &str) -> Self {
-        match name.starts_with("tcp") {
-            true => Self::Tcp,
-            false => Self::Udp,
+        if name.starts_with("tcp") {
+            Self::Tcp
+        } else {
+            Self::Udp
         }
     }
 }

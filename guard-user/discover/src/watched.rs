@@ -102,22 +102,27 @@ fn steps(path: &Path) -> Vec<OsString> {
 #[must_use]
 pub fn is_read(path: &Path, is_dir: bool, project: &Path, home: Option<&Path>) -> bool {
     let in_project = path.strip_prefix(project).is_ok()
-        && match is_dir {
-            true => is_entered(path),
-            false => Format::of(path).is_some(),
+        && if is_dir {
+            is_entered(path)
+        } else {
+            Format::of(path).is_some()
         };
     let below_home = home.and_then(|home| path.strip_prefix(home).ok());
     in_project || below_home.is_some_and(|path| is_of_the_home(path, is_dir))
 }
 
 fn is_of_the_home(path: &Path, is_dir: bool) -> bool {
-    let file = of_home().any(|(file, _)| match is_dir {
-        true => file.starts_with(path),
-        false => file == path,
+    let file = of_home().any(|(file, _)| {
+        if is_dir {
+            file.starts_with(path)
+        } else {
+            file == path
+        }
     });
-    let ends_so = HOME_ENDINGS.iter().any(|(dir, ending, _)| match is_dir {
-        true => Path::new(dir).starts_with(path),
-        false => {
+    let ends_so = HOME_ENDINGS.iter().any(|(dir, ending, _)| {
+        if is_dir {
+            Path::new(dir).starts_with(path)
+        } else {
             let is_so = path
                 .as_os_str()
                 .as_encoded_bytes()

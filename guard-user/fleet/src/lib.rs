@@ -82,9 +82,10 @@ pub fn run(args: Args) -> Result<VerbOutcome> {
 /// The key alone on standard output; beside it whose it is, and which entry of the list has it.
 async fn print_key(settings: &Settings) -> Result<VerbOutcome> {
     let key = key::public(&settings.key)?;
-    let whose = match settings.is_persons() {
-        true => "your key, for a [[person]] of the list:".to_owned(),
-        false => machines_key(machine::id_of_this_machine(settings).await),
+    let whose = if settings.is_persons() {
+        "your key, for a [[person]] of the list:".to_owned()
+    } else {
+        machines_key(machine::id_of_this_machine(settings).await)
     };
     eprintln!("guard-fleet: {whose}");
     people::print(&format!("{key}\n"))

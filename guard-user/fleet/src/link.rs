@@ -210,12 +210,13 @@ fn patient(options: ConnectOptions, events: Events) -> ConnectOptions {
         .ping_interval(PING)
         // Settings say which servers there are, and no server does.
         .ignore_discovered_servers()
-        .reconnect_delay_callback(
-            move |attempt| match is_first.swap(false, Ordering::Relaxed) {
-                true => Duration::ZERO,
-                false => pause(attempt),
-            },
-        )
+        .reconnect_delay_callback(move |attempt| {
+            if is_first.swap(false, Ordering::Relaxed) {
+                Duration::ZERO
+            } else {
+                pause(attempt)
+            }
+        })
         .event_callback(move |event| {
             events.hear(&event);
             async {}

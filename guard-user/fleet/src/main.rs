@@ -17,10 +17,11 @@ fn main() -> ExitCode {
         // The unit starts it again, as it does not where the settings are wrong.
         Ok(VerbOutcome::No | VerbOutcome::Lost) => ExitCode::from(1),
         Err(error) => {
-            match serves {
-                true => tracing::error!("{error:#}"),
+            if serves {
+                tracing::error!("{error:#}")
+            } else {
                 // Among other programs' lines a person sees whose it is.
-                false => eprintln!("guard-fleet: {error:#}"),
+                eprintln!("guard-fleet: {error:#}")
             }
             ExitCode::from(2)
         }

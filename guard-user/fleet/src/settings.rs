@@ -186,10 +186,11 @@ impl Own {
             false if read.key == Path::new(Settings::KEY) => "is the machine's",
             false => return Ok(()),
         };
-        let file = match read.file == Path::new(Settings::FILE) {
+        let file = if read.file == Path::new(Settings::FILE) {
             // The machine's own.
-            true => Path::new(self.file),
-            false => &read.file,
+            Path::new(self.file)
+        } else {
+            &read.file
         };
         bail!(
             "{}: key {wrong}: write key = \"{}\" into {}",

@@ -287,9 +287,10 @@ impl Group {
     pub(crate) fn all(&self, what: SubjectKind, machine: Option<&Machine>) -> String {
         let machine = machine.map_or("*", |machine| &machine.0);
         let (name, is_of_a_machine) = (what.as_str(), what.is_of_a_machine());
-        match is_of_a_machine {
-            true => format!("guard.{self}.{name}.{machine}"),
-            false => format!("guard.{self}.{name}.{machine}.*"),
+        if is_of_a_machine {
+            format!("guard.{self}.{name}.{machine}")
+        } else {
+            format!("guard.{self}.{name}.{machine}.*")
         }
     }
 }
@@ -314,11 +315,12 @@ impl FromStr for Group {
             && text
                 .bytes()
                 .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-');
-        match is_one {
-            true => Ok(Self(text.to_owned())),
-            false => Err(format!(
+        if is_one {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(format!(
                 "{text:?} is no group: expected 1 to 32 of a-z, 0-9 and -"
-            )),
+            ))
         }
     }
 }
@@ -353,11 +355,12 @@ impl FromStr for Machine {
             && digits
                 .bytes()
                 .all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'));
-        match is_one {
-            true => Ok(Self(text.to_owned())),
-            false => Err(format!(
+        if is_one {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(format!(
                 "{text:?} is no machine: expected m- and 20 digits of hex"
-            )),
+            ))
         }
     }
 }

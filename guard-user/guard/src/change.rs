@@ -52,9 +52,10 @@ impl Change {
     ) -> Result<Self, CliError> {
         let file = target(&file).map_err(|error| cannot("find", &file, &error))?;
         let dir = Dir::of(&file).map_err(|error| cannot("find", &file, &error))?;
-        let before = match dir.missing.as_os_str().is_empty() {
-            true => read(&dir.open, name(&file)),
-            false => Ok(None),
+        let before = if dir.missing.as_os_str().is_empty() {
+            read(&dir.open, name(&file))
+        } else {
+            Ok(None)
         };
         let before = before.map_err(|error| cannot("read", &file, &error))?;
         let after = edit(before.as_deref()).map_err(|why| not_understood(&file, why))?;
@@ -165,9 +166,10 @@ fn target(file: &Path) -> io::Result<PathBuf> {
         }
         let mut parts = missing.components();
         // Above what is not there is nothing.
-        return match parts.all(|part| matches!(part, Component::Normal(_))) {
-            true => Ok(real.join(missing)),
-            false => Err(io::ErrorKind::NotFound.into()),
+        return if parts.all(|part| matches!(part, Component::Normal(_))) {
+            Ok(real.join(missing))
+        } else {
+            Err(io::ErrorKind::NotFound.into())
         };
     }
     Err(io::ErrorKind::NotFound.into())
@@ -209,9 +211,10 @@ fn read(dir: impl AsFd, name: &OsStr) -> io::Result<Option<String>> {
     }
     let mut text = String::new();
     opened.take(MAX_LENGTH + 1).read_to_string(&mut text)?;
-    match text.len() as u64 > MAX_LENGTH {
-        true => Err(io::ErrorKind::FileTooLarge.into()),
-        false => Ok(Some(text)),
+    if text.len() as u64 > MAX_LENGTH {
+        Err(io::ErrorKind::FileTooLarge.into())
+    } else {
+        Ok(Some(text))
     }
 }
 

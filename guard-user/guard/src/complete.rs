@@ -153,17 +153,21 @@ complete --command guard --condition __guard_command --arguments '(complete -C (
 /// The command line as it is offered: options only where one is begun, or nothing else could stand there.
 fn offered(words: &[OsString]) -> Command {
     let command = Cli::command();
-    match at_cursor(words).is_some_and(|word| word.as_encoded_bytes().starts_with(b"-")) {
-        true => command,
-        false => without_options(command),
+    if at_cursor(words).is_some_and(|word| word.as_encoded_bytes().starts_with(b"-")) {
+        command
+    } else {
+        without_options(command)
     }
 }
 
 fn without_options(command: Command) -> Command {
     let command = command
-        .mut_args(|arg| match arg.is_positional() {
-            true => arg,
-            false => arg.hide(true),
+        .mut_args(|arg| {
+            if arg.is_positional() {
+                arg
+            } else {
+                arg.hide(true)
+            }
         })
         .disable_help_flag(true)
         .disable_version_flag(true);
@@ -257,9 +261,10 @@ pub(super) fn sessions() -> ArgValueCandidates {
     ArgValueCandidates::new(|| {
         let answer: SessionsReply = asked(&Call::Sessions {}).unwrap_or_default();
         let sessions = answer.sessions.iter().map(|one| {
-            let what = match one.command.is_empty() {
-                true => one.name.clone(),
-                false => command_line(&one.command),
+            let what = if one.command.is_empty() {
+                one.name.clone()
+            } else {
+                command_line(&one.command)
             };
             candidate(
                 &one.id,
@@ -346,9 +351,10 @@ pub(super) fn command() -> ArgValueCompleter {
         let escape = typed.iter().position(|word| word == "--");
         let is_argument = escape.is_some_and(|at| at + 1 < cursor(typed));
         let is_path = begun.as_encoded_bytes().contains(&b'/');
-        match is_argument || is_path {
-            true => PathCompleter::any().complete(begun),
-            false => programs(begun),
+        if is_argument || is_path {
+            PathCompleter::any().complete(begun)
+        } else {
+            programs(begun)
         }
     })
 }

@@ -100,10 +100,11 @@ pub(crate) fn diff(args: &DiffArgs, output: Output) -> Result<Exit, CliError> {
     if args.observed {
         old.parsed.policy.observe();
     }
-    let base = match [&args.old, &args.new].into_iter().all(|name| is_file(name)) {
+    let base = if [&args.old, &args.new].into_iter().all(|name| is_file(name)) {
         // They may be for other machines.
-        true => None,
-        false => Fleet::known().base(output)?,
+        None
+    } else {
+        Fleet::known().base(output)?
     };
     let around = base.iter().map(|base| &base.parsed.policy);
     let all: Vec<_> = [&old.parsed.policy, &new.parsed.policy]
@@ -240,9 +241,12 @@ impl Differences {
         let by_address = [changes.len(), by_name.len(), replies.len()];
         let others = [names.len(), settings.len(), holes.len()];
         let equal = by_address.iter().chain(&others).all(|count| *count == 0);
-        let idle = |of: Side<'_>, beside: Side<'_>| match equal {
-            true => missing(of.policy, beside.policy),
-            false => Vec::new(),
+        let idle = |of: Side<'_>, beside: Side<'_>| {
+            if equal {
+                missing(of.policy, beside.policy)
+            } else {
+                Vec::new()
+            }
         };
         Self {
             old: called[0].to_owned(),
@@ -453,17 +457,22 @@ fn equal(page: &mut Page, found: &Differences) {
 
 /// "api.example.com: nothing -> allow tcp/443"
 fn named(page: &mut Page, change: &NameChange) {
-    let of = |said: &[String]| match said.is_empty() {
-        true => "nothing".to_owned(),
-        false => said.join("; "),
+    let of = |said: &[String]| {
+        if said.is_empty() {
+            "nothing".to_owned()
+        } else {
+            said.join("; ")
+        }
     };
-    let remark = match change.is_unresolved {
-        true => " (does not resolve here)",
-        false => "",
+    let remark = if change.is_unresolved {
+        " (does not resolve here)"
+    } else {
+        ""
     };
-    let mixed = match change.is_mixed {
-        true => "; less at other ports or addresses",
-        false => "",
+    let mixed = if change.is_mixed {
+        "; less at other ports or addresses"
+    } else {
+        ""
     };
     page.styled(WARN, format_args!("{}{remark}", change.name))
         .rest_of_line(
@@ -515,9 +524,10 @@ fn line(change: &AddressChange, what: &str) -> String {
 
 /// Behind a destination.
 fn ports_of(ports: &[String]) -> String {
-    match ports.is_empty() {
-        true => String::new(),
-        false => format!(" {}", ports.join(",")),
+    if ports.is_empty() {
+        String::new()
+    } else {
+        format!(" {}", ports.join(","))
     }
 }
 

@@ -369,9 +369,10 @@ fn placed<'d>(
     let host = known.as_ref().map_or(host, Host::as_str);
     let places = all.items.iter().filter(|one| one.host == host);
     let exactly: Vec<_> = places.clone().filter(|one| one.port() == port).collect();
-    let found = match exactly.is_empty() && port == 0 {
-        true => places.collect(),
-        false => exactly,
+    let found = if exactly.is_empty() && port == 0 {
+        places.collect()
+    } else {
+        exactly
     };
     let refuse = |why: String, fix: String| {
         Err(Failure {
@@ -501,9 +502,10 @@ impl Keeping<'_> {
             port: one.port(),
             label: one.label,
         };
-        let dir = match one.is_everywhere() {
-            true => None,
-            false => Some(self.project(&one.at())?),
+        let dir = if one.is_everywhere() {
+            None
+        } else {
+            Some(self.project(&one.at())?)
         };
         if let Some(dismissed) = self.dismissals.keep(self.socket, place, dir, false)? {
             return Ok(said(dismissed, "guardd keeps that".to_owned()));

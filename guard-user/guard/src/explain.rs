@@ -88,9 +88,10 @@ fn check(one: &Explained) -> Page {
     page.paragraph("about", &one.text);
     page.paragraph(
         "not ok",
-        match one.required {
-            true => "traffic can escape: `guard doctor` exits with 1",
-            false => "what guard claims holds without it",
+        if one.required {
+            "traffic can escape: `guard doctor` exits with 1"
+        } else {
+            "what guard claims holds without it"
         },
     );
     page.paragraph("fix", one.fix);

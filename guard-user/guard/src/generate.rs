@@ -88,21 +88,24 @@ fn synopsis(command: &Command) -> String {
 fn option(arg: &Arg) -> String {
     let short = arg.get_short().map(|letter| format!("-{letter}|"));
     let long = arg.get_long().unwrap_or_default();
-    let value = match arg.get_action().takes_values() {
-        true => format!(" {}", value(arg)),
-        false => String::new(),
+    let value = if arg.get_action().takes_values() {
+        format!(" {}", value(arg))
+    } else {
+        String::new()
     };
     let option = optional(arg, format!("{}--{long}{value}", short.unwrap_or_default()));
-    match takes_more(arg) {
-        true => format!("{option}..."),
-        false => option,
+    if takes_more(arg) {
+        format!("{option}...")
+    } else {
+        option
     }
 }
 
 fn optional(arg: &Arg, text: String) -> String {
-    match arg.is_required_set() {
-        true => text,
-        false => format!("[{text}]"),
+    if arg.is_required_set() {
+        text
+    } else {
+        format!("[{text}]")
     }
 }
 
@@ -141,12 +144,13 @@ fn literal(text: &str) -> String {
         .trim_matches('\n')
         .replace('\\', "\\e")
         .replace('-', "\\-");
-    let lines = escaped
-        .lines()
-        .map(|line| match line.starts_with(['.', '\'']) {
-            true => format!("\\&{line}"),
-            false => line.to_owned(),
-        });
+    let lines = escaped.lines().map(|line| {
+        if line.starts_with(['.', '\'']) {
+            format!("\\&{line}")
+        } else {
+            line.to_owned()
+        }
+    });
     lines.collect::<Vec<_>>().join("\n")
 }
 

@@ -102,9 +102,10 @@ fn words(report: &WhyReport) -> Option<String> {
     if told.is_empty() {
         return None;
     }
-    let rest = match report.more || stopped.len() > MAX_TOLD {
-        true => "\nThere is more: `guard why` has all of it.",
-        false => "",
+    let rest = if report.more || stopped.len() > MAX_TOLD {
+        "\nThere is more: `guard why` has all of it."
+    } else {
+        ""
     };
     Some(format!(
         "guard, which decides what this session may reach, has just stopped this. It is a policy's decision, and no fault \

@@ -205,9 +205,10 @@ fn not_a_time(verb: &str, ids: &[&String], id: &str) -> Option<Failure> {
     (takes_time && is_time(id)).then(|| Failure {
         what: format!("{id} is no id, and nothing was done"),
         why: format!("did you mean --for {id}?"),
-        fix: match others.is_empty() {
-            true => format!("guard {verb} --help"),
-            false => format!("guard {verb}{others} --for {id}"),
+        fix: if others.is_empty() {
+            format!("guard {verb} --help")
+        } else {
+            format!("guard {verb}{others} --for {id}")
         },
     })
 }

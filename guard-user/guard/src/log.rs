@@ -130,15 +130,14 @@ fn verified(
     output: Output,
 ) -> Result<Exit, CliError> {
     let mut noted = args.head;
-    let paths = match args.files.is_empty() {
-        false => args.files,
-        true => {
-            // Before the files are read: what comes meanwhile is behind it.
-            let audit = known(connect)?;
-            noted.extend(audit.as_ref().and_then(head));
-            let path = audit.map_or_else(|| beside(socket), |audit| audit.path);
-            of(&path, output)?
-        }
+    let paths = if args.files.is_empty() {
+        // Before the files are read: what comes meanwhile is behind it.
+        let audit = known(connect)?;
+        noted.extend(audit.as_ref().and_then(head));
+        let path = audit.map_or_else(|| beside(socket), |audit| audit.path);
+        of(&path, output)?
+    } else {
+        args.files
     };
     let signatures = signatures(args.signatures, args.approvers.as_deref())?;
     let found =
@@ -192,12 +191,13 @@ fn of(path: &Path, output: Output) -> Result<Vec<PathBuf>, CliError> {
         format!("{file} is not read: only gzip is unpacked here")
     });
     output.warnings(&unread.collect::<Vec<_>>());
-    match found.read.is_empty() {
-        true => Err(unreadable(&io::Error::new(
+    if found.read.is_empty() {
+        Err(unreadable(&io::Error::new(
             io::ErrorKind::NotFound,
             format!("there is no {}", path.display()),
-        ))),
-        false => Ok(found.read),
+        )))
+    } else {
+        Ok(found.read)
     }
 }
 

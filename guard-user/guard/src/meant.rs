@@ -182,9 +182,10 @@ fn of_a_format(words: &[&str], verb: &str, error: &clap::Error) -> Option<Failur
     }
     let words = words.iter().filter(|word| !word.starts_with("--format"));
     let words: Vec<_> = words.copied().collect();
-    let other = match words.contains(&"json") {
-        true => line(&words, "json", &["--json"]),
-        false => format!("{} --json", line(&words, "", &[])),
+    let other = if words.contains(&"json") {
+        line(&words, "json", &["--json"])
+    } else {
+        format!("{} --json", line(&words, "", &[]))
     };
     failure(
         "guard report has no --format json".to_owned(),
@@ -260,16 +261,15 @@ fn of_more_than_a_destination(words: &[&str], verb: &str, wrong: &str) -> Option
             _ => false,
         };
         let rest = [&words[..at], &words[at + 1..]].concat();
-        let one = match is_host {
-            true => {
-                let port = Some(port);
-                vec![Destination { port, ..to }.to_string()]
-            }
-            false => vec![
+        let one = if is_host {
+            let port = Some(port);
+            vec![Destination { port, ..to }.to_string()]
+        } else {
+            vec![
                 first.to_owned(),
                 "--ports".to_owned(),
                 format!("tcp/{wrong}"),
-            ],
+            ]
         };
         let one: Vec<_> = one.iter().map(String::as_str).collect();
         return failure(

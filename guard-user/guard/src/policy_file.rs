@@ -530,9 +530,10 @@ fn unreadable(path: &Path, error: &io::Error) -> Failure {
 
 /// The text of a regular file, or of a pipe that was handed over, such as `<(…)` gives, that is no longer than guardd takes.
 fn read(path: &Path) -> io::Result<String> {
-    match is_handed(path) {
-        true => text_of(&File::open(path)?),
-        false => read_kept(path),
+    if is_handed(path) {
+        text_of(&File::open(path)?)
+    } else {
+        read_kept(path)
     }
 }
 
@@ -549,12 +550,13 @@ fn read_kept(path: &Path) -> io::Result<String> {
         .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
         .open(path)?;
     let meta = file.metadata()?;
-    match meta.is_file() || meta.is_dir() {
-        true => text_of(&file),
-        false => Err(io::Error::new(
+    if meta.is_file() || meta.is_dir() {
+        text_of(&file)
+    } else {
+        Err(io::Error::new(
             io::ErrorKind::InvalidInput,
             "it is no regular file",
-        )),
+        ))
     }
 }
 

@@ -115,8 +115,9 @@ fn read(file: &Path) -> io::Result<Vec<LogRecord>> {
 
 /// The audit log of the guardd that would listen there: with a state directory of its own it is in that.
 pub(crate) fn beside(socket: &Path) -> PathBuf {
-    match socket == Path::new(DEFAULT_SOCKET) {
-        true => INSTALLED.into(),
-        false => socket.with_file_name("audit.jsonl"),
+    if socket == Path::new(DEFAULT_SOCKET) {
+        INSTALLED.into()
+    } else {
+        socket.with_file_name("audit.jsonl")
     }
 }

@@ -228,15 +228,13 @@ fn of_the_directory() -> String {
 }
 
 fn named_after(directory: &str) -> String {
-    let plain = |c: char| match c.is_ascii_alphanumeric() {
-        true => c,
-        false => '-',
-    };
+    let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
     let name: String = directory.chars().map(plain).take(40).collect();
     let name = name.trim_matches('-');
-    match name.is_empty() || is_machines(name) {
-        true => format!("my-{}", if name.is_empty() { "project" } else { name }),
-        false => name.to_owned(),
+    if name.is_empty() || is_machines(name) {
+        format!("my-{}", if name.is_empty() { "project" } else { name })
+    } else {
+        name.to_owned()
     }
 }
 

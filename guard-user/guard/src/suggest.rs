@@ -110,9 +110,10 @@ fn tell(
         .iter()
         .map(|one| Offered::of(&one.name, &one.to, &one.ports, one.action));
     output.warnings(&suggested::remarks(socket, rules));
-    match output.is_json() {
-        true => output.print(&learned, |_, _| Page::default())?,
-        false => write(&learned.toml, &learned.left_out)?,
+    if output.is_json() {
+        output.print(&learned, |_, _| Page::default())?
+    } else {
+        write(&learned.toml, &learned.left_out)?
     }
     Ok(Exit::DONE)
 }
@@ -149,9 +150,10 @@ fn remarks(flows: &[Flow], is_named: bool) -> Vec<String> {
 
 /// Not as a page: what is pasted must not be cut, and long lines are as they are.
 fn print(suggestion: &Suggestion) -> Result<(), CliError> {
-    let text = match suggestion.rules.is_empty() {
-        true => "# No answer so far is one that a rule could repeat. Requests that wait for one: guard pending\n".to_owned(),
-        false => format!("{HEAD}\n{}", suggestion.toml),
+    let text = if suggestion.rules.is_empty() {
+        "# No answer so far is one that a rule could repeat. Requests that wait for one: guard pending\n".to_owned()
+    } else {
+        format!("{HEAD}\n{}", suggestion.toml)
     };
     write(&text, &suggestion.left_out)
 }

@@ -137,11 +137,12 @@ impl TryFrom<usize> for SignatureCount {
     type Error = String;
 
     fn try_from(count: usize) -> Result<Self, String> {
-        match (1..=16).contains(&count) {
-            true => Ok(Self(count)),
-            false => Err(format!(
+        if (1..=16).contains(&count) {
+            Ok(Self(count))
+        } else {
+            Err(format!(
                 "{count} people cannot sign policies: expected 1 to 16"
-            )),
+            ))
         }
     }
 }
@@ -213,9 +214,10 @@ impl TryFrom<String> for Longest {
 
     fn try_from(text: String) -> Result<Self, String> {
         let time = guard_policy::parse_duration(&text).map_err(|error| error.to_string())?;
-        match time.is_zero() {
-            true => Err("it would be over at once: expected a time such as \"1h\"".to_owned()),
-            false => Ok(Self(time)),
+        if time.is_zero() {
+            Err("it would be over at once: expected a time such as \"1h\"".to_owned())
+        } else {
+            Ok(Self(time))
         }
     }
 }
@@ -273,9 +275,10 @@ impl TryFrom<u32> for PeopleCount {
     type Error = String;
 
     fn try_from(count: u32) -> Result<Self, String> {
-        match (1..=16).contains(&count) {
-            true => Ok(Self(count)),
-            false => Err(format!("{count} people cannot say yes: expected 1 to 16")),
+        if (1..=16).contains(&count) {
+            Ok(Self(count))
+        } else {
+            Err(format!("{count} people cannot say yes: expected 1 to 16"))
         }
     }
 }

@@ -190,9 +190,10 @@ impl State {
             .collect();
         let names: Vec<_> = open.iter().map(|row| row.as_str()).collect();
         let (rows, names) = (open.len(), names.join(", "));
-        let refused = match self.config.strict {
-            true => ", so nothing runs (strict = true)",
-            false => "",
+        let refused = if self.config.strict {
+            ", so nothing runs (strict = true)"
+        } else {
+            ""
         };
         match rows {
             0 => None,
@@ -215,9 +216,10 @@ impl State {
         }));
         let mut warnings = self.sessions.packet_warnings(&self.datapath);
         warnings.extend(self.sessions.astray_warnings());
-        rows.push(UNITS.row(match warnings.is_empty() {
-            true => ProbeResult::yes("looked at the rights and places of their processes"),
-            false => ProbeResult::no(warnings.join("; ")),
+        rows.push(UNITS.row(if warnings.is_empty() {
+            ProbeResult::yes("looked at the rights and places of their processes")
+        } else {
+            ProbeResult::no(warnings.join("; "))
         }));
         rows.push(UNIX.row(judges_unix(&self.datapath)));
         rows.push(PROXY.row(match self.proxy_warning() {
@@ -232,11 +234,10 @@ impl State {
             Some(warning) => ProbeResult::no(warning),
             None => ProbeResult::yes("as they were signed, or there is no fleet"),
         }));
-        rows.push(POLKIT.row(match self.config.approve.polkit {
-            true => {
-                ProbeResult::yes("polkit is asked each time, and without its yes nothing opens")
-            }
-            false => ProbeResult::no("polkit is not asked"),
+        rows.push(POLKIT.row(if self.config.approve.polkit {
+            ProbeResult::yes("polkit is asked each time, and without its yes nothing opens")
+        } else {
+            ProbeResult::no("polkit is not asked")
         }));
         rows
     }
@@ -268,9 +269,10 @@ fn judges_unix(datapath: &Datapath) -> ProbeResult {
 }
 
 fn hook_row(hook: &HookStatus) -> Row {
-    let check = match HELPERS.contains(&hook.name.as_str()) {
-        true => HELPER_HOOK,
-        false => HOOK,
+    let check = if HELPERS.contains(&hook.name.as_str()) {
+        HELPER_HOOK
+    } else {
+        HOOK
     };
     let name = format!("{} {}", HOOK.name, hook.name);
     let answer = match (hook.attached, hook.program_id) {

@@ -102,9 +102,10 @@ fn checked(paths: &Paths) -> Result<String> {
     let (file, may_be_absent) = paths.config();
     Config::read(&file, may_be_absent)?;
     let shown = file.display();
-    Ok(match file.exists() {
-        true => format!("{shown}: the settings are good"),
-        false => format!("{shown}: there is no such file, and without settings the defaults hold"),
+    Ok(if file.exists() {
+        format!("{shown}: the settings are good")
+    } else {
+        format!("{shown}: there is no such file, and without settings the defaults hold")
     })
 }
 
@@ -128,9 +129,10 @@ fn tell(down: &TornDown) {
     for session in &down.ended {
         tracing::info!(session = %session.display(), "ended");
     }
-    match down.anything {
-        true => tracing::info!("taken down: nothing is guarded any more"),
-        false => tracing::info!("there was nothing to take down"),
+    if down.anything {
+        tracing::info!("taken down: nothing is guarded any more")
+    } else {
+        tracing::info!("there was nothing to take down")
     }
 }
 

@@ -78,9 +78,10 @@ pub fn give_up(identity: &CommandIdentity) -> Result<(), Failure> {
 
 /// Steps 4 to 6, for a user and for root outside. A caller that is root of a user namespace keeps root's rights there.
 fn give_up_rights(identity: &CommandIdentity) -> Result<(), Failure> {
-    let kept: &[Capability] = match identity.is_root_inside() {
-        true => &root::KEPT,
-        false => &[],
+    let kept: &[Capability] = if identity.is_root_inside() {
+        &root::KEPT
+    } else {
+        &[]
     };
     drop_bounding_set(kept).map_err(|why| refuse("the bounding set stays", why))?;
     if let Some(switch) = identity.switch() {

@@ -96,9 +96,10 @@ impl CommandIdentity {
             sudo_gid: env::var("SUDO_GID").ok().and_then(|gid| gid.parse().ok()),
         };
         let is_root = requested.is_some_and(is_roots);
-        let chosen = match is_root {
-            true => caller.choice(None).map_err(|_| nobody_outside())?,
-            false => caller.choice(requested)?,
+        let chosen = if is_root {
+            caller.choice(None).map_err(|_| nobody_outside())?
+        } else {
+            caller.choice(requested)?
         };
         let identity = Self::chosen(chosen, &caller)?;
         let root = match identity.root {

@@ -57,17 +57,20 @@ pub(super) fn apply(names: AbstractNames) -> Result<(), Failure> {
         Some(ruleset) => ruleset.restrict_self().map(drop),
         None => Ok(()),
     });
-    applied.map_err(|why| match is_full(&why) {
-        true => failure(
-            "cannot contain the command",
-            "it would be in more Landlock domains than the kernel's 16, each within the other",
-            "start it with fewer sandboxes around it",
-        ),
-        false => failure(
-            "cannot contain the command",
-            format!("its Landlock domain is refused: {why}"),
-            "see whether a sandbox around guard forbids landlock_restrict_self(2)",
-        ),
+    applied.map_err(|why| {
+        if is_full(&why) {
+            failure(
+                "cannot contain the command",
+                "it would be in more Landlock domains than the kernel's 16, each within the other",
+                "start it with fewer sandboxes around it",
+            )
+        } else {
+            failure(
+                "cannot contain the command",
+                format!("its Landlock domain is refused: {why}"),
+                "see whether a sandbox around guard forbids landlock_restrict_self(2)",
+            )
+        }
     })
 }
 

@@ -37,9 +37,10 @@ fn which(said: &str) -> Targets {
             .with_default(LevelFilter::INFO)
             .with_target("async_nats", LevelFilter::OFF)
     };
-    match said.is_empty() {
-        true => matters(),
-        false => said.parse().unwrap_or_else(|_| matters()),
+    if said.is_empty() {
+        matters()
+    } else {
+        said.parse().unwrap_or_else(|_| matters())
     }
 }
 

@@ -126,11 +126,12 @@ impl<'p> Coverage<'p> {
             return Opening::Possible { longest };
         }
         let denied = |met: &&Met<'_>| met.verdict == Verdict::Deny;
-        match self.met.iter().all(|met| denied(&met)) {
-            true => Opening::Denied {
+        if self.met.iter().all(|met| denied(&met)) {
+            Opening::Denied {
                 rule: self.met.iter().find_map(|met| met.rule),
-            },
-            false => Opening::AlreadyAllowed,
+            }
+        } else {
+            Opening::AlreadyAllowed
         }
     }
 }

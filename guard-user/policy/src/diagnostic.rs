@@ -70,9 +70,10 @@ impl fmt::Display for Diagnostic {
 /// `source` is the text that was parsed. `color` asks for terminal colours.
 #[must_use]
 pub fn render(diagnostics: &[Diagnostic], source: &str, color: bool) -> String {
-    let renderer = match color {
-        true => Renderer::styled(),
-        false => Renderer::plain(),
+    let renderer = if color {
+        Renderer::styled()
+    } else {
+        Renderer::plain()
     };
     let shown = diagnostics
         .iter()

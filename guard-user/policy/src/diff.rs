@@ -558,9 +558,10 @@ fn range(first: u128, last: u128) -> String {
 }
 
 fn address(bits: u128) -> String {
-    match Prefix::IPV4.contains(&Prefix::new(bits, 128)) {
-        true => Ipv4Addr::from_bits(bits as u32).to_string(),
-        false => Ipv6Addr::from_bits(bits).to_string(),
+    if Prefix::IPV4.contains(&Prefix::new(bits, 128)) {
+        Ipv4Addr::from_bits(bits as u32).to_string()
+    } else {
+        Ipv6Addr::from_bits(bits).to_string()
     }
 }
 

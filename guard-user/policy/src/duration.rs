@@ -19,11 +19,12 @@ pub fn parse_duration(text: &str) -> Result<Duration, Invalid> {
     let seconds = sum_of_parts(text).ok_or_else(|| {
         let invalid = Invalid::new(format!("{} is not a duration", quoted(text)));
         let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        match is_number && text.len() < 8 {
-            true => invalid.help(format!(
+        if is_number && text.len() < 8 {
+            invalid.help(format!(
                 "a number needs its unit: write `{text}s` or `{text}m`"
-            )),
-            false => invalid.help("write `90s`, `15m`, `2h`, `1d` or `1h30m`"),
+            ))
+        } else {
+            invalid.help("write `90s`, `15m`, `2h`, `1d` or `1h30m`")
         }
     })?;
     match Duration::from_secs(seconds) {
@@ -68,9 +69,10 @@ pub fn format_duration(duration: Duration) -> String {
             rest %= seconds;
         }
     }
-    match text.is_empty() {
-        true => "0s".to_owned(),
-        false => text,
+    if text.is_empty() {
+        "0s".to_owned()
+    } else {
+        text
     }
 }
 

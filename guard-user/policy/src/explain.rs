@@ -259,15 +259,18 @@ pub fn joined(all: Vec<ExplainedVerdict>, asked: &Destination) -> Vec<ExplainedV
         });
         answers[at].push(one);
     }
-    let of_all = |alike: Vec<ExplainedVerdict>| match alike.len() == places.len() {
-        true => alike
-            .into_iter()
-            .reduce(ExplainedVerdict::and)
-            .map_or_else(Vec::new, |one| {
-                let destination = asked.to_string();
-                vec![ExplainedVerdict { destination, ..one }]
-            }),
-        false => alike,
+    let of_all = |alike: Vec<ExplainedVerdict>| {
+        if alike.len() == places.len() {
+            alike
+                .into_iter()
+                .reduce(ExplainedVerdict::and)
+                .map_or_else(Vec::new, |one| {
+                    let destination = asked.to_string();
+                    vec![ExplainedVerdict { destination, ..one }]
+                })
+        } else {
+            alike
+        }
     };
     answers.into_iter().flat_map(of_all).collect()
 }

@@ -68,9 +68,10 @@ fn method(text: &str) -> Result<String, Invalid> {
     }
     let invalid = Invalid::new(format!("{} is not an HTTP method", quoted(text)));
     let upper = text.to_ascii_uppercase();
-    Err(match !text.is_empty() && upper.bytes().all(token) {
-        true => invalid.help(format!("write `{upper}`")),
-        false => invalid.help("write upper case letters, like `GET` or `POST`"),
+    Err(if !text.is_empty() && upper.bytes().all(token) {
+        invalid.help(format!("write `{upper}`"))
+    } else {
+        invalid.help("write upper case letters, like `GET` or `POST`")
     })
 }
 
@@ -80,9 +81,10 @@ pub(super) fn path(text: &str) -> Result<String, Invalid> {
     if !text.starts_with(['/', '*']) {
         return invalid("is not a path").map_err(|e| e.help(format!("write `/{text}`")));
     }
-    match text.contains(['?', '#']) {
-        true => invalid("is more than a path").map_err(|e| e.help("what follows `?` is `query`")),
-        false => Ok(text),
+    if text.contains(['?', '#']) {
+        invalid("is more than a path").map_err(|e| e.help("what follows `?` is `query`"))
+    } else {
+        Ok(text)
     }
 }
 

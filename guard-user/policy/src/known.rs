@@ -55,11 +55,10 @@ pub fn barred(
         is_open && (is_local || !one.may_be_private())
     })?;
     let rule = policy.rule(barred.verdict.rule)?;
-    let why = match is_local {
-        true => {
-            "no name opens an address of @loopback, @link-local, @metadata, @multicast or @guarded-host"
-        }
-        false => "it opens no address of @private or @on-link without private = true",
+    let why = if is_local {
+        "no name opens an address of @loopback, @link-local, @metadata, @multicast or @guarded-host"
+    } else {
+        "it opens no address of @private or @on-link without private = true"
     };
     Some(format!("{} has the name, and {why}", quoted(&rule.name)))
 }

@@ -186,11 +186,13 @@ impl Policy {
     #[must_use]
     pub fn names_asked(&self) -> DnsNames {
         let is_open = || self.default != Verdict::Deny || self.names_opened_by().is_some();
-        self.dns_names
-            .unwrap_or_else(|| match !self.has_patterns() || is_open() {
-                true => DnsNames::Any,
-                false => DnsNames::Rules,
-            })
+        self.dns_names.unwrap_or_else(|| {
+            if !self.has_patterns() || is_open() {
+                DnsNames::Any
+            } else {
+                DnsNames::Rules
+            }
+        })
     }
 
     /// The first rule by which they pass, where neither the file nor the default says so. One that asks a person lets nothing pass by

@@ -297,10 +297,11 @@ fn parse_range(protocol: &str, text: &str) -> Result<(u16, u16), Invalid> {
         return parse_port(text).map(|port| (port, port));
     };
     let (low, high) = (parse_port(low)?, parse_port(high)?);
-    match low <= high {
-        true => Ok((low, high)),
-        false => Err(Invalid::new("the range ends before it begins")
-            .help(format!("write `{protocol}/{high}-{low}`"))),
+    if low <= high {
+        Ok((low, high))
+    } else {
+        Err(Invalid::new("the range ends before it begins")
+            .help(format!("write `{protocol}/{high}-{low}`")))
     }
 }
 

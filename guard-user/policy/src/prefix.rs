@@ -173,9 +173,10 @@ impl Prefix {
     #[must_use]
     pub fn to_short(&self) -> String {
         let address = self.address().to_ip().to_string();
-        match self.is_host() && Ambiguous::of(&address).is_none() {
-            true => address,
-            false => self.to_string(),
+        if self.is_host() && Ambiguous::of(&address).is_none() {
+            address
+        } else {
+            self.to_string()
         }
     }
 }
@@ -225,10 +226,11 @@ impl FromStr for Prefix {
             );
         }
         let prefix = Self::new(bits, parse_length(ip, len)?);
-        match prefix.bits() == bits {
-            true => Ok(prefix),
-            false => Err(Invalid::new(format!("{} has host bits set", quoted(text)))
-                .help(format!("write `{prefix}`, or `{ip}` for that one address"))),
+        if prefix.bits() == bits {
+            Ok(prefix)
+        } else {
+            Err(Invalid::new(format!("{} has host bits set", quoted(text)))
+                .help(format!("write `{prefix}`, or `{ip}` for that one address")))
         }
     }
 }

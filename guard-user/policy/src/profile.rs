@@ -156,9 +156,10 @@ impl Profile {
     #[must_use]
     pub fn of_path(path: &str) -> Option<Self> {
         let path = path.split('?').next().unwrap_or_default();
-        match path.starts_with("/api/v1/namespaces") || path.starts_with("/apis/") {
-            true => Some(Self::Kubernetes),
-            false => (path == "/graphql" || path.ends_with("/graphql")).then_some(Self::Graphql),
+        if path.starts_with("/api/v1/namespaces") || path.starts_with("/apis/") {
+            Some(Self::Kubernetes)
+        } else {
+            (path == "/graphql" || path.ends_with("/graphql")).then_some(Self::Graphql)
         }
     }
 

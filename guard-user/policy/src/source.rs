@@ -140,9 +140,10 @@ impl<'s> Source<'s> {
                 None => more,
             });
         }
-        match self.failed {
-            true => Err(self.found),
-            false => Ok(self.found),
+        if self.failed {
+            Err(self.found)
+        } else {
+            Ok(self.found)
         }
     }
 
@@ -289,15 +290,16 @@ impl<'s> Source<'s> {
             return Vec::new();
         };
         let Some(items) = value.get_ref().as_array() else {
-            let (wrong, help) = match self.stands_above(value, header) {
-                true => (
+            let (wrong, help) = if self.stands_above(value, header) {
+                (
                     format!("there is no `[[{header}]]` above this"),
                     format!("write it below the `[[{header}]]` that it is for"),
-                ),
-                false => (
+                )
+            } else {
+                (
                     format!("`{header}` is not a list of tables"),
                     format!("write `[[{header}]]`"),
-                ),
+                )
             };
             self.error(value.span(), Invalid::new(wrong).help(help));
             return Vec::new();

@@ -162,9 +162,10 @@ impl fmt::Display for Destination {
         match (&self.target, self.port) {
             (target, None) => target.fmt(f),
             (Target::Prefix(prefix), Some(port)) if !Prefix::IPV4.contains(prefix) => {
-                match prefix.is_host() {
-                    true => write!(f, "[{}]:{port}", prefix.address().to_ip()),
-                    false => write!(f, "[{prefix}]:{port}"),
+                if prefix.is_host() {
+                    write!(f, "[{}]:{port}", prefix.address().to_ip())
+                } else {
+                    write!(f, "[{prefix}]:{port}")
                 }
             }
             (target, Some(port)) => write!(f, "{target}:{port}"),

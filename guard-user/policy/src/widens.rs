@@ -176,13 +176,11 @@ fn by_rule(policy: &Policy, rule: &str) -> String {
         .take(TARGETS)
         .map(ToString::to_string)
         .collect();
-    let more = match targets.len() > TARGETS {
-        true => ", …",
-        false => "",
-    };
-    match shown.is_empty() {
-        true => format!(", by the rule {rule}"),
-        false => format!(", by the rule {rule} ({}{more})", shown.join(", ")),
+    let more = if targets.len() > TARGETS { ", …" } else { "" };
+    if shown.is_empty() {
+        format!(", by the rule {rule}")
+    } else {
+        format!(", by the rule {rule} ({}{more})", shown.join(", "))
     }
 }
 

@@ -119,9 +119,10 @@ pub(super) fn warning(below: &DomainName) -> Option<String> {
         ));
     }
     let zone = of_strangers(below)?;
-    let names = match is_wider(name, zone) {
-        true => format!("some names below `{name}`, as below `{zone}`"),
-        false => format!("names below `{zone}`"),
+    let names = if is_wider(name, zone) {
+        format!("some names below `{name}`, as below `{zone}`")
+    } else {
+        format!("names below `{zone}`")
     };
     Some(format!(
         "anybody can have {names}: this lets data go to them"

@@ -242,9 +242,10 @@ impl UnixLayer {
             return Self::Lsm;
         }
         let mut refused = [kernel::CONNECT_UNIX, kernel::SENDMSG_UNIX].into_iter();
-        match refused.all(|check| is_ok(rows, check)) {
-            true => Self::Supervised,
-            false => Self::None,
+        if refused.all(|check| is_ok(rows, check)) {
+            Self::Supervised
+        } else {
+            Self::None
         }
     }
 }
@@ -322,9 +323,10 @@ mod tests {
     #[test]
     fn unix_sockets_are_judged_by_what_works() {
         let row = |check: Check, ok| {
-            check.row(match ok {
-                true => ProbeResult::yes(""),
-                false => ProbeResult::no(""),
+            check.row(if ok {
+                ProbeResult::yes("")
+            } else {
+                ProbeResult::no("")
             })
         };
         let rows = |lsm, unix, notified| {

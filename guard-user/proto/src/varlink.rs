@@ -43,9 +43,10 @@ const LONG: [&[u8]; 4] = [
 /// How long a frame that begins so may become, its NUL included.
 #[must_use]
 pub fn limit(begins: &[u8]) -> usize {
-    match LONG.iter().any(|head| begins.starts_with(head)) {
-        true => MAX_POLICY_FRAME,
-        false => MAX_FRAME,
+    if LONG.iter().any(|head| begins.starts_with(head)) {
+        MAX_POLICY_FRAME
+    } else {
+        MAX_FRAME
     }
 }
 

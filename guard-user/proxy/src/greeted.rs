@@ -45,9 +45,10 @@ impl FirstWord {
         let stream = u32::from_be_bytes([s1 & 0x7f, s2, s3, s4]);
         let whole = begun.len() < 3 || length.is_multiple_of(SETTING);
         let is_settings = kind == SETTINGS && flags & ACK == 0 && stream == 0;
-        match is_settings && whole && length <= MAX_FRAME {
-            false => Some(Self::Other),
-            true => (begun.len() == FRAME_HEADER).then_some(Self::Settings),
+        if is_settings && whole && length <= MAX_FRAME {
+            (begun.len() == FRAME_HEADER).then_some(Self::Settings)
+        } else {
+            Some(Self::Other)
         }
     }
 

@@ -253,9 +253,10 @@ impl NameCache {
         let pause = self.pauses.entry(session).or_default().of_mut(again);
         pause.until = until.max(pause.until);
         pause.why = Rc::clone(&why);
-        let by = match is_paused {
-            true => RefusedBy::Pause,
-            false => RefusedBy::Pace,
+        let by = if is_paused {
+            RefusedBy::Pause
+        } else {
+            RefusedBy::Pace
         };
         NameRefusal { why, by }
     }

@@ -351,9 +351,10 @@ fn with_body<'r>(
     request: &judge::RequestHead<'_>,
     body: &BegunBody,
 ) -> RuledJudgement<'r> {
-    match body.is_whole() {
-        true => judge::judge_all(rules, request, Some(body.so_far())),
-        false => judge::judge_too_long(rules, request),
+    if body.is_whole() {
+        judge::judge_all(rules, request, Some(body.so_far()))
+    } else {
+        judge::judge_too_long(rules, request)
     }
 }
 

@@ -123,12 +123,11 @@ fn beside(unpacked: &str, body: &[u8]) -> String {
 
 /// Cut to what is shown, with a mark.
 fn shortened(text: &str, most: usize) -> String {
-    match text.len() > most {
-        true => {
-            let end = text.floor_char_boundary(most - "…".len());
-            format!("{}…", &text[..end])
-        }
-        false => text.to_owned(),
+    if text.len() > most {
+        let end = text.floor_char_boundary(most - "…".len());
+        format!("{}…", &text[..end])
+    } else {
+        text.to_owned()
     }
 }
 
@@ -257,10 +256,7 @@ fn unpacked(headers: &HeaderMap, body: &[u8], forms: &mut Vec<String>) -> Option
             .or_else(|| all_of(DeflateDecoder::new(body), DeflateDecoder::into_inner)),
         _ => None,
     };
-    let name = match unsaid {
-        true => "gzip",
-        false => coding.as_str(),
-    };
+    let name = if unsaid { "gzip" } else { coding.as_str() };
     let name: String = name.chars().take(40).collect();
     let Some((bytes, is_part)) = read else {
         forms.push(format!("{name}, which guard does not unpack"));
@@ -274,9 +270,10 @@ fn unpacked(headers: &HeaderMap, body: &[u8], forms: &mut Vec<String>) -> Option
             ""
         },
     );
-    forms.push(match count >= UNPACKED {
-        true => format!("unpacked from {name}, and more of it"),
-        false => format!("unpacked from {name}, {count} bytes{more}"),
+    forms.push(if count >= UNPACKED {
+        format!("unpacked from {name}, and more of it")
+    } else {
+        format!("unpacked from {name}, {count} bytes{more}")
     });
     Some(Unpacked {
         bytes,

@@ -181,9 +181,10 @@ pub(super) fn without_ech(message: &[u8]) -> Result<Vec<u8>, Odd> {
             _ => true,
         });
     }
-    match read == before {
-        true => Ok(message.to_vec()),
-        false => read.to_vec().map_err(|_| Odd::Unreadable),
+    if read == before {
+        Ok(message.to_vec())
+    } else {
+        read.to_vec().map_err(|_| Odd::Unreadable)
     }
 }
 

@@ -20,10 +20,11 @@ impl Paces {
     /// Waits for an account's next turn. Others' questions come before the next one that its connection has.
     pub(super) async fn turn(&self, account: u32, now: BootTime) {
         let wait = self.wait(account, now);
-        match wait.is_zero() {
-            true => yield_now().await,
+        if wait.is_zero() {
+            yield_now().await
+        } else {
             // In whole milliseconds.
-            false => sleep(wait).await,
+            sleep(wait).await
         }
     }
 

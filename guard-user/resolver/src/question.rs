@@ -116,9 +116,10 @@ fn body(head: Head, bytes: &[u8], is_opt_there: bool) -> Option<Question> {
     let (spelling, rest) = bytes.split_at_checked(name.bytes().len())?;
     let (kind, rest) = take_number(rest)?;
     let (class, rest) = take_number(rest)?;
-    let (edns, rest) = match is_opt_there {
-        true => take_opt(rest).map(|(edns, rest)| (Some(edns), rest))?,
-        false => (None, rest),
+    let (edns, rest) = if is_opt_there {
+        take_opt(rest).map(|(edns, rest)| (Some(edns), rest))?
+    } else {
+        (None, rest)
     };
     rest.is_empty().then(|| Question {
         head,

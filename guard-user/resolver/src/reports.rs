@@ -121,9 +121,10 @@ impl Reports {
     /// Counts a name that is not reported. True where it is the first since their number was.
     pub(super) fn counts_more(&mut self, failed: bool) -> bool {
         let is_first = self.more == MoreNames::default();
-        match failed {
-            true => self.more.failed += 1,
-            false => self.more.refused += 1,
+        if failed {
+            self.more.failed += 1
+        } else {
+            self.more.refused += 1
         }
         is_first
     }

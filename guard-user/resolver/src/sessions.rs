@@ -162,9 +162,10 @@ impl Sessions {
         patterns: &[Pattern],
         switches: Switches,
     ) {
-        match switches.without_ech {
-            true => self.without_ech.borrow_mut().insert(slot),
-            false => self.without_ech.borrow_mut().remove(&slot),
+        if switches.without_ech {
+            self.without_ech.borrow_mut().insert(slot)
+        } else {
+            self.without_ech.borrow_mut().remove(&slot)
         };
         let policy = NamePolicy::new(names, patterns, switches.silent).unwrap_or_else(|invalid| {
             tracing::error!(

@@ -197,9 +197,10 @@ async fn read(reader: &mut OwnedReadHalf) -> io::Result<Vec<u8>> {
     let mut message = Vec::new();
     let mut rest = reader.take(u64::from(length));
     rest.read_to_end(&mut message).await?;
-    match message.len() == usize::from(length) {
-        true => Ok(message),
-        false => Err(io::ErrorKind::UnexpectedEof.into()),
+    if message.len() == usize::from(length) {
+        Ok(message)
+    } else {
+        Err(io::ErrorKind::UnexpectedEof.into())
     }
 }
 

@@ -42,9 +42,10 @@ impl<T> Turns<T> {
         let account = self.order.pop_front()?;
         let own = self.waiting.get_mut(&account)?;
         let next = own.pop_front()?;
-        match own.is_empty() {
-            true => drop(self.waiting.remove(&account)),
-            false => self.order.push_back(account),
+        if own.is_empty() {
+            drop(self.waiting.remove(&account))
+        } else {
+            self.order.push_back(account)
         }
         Some((account, next))
     }

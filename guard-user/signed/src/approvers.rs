@@ -354,9 +354,10 @@ fn name(text: &str, is_pattern: bool) -> Result<(), NoApprover> {
     let is_fine = |c: char| {
         c.is_ascii_alphanumeric() || ".-_@".contains(c) || (is_pattern && "* ".contains(c))
     };
-    match (1..=LONGEST_NAME).contains(&text.len()) && text.chars().all(is_fine) {
-        true => Ok(()),
-        false => Err(NoApprover::Name(text.to_owned())),
+    if (1..=LONGEST_NAME).contains(&text.len()) && text.chars().all(is_fine) {
+        Ok(())
+    } else {
+        Err(NoApprover::Name(text.to_owned()))
     }
 }
 

@@ -47,10 +47,7 @@ impl Document for Bundle {
     }
 
     fn version(&self) -> u64 {
-        match self.revoked.is_empty() {
-            true => 1,
-            false => 2,
-        }
+        if self.revoked.is_empty() { 1 } else { 2 }
     }
 }
 
@@ -175,16 +172,17 @@ impl SignedBundle {
             by.insert(name.to_owned());
         }
         // Nobody's word is never enough.
-        match by.len() >= needed.max(1) {
-            true => Ok(Endorsed {
+        if by.len() >= needed.max(1) {
+            Ok(Endorsed {
                 bundle,
                 by: by.into_iter().collect(),
-            }),
-            false => Err(AnswerRefusal::Unsigned {
+            })
+        } else {
+            Err(AnswerRefusal::Unsigned {
                 by: by.len(),
                 needed: needed.max(1),
                 others,
-            }),
+            })
         }
     }
 }

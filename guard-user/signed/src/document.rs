@@ -121,9 +121,10 @@ pub trait Document: Serialize + DeserializeOwned {
         }
         // The fields stand in the order of their keys, and serde_json writes text as RFC 8785 does.
         let bytes = serde_json::to_vec(self).map_err(|_| AnswerRefusal::Malformed(Self::NAME))?;
-        match bytes.len() <= Self::LONGEST {
-            true => Ok(bytes),
-            false => Err(AnswerRefusal::Malformed(Self::NAME)),
+        if bytes.len() <= Self::LONGEST {
+            Ok(bytes)
+        } else {
+            Err(AnswerRefusal::Malformed(Self::NAME))
         }
     }
 
@@ -138,9 +139,10 @@ pub trait Document: Serialize + DeserializeOwned {
         }
         let read: Self =
             serde_json::from_slice(bytes).map_err(|_| AnswerRefusal::Malformed(Self::NAME))?;
-        match read.to_bytes()? == bytes {
-            true => Ok(read),
-            false => Err(AnswerRefusal::NotCanonical(Self::NAME)),
+        if read.to_bytes()? == bytes {
+            Ok(read)
+        } else {
+            Err(AnswerRefusal::NotCanonical(Self::NAME))
         }
     }
 }

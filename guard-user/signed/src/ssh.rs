@@ -106,13 +106,15 @@ impl SshPublicKey {
         let is_named = wire.string()? == kind.name().as_bytes();
         let is_curve = kind.is_ed25519() || wire.string()? == b"nistp256";
         let point = wire.string()?.to_vec();
-        let is_point = match kind.is_ed25519() {
-            true => point.len() == 32,
-            false => point.len() == 65 && point[0] == 4,
+        let is_point = if kind.is_ed25519() {
+            point.len() == 32
+        } else {
+            point.len() == 65 && point[0] == 4
         };
-        let application = match kind.is_fido() {
-            true => Some(wire.string()?.to_vec()),
-            false => None,
+        let application = if kind.is_fido() {
+            Some(wire.string()?.to_vec())
+        } else {
+            None
         };
         wire.end()?;
         if !is_named || !is_curve || !is_point {
@@ -213,14 +215,15 @@ impl<'b> Sealed<'b> {
         let (key, namespace, reserved) = (wire.string()?, wire.string()?, wire.string()?);
         let (hash, signature) = (wire.string()?, wire.string()?);
         wire.end()?;
-        match reserved.is_empty() {
-            true => Ok(Self {
+        if reserved.is_empty() {
+            Ok(Self {
                 key,
                 namespace,
                 hash,
                 signature,
-            }),
-            false => Err(AnswerRefusal::Malformed("signature of SSH")),
+            })
+        } else {
+            Err(AnswerRefusal::Malformed("signature of SSH"))
         }
     }
 

@@ -100,9 +100,10 @@ const PROGRAM: usize = 40;
 /// The name of a program's file, which its author chose: in quotes, unless it is a plain word.
 #[must_use]
 pub fn program(name: &str) -> String {
-    match is_word(name) {
-        true => cut(name),
-        false => claimed(name),
+    if is_word(name) {
+        cut(name)
+    } else {
+        claimed(name)
     }
 }
 

@@ -140,9 +140,10 @@ fn on_a_page(
     if said.cross_origin == Some(true) || said.top_origin.is_some() {
         return Err(AnswerRefusal::Framed);
     }
-    match origins.contains(&said.origin) {
-        true => Ok(said.origin),
-        false => Err(AnswerRefusal::Origin),
+    if origins.contains(&said.origin) {
+        Ok(said.origin)
+    } else {
+        Err(AnswerRefusal::Origin)
     }
 }
 

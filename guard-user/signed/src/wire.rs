@@ -47,10 +47,7 @@ impl<'b> Wire<'b> {
 
     /// That nothing is left.
     pub(crate) fn end(self) -> Result<(), AnswerRefusal> {
-        match self.0.is_empty() {
-            true => Ok(()),
-            false => Err(CUT),
-        }
+        if self.0.is_empty() { Ok(()) } else { Err(CUT) }
     }
 }
 

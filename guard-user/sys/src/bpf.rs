@@ -142,12 +142,13 @@ fn info_of(pin: &Path, kind: u32, to: &str) -> io::Result<LinkInfo> {
     // SAFETY: `info` is `info_len` writable bytes, and any bytes make a `LinkInfo`.
     unsafe { bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attr)? };
     // A map or a program fills the same bytes with other things.
-    match is_link(&link)? && info.kind == kind {
-        true => Ok(info),
-        false => Err(io::Error::new(
+    if is_link(&link)? && info.kind == kind {
+        Ok(info)
+    } else {
+        Err(io::Error::new(
             io::ErrorKind::InvalidData,
             format!("{} is not a link to {to}", pin.display()),
-        )),
+        ))
     }
 }
 

@@ -7,9 +7,10 @@ use zerocopy::FromBytes;
 
 /// What a call returned; where that is less than 0, the error that it has left behind.
 pub(crate) fn check<N: Default + PartialOrd>(returned: N) -> io::Result<N> {
-    match returned < N::default() {
-        true => Err(io::Error::last_os_error()),
-        false => Ok(returned),
+    if returned < N::default() {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(returned)
     }
 }
 
@@ -34,9 +35,10 @@ pub(crate) fn option<T: FromBytes>(
     };
     check(done)?;
     // What the kernel has not said is not taken for a zero.
-    match length as usize == size_of::<T>() {
-        true => Ok(value),
-        false => Err(io::ErrorKind::UnexpectedEof.into()),
+    if length as usize == size_of::<T>() {
+        Ok(value)
+    } else {
+        Err(io::ErrorKind::UnexpectedEof.into())
     }
 }
 

@@ -57,9 +57,10 @@ pub fn enter_domain() -> io::Result<()> {
         scoped: SCOPE_ABSTRACT_UNIX_SOCKET | SCOPE_SIGNAL,
     };
     // An older kernel takes the older, shorter attributes.
-    let size = match has_scopes {
-        true => size_of::<Ruleset>(),
-        false => size_of::<u64>(),
+    let size = if has_scopes {
+        size_of::<Ruleset>()
+    } else {
+        size_of::<u64>()
     };
     // SAFETY: the kernel reads `size` bytes of `rules`.
     let ruleset = unsafe {

@@ -101,9 +101,10 @@ pub fn socket_at(file: SocketFile) -> io::Result<Option<BoundSocket>> {
         }
     })?;
     let only = found.pop();
-    match found.is_empty() {
-        true => Ok(only),
-        false => Err(io::Error::other("two sockets seem to be bound there")),
+    if found.is_empty() {
+        Ok(only)
+    } else {
+        Err(io::Error::other("two sockets seem to be bound there"))
     }
 }
 

@@ -102,9 +102,10 @@ const OF_STATEMENTS: &str = "it was about a statement of SQL, of which no rule s
 
 /// An answer about asking for a name, of which no rule says just that.
 fn about_name(name: &str, yes: bool) -> String {
-    let what = match yes {
-        true => "any rule with that name has it asked for without a person",
-        false => "[dns] names = \"rules\" has no name asked for that no rule names",
+    let what = if yes {
+        "any rule with that name has it asked for without a person"
+    } else {
+        "[dns] names = \"rules\" has no name asked for that no rule names"
     };
     format!("it was about asking for {name}, and nothing else: {what}")
 }

@@ -92,9 +92,10 @@ impl Aside {
 pub fn open(path: &Path) -> io::Result<Box<dyn BufRead + Send>> {
     let file = File::open(path)
         .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))?;
-    Ok(match path.extension().is_some_and(|kind| kind == "gz") {
-        true => Box::new(BufReader::new(MultiGzDecoder::new(file))),
-        false => Box::new(BufReader::new(file)),
+    Ok(if path.extension().is_some_and(|kind| kind == "gz") {
+        Box::new(BufReader::new(MultiGzDecoder::new(file)))
+    } else {
+        Box::new(BufReader::new(file))
     })
 }
 

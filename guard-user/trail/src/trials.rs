@@ -17,9 +17,10 @@ impl Trials {
             return false;
         };
         if let Record::SessionStart(one) = record.record() {
-            match one.trial.is(&true) {
-                true => self.ids.insert(id.clone()),
-                false => self.ids.remove(id),
+            if one.trial.is(&true) {
+                self.ids.insert(id.clone())
+            } else {
+                self.ids.remove(id)
             };
         }
         self.is_one(id)

@@ -88,9 +88,10 @@ pub(super) fn open_by(target: &Target, mut stream: UnixStream) -> Outcome {
         .read_until(0, &mut answer)
         .step("receive")?;
     let answer = String::from_utf8_lossy(&answer).into_owned();
-    match answer.contains("\"error\"") {
-        true => Err(io::Error::other(answer)).step("guardd"),
-        false => Ok(answer),
+    if answer.contains("\"error\"") {
+        Err(io::Error::other(answer)).step("guardd")
+    } else {
+        Ok(answer)
     }
 }
 

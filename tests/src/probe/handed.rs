@@ -368,9 +368,10 @@ pub(super) fn peek(target: &Target) -> anyhow::Result<Outcome> {
     let wanted = sys::Shared::padded(&target.to.ip().to_string());
     let read = sys::read_memory(pid.parse()?, place.parse()?, wanted.len());
     Ok(read.step("process_vm_readv").and_then(|read| {
-        let is_it = match read == wanted {
-            true => Ok(()),
-            false => Err(io::Error::from(io::ErrorKind::InvalidData)),
+        let is_it = if read == wanted {
+            Ok(())
+        } else {
+            Err(io::Error::from(io::ErrorKind::InvalidData))
         };
         is_it.step("what was read").map(|()| "read".to_owned())
     }))

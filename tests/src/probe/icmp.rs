@@ -17,9 +17,10 @@ pub(super) fn ping(target: &Target, kind: Type) -> Outcome {
 
 /// A ping socket, or a raw one.
 pub(super) fn socket(target: &Target, kind: Type) -> Result<Socket, Failure> {
-    let protocol = match target.to.is_ipv6() {
-        true => Protocol::ICMPV6,
-        false => Protocol::ICMPV4,
+    let protocol = if target.to.is_ipv6() {
+        Protocol::ICMPV6
+    } else {
+        Protocol::ICMPV4
     };
     target.socket(kind, Some(protocol))
 }

@@ -168,9 +168,10 @@ fn what_changes_files_does_so_without_the_guard_and_after_a_yes_alone() -> Teste
         let scene = ClientScene::new(WEBDAV)?;
         let files = Files::start(&scene)?;
         scene.write("new", b"new\n")?;
-        let mut agent = match guarded {
-            true => scene.agent()?,
-            false => scene.unguarded()?,
+        let mut agent = if guarded {
+            scene.agent()?
+        } else {
+            scene.unguarded()?
         };
         for (request, rest, has_happened) in writes() {
             let line = curl(&rest);

@@ -22,9 +22,10 @@ struct Gate<'n> {
 impl Gate<'_> {
     /// Each case may be tried alone, or after one that has failed.
     fn enrol(&self) -> Tested {
-        match self.is_enrolled.replace(true) {
-            true => Ok(()),
-            false => self.looked.enrol("alice", &self.alice),
+        if self.is_enrolled.replace(true) {
+            Ok(())
+        } else {
+            self.looked.enrol("alice", &self.alice)
         }
     }
 }

@@ -63,18 +63,17 @@ fn serve(stream: TcpStream, count: &AtomicUsize) -> Option<()> {
         }
         let mut body = vec![0; length];
         reader.read_exact(&mut body).ok()?;
-        let answer = match first.starts_with("POST /v1/messages?")
+        let answer = if first.starts_with("POST /v1/messages?")
             || first.starts_with("POST /v1/messages ")
         {
-            true => {
-                count.fetch_add(1, Ordering::Relaxed);
-                let events = message();
-                format!(
-                    "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: {}\r\n\r\n{events}",
-                    events.len()
-                )
-            }
-            false => "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n".to_owned(),
+            count.fetch_add(1, Ordering::Relaxed);
+            let events = message();
+            format!(
+                "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: {}\r\n\r\n{events}",
+                events.len()
+            )
+        } else {
+            "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n".to_owned()
         };
         stream.write_all(answer.as_bytes()).ok()?;
     }

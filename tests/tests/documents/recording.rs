@@ -92,9 +92,10 @@ fn without_number(word: &str) -> String {
         .chars()
         .all(|c| c.is_ascii_digit() || "(),.:-".contains(c));
     let is_address = word.matches('.').count() >= 3;
-    match is_id && word.contains(|c: char| c.is_ascii_digit()) && !is_address {
-        true => "#".to_owned(),
-        false => word.to_owned(),
+    if is_id && word.contains(|c: char| c.is_ascii_digit()) && !is_address {
+        "#".to_owned()
+    } else {
+        word.to_owned()
     }
 }
 

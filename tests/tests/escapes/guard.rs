@@ -309,9 +309,10 @@ fn long_reason() -> Result<Tried> {
 fn answers(scene: &EscapeScene) -> Result<Came> {
     let mut asks = scene.daemon.root(["pending"]).spawn()?;
     let answered = guard_lab::eventually("guardd answers", || asks.has_ended());
-    Ok(match answered.is_ok() && asks.wait()?.success() {
-        true => Came::Stopped("guardd answers".to_owned()),
-        false => Came::Through("no answer".to_owned()),
+    Ok(if answered.is_ok() && asks.wait()?.success() {
+        Came::Stopped("guardd answers".to_owned())
+    } else {
+        Came::Through("no answer".to_owned())
     })
 }
 

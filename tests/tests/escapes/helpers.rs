@@ -581,12 +581,11 @@ fn first_to_end(follows: bool) -> Result<Tried> {
         "sleep",
         "60",
     ]);
-    let with = match follows {
-        true => {
-            let mut pending = scene.daemon.agent(["pending", "--follow"]).command()?;
-            came(Some("denied"), &mut pending)?
-        }
-        false => came(Some("denied"), &mut sleeps)?,
+    let with = if follows {
+        let mut pending = scene.daemon.agent(["pending", "--follow"]).command()?;
+        came(Some("denied"), &mut pending)?
+    } else {
+        came(Some("denied"), &mut sleeps)?
     };
     Ok(Tried {
         with,

@@ -288,9 +288,12 @@ impl Asked {
             };
             all.iter().filter(|message| is_it(message)).count()
         };
-        let came = |before: usize, said: String| match heard() > before {
-            true => Came::Through(format!("the server heard it, {said}")),
-            false => Came::not_through(said),
+        let came = |before: usize, said: String| {
+            if heard() > before {
+                Came::Through(format!("the server heard it, {said}"))
+            } else {
+                Came::not_through(said)
+            }
         };
         let before = heard();
         let with = came(before, place.within("names", &words));
@@ -330,14 +333,16 @@ fn straight(way: &str, outside: &str) -> Result<Tried> {
         ensure!(is_open, "the loopback is not open: {at}");
     }
     let with = place.within("loopback", &[way, DNS, BELOW]);
-    let with = match place.dns.has_heard(b"secret") {
-        true => Came::Through(with),
-        false => Came::Stopped(with),
+    let with = if place.dns.has_heard(b"secret") {
+        Came::Through(with)
+    } else {
+        Came::Stopped(with)
     };
     let said = place.outside(&[outside, DNS, BELOW]).unwrap();
-    let without = match place.dns.has_heard(b"secret") {
-        true => Came::Through(said),
-        false => Came::Stopped(said),
+    let without = if place.dns.has_heard(b"secret") {
+        Came::Through(said)
+    } else {
+        Came::Stopped(said)
     };
     Ok(Tried { without, with })
 }
@@ -377,9 +382,10 @@ fn tunnel() -> Result<Tried> {
             .collect();
         let bytes: usize = names.iter().map(|name| name.len()).sum();
         place.dns.forget();
-        match names.len() > 64 || bytes > 4096 {
-            true => Came::Through(format!("{} names, {bytes} bytes", names.len())),
-            false => Came::Stopped(said),
+        if names.len() > 64 || bytes > 4096 {
+            Came::Through(format!("{} names, {bytes} bytes", names.len()))
+        } else {
+            Came::Stopped(said)
         }
     };
     let mut shell = Shell::start(&place.daemon, "names")?;
@@ -400,9 +406,10 @@ fn tunnel() -> Result<Tried> {
 fn alias() -> Result<Tried> {
     let serving = |asked: &Message, is_stream| {
         let name = server::name_in(asked);
-        let to = match name.starts_with("aliased") {
-            true => "x.db.api.example.com.",
-            false => ".",
+        let to = if name.starts_with("aliased") {
+            "x.db.api.example.com."
+        } else {
+            "."
         };
         if !name.ends_with("ed.api.example.com") {
             return place::usual(asked, is_stream);
@@ -461,9 +468,12 @@ fn rebound(address: &'static str) -> Result<Tried> {
 
 /// The second time it is asked for, the name is bound to another.
 fn rebound_later() -> Result<Tried> {
-    let place = bound_to(|name| match name.starts_with("second") {
-        true => "10.0.0.5",
-        false => API,
+    let place = bound_to(|name| {
+        if name.starts_with("second") {
+            "10.0.0.5"
+        } else {
+            API
+        }
     });
     place.network.answer_for(&["10.0.0.0/24"])?;
     reached_on(

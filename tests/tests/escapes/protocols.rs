@@ -136,12 +136,13 @@ fn packet_of_i386() -> Result<Tried> {
         scene.came(to, || {
             let report = scene.script(&["net_raw"], policy, &script)?;
             let is_ended = report.errno.is_none() && !report.ok;
-            Ok(match is_ended {
-                true => Report {
+            Ok(if is_ended {
+                Report {
                     detail: "the process is ended".to_owned(),
                     ..report
-                },
-                false => report,
+                }
+            } else {
+                report
             })
         })
     };
@@ -223,9 +224,10 @@ fn vsock() -> Result<Tried> {
     drop(listener);
     Ok(Tried {
         // Without a transport for it nobody hears that there is a server.
-        without: match outside.ok {
-            true => Came::Through(outside.detail),
-            false => Came::Missing(outside.detail),
+        without: if outside.ok {
+            Came::Through(outside.detail)
+        } else {
+            Came::Missing(outside.detail)
         },
         with: Came::of(&inside, inside.ok.then(|| inside.detail.clone())),
     })

@@ -22,10 +22,11 @@ family! { "Root inside";
             let came = |policy| -> Result<Came> {
                 let report = place.scene.script(&[], policy, script)?;
                 let is_missing = policy.is_none() && report.detail.contains("unshare");
-                Ok(match is_missing {
-                    true => Came::Missing(report.detail),
-                    false => Came::of(&report, report.ok.then(|| report.detail.clone())),
-                })
+                Ok(if is_missing {
+Came::Missing(report.detail)
+} else {
+Came::of(&report, report.ok.then(|| report.detail.clone()))
+})
             };
             Ok(Tried { with: came(Some("denied"))? , without: came(None)?,})
         };

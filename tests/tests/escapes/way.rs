@@ -235,9 +235,10 @@ impl Came {
 
     /// Of a program that did not come through, and said so by the name of an error.
     pub(crate) fn not_through(said: String) -> Self {
-        match ABSENT.contains(&&*said) {
-            true => Self::Missing(said),
-            false => Self::Stopped(said),
+        if ABSENT.contains(&&*said) {
+            Self::Missing(said)
+        } else {
+            Self::Stopped(said)
         }
     }
 

@@ -76,9 +76,10 @@ impl Agent<'_, '_> {
             quoted(&messages.to_string())
         );
         let said = said(&mut self.shell, &line)?;
-        let why = match self.is_let {
-            true => "Authorization Violation",
-            false => "PermissionError",
+        let why = if self.is_let {
+            "Authorization Violation"
+        } else {
+            "PermissionError"
         };
         let of = format!("{} {proof}: {said}", self.policy);
         assert!(said.contains(why), "{of}");

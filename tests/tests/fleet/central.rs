@@ -140,9 +140,12 @@ impl<'h> Central<'h> {
         let config = self.fleet.own_dir("console").join("fleet.toml");
         let text = fs::read_to_string(&config)?;
         let url = self.fleet.nats.urls().swap_remove(server);
-        let lines = text.lines().map(|line| match line.starts_with("servers") {
-            true => format!("servers = [{url:?}]\n"),
-            false => format!("{line}\n"),
+        let lines = text.lines().map(|line| {
+            if line.starts_with("servers") {
+                format!("servers = [{url:?}]\n")
+            } else {
+                format!("{line}\n")
+            }
         });
         fs::write(&config, lines.collect::<String>())?;
         self.carrier = None;

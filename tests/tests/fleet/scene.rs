@@ -90,9 +90,10 @@ impl<'n> Fleet<'n> {
     }
 
     fn with(network: &'n Network, servers: u16, keeps: bool) -> Tested<Self> {
-        let settings = match keeps {
-            true => format!("origins = [\"{ORIGIN}\"]\n[fleet]\nlog = \"{COURIER}\""),
-            false => String::new(),
+        let settings = if keeps {
+            format!("origins = [\"{ORIGIN}\"]\n[fleet]\nlog = \"{COURIER}\"")
+        } else {
+            String::new()
         };
         let scene = SignedScene::new(network, &settings);
         let dir = scene.daemon.dir().join("fleet");

@@ -238,9 +238,12 @@ fn pins_of_another_root_are_not_taken_over() -> Tested {
     let elsewhere = daemon.cgroup_root().with_extension("other");
     let mut guardd = daemon.guardd()?;
     let words: Vec<_> = guardd.get_args().map(std::ffi::OsStr::to_owned).collect();
-    let swap = |word: &std::ffi::OsStr| match word == daemon.cgroup_root() {
-        true => elsewhere.clone().into_os_string(),
-        false => word.to_owned(),
+    let swap = |word: &std::ffi::OsStr| {
+        if word == daemon.cgroup_root() {
+            elsewhere.clone().into_os_string()
+        } else {
+            word.to_owned()
+        }
     };
     guardd = std::process::Command::new(guardd.get_program());
     let said = refused(guardd.args(words.iter().map(|word| swap(word))));

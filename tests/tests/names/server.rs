@@ -72,9 +72,10 @@ impl NameServer {
     pub(crate) fn set(&self, name: &str, addresses: &[&str]) {
         let addresses: Vec<_> = addresses.iter().map(|one| one.parse().unwrap()).collect();
         let mut zone = self.zone.lock().unwrap();
-        match addresses.is_empty() {
-            true => zone.addresses.remove(name),
-            false => zone.addresses.insert(name.to_owned(), addresses),
+        if addresses.is_empty() {
+            zone.addresses.remove(name)
+        } else {
+            zone.addresses.insert(name.to_owned(), addresses)
         };
     }
 

@@ -63,9 +63,10 @@ pub(crate) fn curl<'a>(args: &[&'a str]) -> Vec<&'a str> {
 }
 
 pub(crate) fn url(host: &str, path: &str) -> String {
-    match host.contains(':') {
-        true => format!("http://[{host}]:8080{path}"),
-        false => format!("http://{host}:8080{path}"),
+    if host.contains(':') {
+        format!("http://[{host}]:8080{path}")
+    } else {
+        format!("http://{host}:8080{path}")
     }
 }
 

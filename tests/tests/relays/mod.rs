@@ -187,9 +187,10 @@ fn a_connection_through_a_relay_waits_for_a_person() -> Tested {
         assert_eq!(held[0]["through"]["address"], "::1");
         assert_eq!(scene.reached(PRODUCTION)?, before);
         let id = held[0]["id"].text()?.to_owned();
-        let answer = match known {
-            false => ["deny", &id, "--for", "1s"],
-            true => ["approve", &id, "--for", "10s"],
+        let answer = if known {
+            ["approve", &id, "--for", "10s"]
+        } else {
+            ["deny", &id, "--for", "1s"]
         };
         scene.daemon.root(answer).run()?.success()?;
         let report = guard_lab::Report::parse(&shell.line_with("\"ok\"")?)?;

@@ -371,9 +371,10 @@ fn what_is_no_plain_answer_names_nothing_and_harms_nothing() -> Tested {
         let asked = question(&[name.as_bytes(), b"example", b"com"]);
         let to = format!("192.0.2.{}", 100 + number);
         asking.tries(DNS, &asked, &to)?;
-        let host = match is_named {
-            true => Value::from(format!("{name}.example.com")),
-            false => Value::Null,
+        let host = if is_named {
+            Value::from(format!("{name}.example.com"))
+        } else {
+            Value::Null
         };
         // Of so many, one request is made for all; each is in the log.
         let mut of = Value::Null;

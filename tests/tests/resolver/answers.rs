@@ -57,9 +57,10 @@ fn a_chain_of_sixteen_is_followed_and_no_longer_one() -> Tested {
 fn what_is_to_be_kept_for_no_time_or_for_long_is_reached() -> Tested {
     let place = ResolverScene::serving(|asked, is_stream| {
         let name = server::name_in(asked);
-        let (at, ttl) = match name.starts_with("short") {
-            true => (API, 0),
-            false => (OTHER, 1_209_600),
+        let (at, ttl) = if name.starts_with("short") {
+            (API, 0)
+        } else {
+            (OTHER, 1_209_600)
         };
         let records = server::addresses(asked, &name, &[at.parse().unwrap()], ttl);
         server::bytes(&server::answer(asked, records), is_stream)

@@ -32,9 +32,10 @@ fn sessions_that_end_one_after_the_other_leave_no_more_than_the_share_of_one() -
         .take(EACH)
         .collect();
     let place = ResolverScene::serving(move |asked, is_stream| {
-        match server::name_in(asked).starts_with("many") {
-            true => server::many(asked, &all, is_stream),
-            false => super::place::usual(asked, is_stream),
+        if server::name_in(asked).starts_with("many") {
+            server::many(asked, &all, is_stream)
+        } else {
+            super::place::usual(asked, is_stream)
         }
     })?;
     let daemon = &place.daemon;
@@ -52,9 +53,10 @@ fn sessions_that_end_one_after_the_other_leave_no_more_than_the_share_of_one() -
     let whole = format!("answered {EACH} addresses");
     assert_eq!(known(daemon)?, 0);
     for number in 0..2 * FIT + 2 {
-        let expected = match number < FIT {
-            true => whole.as_str(),
-            false => "SERVFAIL",
+        let expected = if number < FIT {
+            whole.as_str()
+        } else {
+            "SERVFAIL"
         };
         assert_eq!(nested(number)?, expected, "{number}");
         // Of what is refused nothing stays.

@@ -152,9 +152,12 @@ struct Flood {
 
 impl Flood {
     fn new() -> Tested<Self> {
-        let serving = |asked: &_, is_stream| match server::name_in(asked).starts_with("slow") {
-            true => Vec::new(),
-            false => place::usual(asked, is_stream),
+        let serving = |asked: &_, is_stream| {
+            if server::name_in(asked).starts_with("slow") {
+                Vec::new()
+            } else {
+                place::usual(asked, is_stream)
+            }
         };
         let place =
             ResolverScene::build(serving, |daemon| daemon.policy("any", &with_resolvers(ANY)))?;

@@ -81,13 +81,13 @@ fn what_a_dying_resolver_was_asked_is_refused_and_opens_nothing() -> Tested {
 fn where_a_name_server_is_silent_what_is_known_goes_on() -> Tested {
     let is_silent = Arc::new(AtomicBool::new(false));
     let silent = Arc::clone(&is_silent);
-    let place =
-        ResolverScene::serving(
-            move |asked, is_stream| match silent.load(Ordering::Relaxed) {
-                true => Vec::new(),
-                false => usual(asked, is_stream),
-            },
-        )?;
+    let place = ResolverScene::serving(move |asked, is_stream| {
+        if silent.load(Ordering::Relaxed) {
+            Vec::new()
+        } else {
+            usual(asked, is_stream)
+        }
+    })?;
     let _production = place.production()?;
     let mut shell = Shell::start(&place.daemon, "names")?;
     let known = format!("udp {DNS} v1.api.example.com");

@@ -80,9 +80,10 @@ holds_scene!(ResolverScene);
 /// itself asks for, since a rule spells it out.
 pub(crate) fn usual(asked: &Message, _: bool) -> Vec<Vec<u8>> {
     let name = server::name_in(asked);
-    let at = match name == DENIED {
-        true => [DB, DB_V6],
-        false => [API, API_V6],
+    let at = if name == DENIED {
+        [DB, DB_V6]
+    } else {
+        [API, API_V6]
     };
     let at = at.map(|text| text.parse::<IpAddr>().unwrap());
     let records = server::addresses(asked, &name, &at, 60);
@@ -107,9 +108,12 @@ impl ResolverScene {
         more: impl FnOnce(DaemonBuilder) -> DaemonBuilder,
     ) -> Tested<Self> {
         let network = Network::new()?;
-        let serves = move |asked: &Message, is_stream| match server::name_in(asked) == DENIED {
-            true => usual(asked, is_stream),
-            false => serving(asked, is_stream),
+        let serves = move |asked: &Message, is_stream| {
+            if server::name_in(asked) == DENIED {
+                usual(asked, is_stream)
+            } else {
+                serving(asked, is_stream)
+            }
         };
         let dns = OwnServer::start(network.prod(), &format!("{DNS}:53"), serves)?;
         let public = OwnServer::start(network.prod(), &format!("{PUBLIC}:53"), usual)?;

@@ -339,9 +339,10 @@ fn what_is_mounted_over_a_harmless_name_is_not_harmless() -> Tested {
     );
     let found = said(&mut shell, &mounted)?;
     // Where Landlock scopes nothing, its domain keeps the session from mounting at all.
-    match has_scopes() {
-        true => assert_eq!(found, "EPERM"),
-        false => assert!(found.starts_with("unshare: cannot change root"), "{found}"),
+    if has_scopes() {
+        assert_eq!(found, "EPERM")
+    } else {
+        assert!(found.starts_with("unshare: cannot change root"), "{found}")
     }
     let mut unguarded = scene.daemon.on_machine(AGENT, "sh");
     let found = unguarded.args(["-c", &mounted]).output()?;
@@ -361,13 +362,12 @@ fn a_socket_that_was_made_outside_is_judged_by_who_connects_it() -> Tested {
         let run = [
             "run", "--policy", "open", "--quiet", "--", "sh", "-c", &line,
         ];
-        let mut command = match guarded {
-            true => scene.daemon.agent(run).command()?,
-            false => {
-                let mut command = scene.daemon.on_machine(AGENT, "sh");
-                command.args(["-c", &line]);
-                command
-            }
+        let mut command = if guarded {
+            scene.daemon.agent(run).command()?
+        } else {
+            let mut command = scene.daemon.on_machine(AGENT, "sh");
+            command.args(["-c", &line]);
+            command
         };
         let socket = std::os::fd::OwnedFd::from(socket?);
         let done = command.stdin(Stdio::from(socket)).output()?;
@@ -391,9 +391,10 @@ fn network_sockets_that_are_handed_in_serve_nobody() -> Tested {
     shell.line_with("listening")?;
     assert_eq!(scene.outside(&format!("give {inside}"))?, "given");
     let took = shell.line_with("took")?;
-    match scene.kernel_judges()? {
-        true => assert_eq!(took.trim(), "took none"),
-        false => assert_eq!(took.trim(), "took EPERM EPERM"),
+    if scene.kernel_judges()? {
+        assert_eq!(took.trim(), "took none")
+    } else {
+        assert_eq!(took.trim(), "took EPERM EPERM")
     }
     // What the session makes itself reaches the same place; and outside so does what is handed over.
     let own =
@@ -506,9 +507,10 @@ fn who_supervises_by_seccomp_cannot_where_the_guard_does() -> Tested {
     let scene = UnixSockets::new()?;
     assert_eq!(scene.outside("supervise")?, "ok listens");
     let mut shell = scene.shell()?;
-    let wanted = match scene.kernel_judges()? {
-        true => "ok listens",
-        false => "EBUSY",
+    let wanted = if scene.kernel_judges()? {
+        "ok listens"
+    } else {
+        "EBUSY"
     };
     assert_eq!(scene.inside(&mut shell, "supervise")?, wanted);
     Ok(())
@@ -526,9 +528,10 @@ fn guard_starts_inside_of_who_supervises_by_seccomp() -> Tested {
     let port = listener.local_addr()?.port();
     let mut outside = scene.listens("outside", "stream")?;
     let own = scene.line(&format!("loop {}", scene.place("own")?))?;
-    let own_by_guard = match scene.kernel_judges()? {
-        true => "ok hi",
-        false => "EPERM",
+    let own_by_guard = if scene.kernel_judges()? {
+        "ok hi"
+    } else {
+        "EPERM"
     };
     for (policy, command, found) in [
         ("open", scene.line(&format!("secret_tcp {port}"))?, "ok tcp"),

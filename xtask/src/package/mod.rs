@@ -66,16 +66,16 @@ pub(crate) fn package(args: &PackageArgs) -> Result<()> {
         return sizes::record(&programs::build(programs::GNU, &epoch)?);
     }
     let all = !(args.deb || args.rpm || args.tarball);
-    match all {
-        true => empty(&out())?,
-        false => {
-            fs::create_dir_all(out()).with_context(|| format!("cannot make {}", out().display()))?
-        }
+    if all {
+        empty(&out())?
+    } else {
+        fs::create_dir_all(out()).with_context(|| format!("cannot make {}", out().display()))?
     }
     // Before what takes as long again.
-    let gnu = match all || args.deb || args.rpm {
-        true => Some(programs::build(programs::GNU, &epoch)?),
-        false => None,
+    let gnu = if all || args.deb || args.rpm {
+        Some(programs::build(programs::GNU, &epoch)?)
+    } else {
+        None
     };
     gnu.as_deref().map_or(Ok(()), sizes::check)?;
     let sbom = sbom::of_both_halves(&epoch)?;
@@ -86,9 +86,10 @@ pub(crate) fn package(args: &PackageArgs) -> Result<()> {
         static_tarball(&sbom, &epoch)?;
     }
     sums(&out())?;
-    match args.check_reproducible {
-        true => reproducible::check(),
-        false => Ok(()),
+    if args.check_reproducible {
+        reproducible::check()
+    } else {
+        Ok(())
     }
 }
 

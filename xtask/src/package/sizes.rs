@@ -113,9 +113,10 @@ impl Sizes {
         };
         let parts = grown.iter().take(8);
         let parts: Vec<_> = parts.map(|(more, what)| format!("{what} {more}")).collect();
-        match parts.is_empty() {
-            true => by,
-            false => format!("{by}; more code of: {}", parts.join(", ")),
+        if parts.is_empty() {
+            by
+        } else {
+            format!("{by}; more code of: {}", parts.join(", "))
         }
     }
 }

@@ -204,9 +204,10 @@ impl Tree {
         let mut dirs = vec![self.root.clone()];
         while let Some(dir) = dirs.pop() {
             for path in entries(&dir)? {
-                match path.is_dir() {
-                    true => dirs.push(path),
-                    false => files.push(path.strip_prefix(&self.root)?.to_owned()),
+                if path.is_dir() {
+                    dirs.push(path)
+                } else {
+                    files.push(path.strip_prefix(&self.root)?.to_owned())
                 }
             }
         }
@@ -264,9 +265,10 @@ impl Tree {
         for entry in entries(from)? {
             let name = entry.file_name().unwrap_or_default().to_string_lossy();
             let to = format!("{to}/{name}");
-            match entry.is_dir() {
-                true => self.add_tree(&entry, &to)?,
-                false => self.add(&entry, &to)?,
+            if entry.is_dir() {
+                self.add_tree(&entry, &to)?
+            } else {
+                self.add(&entry, &to)?
             }
         }
         Ok(())

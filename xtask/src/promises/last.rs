@@ -80,17 +80,14 @@ impl Last {
                 not_true: None,
             });
             let commit = Some(commit.to_owned());
-            match is_true {
-                true => {
-                    *once = Once {
-                        seen_true: commit,
-                        not_true: None,
-                    }
+            if is_true {
+                *once = Once {
+                    seen_true: commit,
+                    not_true: None,
                 }
-                false => {
-                    once.not_true = commit;
-                    is_false.push(promise.name.to_owned());
-                }
+            } else {
+                once.not_true = commit;
+                is_false.push(promise.name.to_owned());
             }
         }
         is_false

@@ -65,9 +65,10 @@ impl TakenBlock {
         let text = read(&self.document)?;
         let is_it = |fence: &Fence<'_>| {
             let body = fence.lines.join("\n") + "\n";
-            match self.begins {
-                true => body.starts_with(&self.part),
-                false => body.contains(&self.part),
+            if self.begins {
+                body.starts_with(&self.part)
+            } else {
+                body.contains(&self.part)
             }
         };
         let fences = Fence::all(&text).into_iter();
@@ -152,9 +153,10 @@ fn arguments(text: &str, documents: &[(String, String)], begins: bool) -> Option
     let (name, rest) = text.split_once(',')?;
     let (_, document) = documents.iter().find(|(known, _)| known == name.trim())?;
     let (first, rest) = literal(rest)?;
-    let (language, part) = match begins {
-        true => ("sh".to_owned(), first),
-        false => (first, literal(rest.trim_start().strip_prefix(',')?)?.0),
+    let (language, part) = if begins {
+        ("sh".to_owned(), first)
+    } else {
+        (first, literal(rest.trim_start().strip_prefix(',')?)?.0)
     };
     Some(TakenBlock {
         file: String::new(),

@@ -52,16 +52,15 @@ pub(crate) struct TestArgs {
 /// That this machine cannot run all of them, or that one failed twice.
 pub(crate) fn test(args: &TestArgs) -> Result<ExitCode> {
     let timings = Timings::begin();
-    let outcome = match args.gate {
-        true => gate::run(&timings),
-        false => {
-            let selection = Selection {
-                names: args.names.clone(),
-                ignored: args.ignored,
-                args: args.args.clone(),
-            };
-            here(&timings, &selection, &[])
-        }
+    let outcome = if args.gate {
+        gate::run(&timings)
+    } else {
+        let selection = Selection {
+            names: args.names.clone(),
+            ignored: args.ignored,
+            args: args.args.clone(),
+        };
+        here(&timings, &selection, &[])
     };
     end(&timings, outcome)
 }

@@ -46,11 +46,10 @@ pub(super) struct Selection {
 /// Whether an argument can begin the name of a test.
 pub(super) fn name(argument: &str) -> Result<String, String> {
     let fits = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
-    match !argument.is_empty() && argument.chars().all(fits) {
-        true => Ok(argument.to_owned()),
-        false => {
-            Err("names of tests have letters, digits, _ and ::, as in `holes::udp`".to_owned())
-        }
+    if !argument.is_empty() && argument.chars().all(fits) {
+        Ok(argument.to_owned())
+    } else {
+        Err("names of tests have letters, digits, _ and ::, as in `holes::udp`".to_owned())
     }
 }
 
@@ -123,15 +122,16 @@ impl Wanted {
     fn of(name: &str, crates: &BTreeMap<String, PathBuf>) -> Self {
         let (first, rest) = name.split_once("::").unwrap_or((name, ""));
         let package = first.replace('_', "-");
-        match crates.contains_key(&package) {
-            true => Self {
+        if crates.contains_key(&package) {
+            Self {
                 package: Some(package),
                 begins: rest.to_owned(),
-            },
-            false => Self {
+            }
+        } else {
+            Self {
                 package: None,
                 begins: name.to_owned(),
-            },
+            }
         }
     }
 

@@ -194,9 +194,10 @@ impl<'a> RunRecord<'a> {
         let ended = ended.iter().filter(|(test, _)| self.tried.contains(*test));
         let ended: Vec<_> = ended.collect();
         for (test, is_passed) in &ended {
-            match is_passed {
-                true => passed.insert((*test).to_owned()),
-                false => passed.remove(*test),
+            if is_passed {
+                passed.insert((*test).to_owned())
+            } else {
+                passed.remove(*test)
             };
         }
         let Some(Written { now, suites }) = &self.written else {

@@ -287,9 +287,10 @@ fn cells_of(args: &VmArgs, suites: &[Suite]) -> Result<Outcome> {
         "--write and --missing are for whole suites: leave out what follows ::"
     );
     // Said before hours have passed: each row that is written names one commit.
-    let commit = match args.write {
-        true => Some(Checkout::read()?.commit_for(MATRIX_FILE)?),
-        false => None,
+    let commit = if args.write {
+        Some(Checkout::read()?.commit_for(MATRIX_FILE)?)
+    } else {
+        None
     };
     let mut cells = plan::cells(suites, &args.kernels(), args.machine);
     ensure!(
@@ -397,9 +398,10 @@ fn run(
     logs: &Path,
     records: Records<'_>,
 ) -> Result<Vec<Ran>> {
-    let programs = match args.cold {
-        true => Programs::Released,
-        false => Programs::Developers,
+    let programs = if args.cold {
+        Programs::Released
+    } else {
+        Programs::Developers
     };
     let (made, payload) = made(cache, args.accel, cells, tests, programs)?;
     let makers = made.makers(cache);
@@ -444,16 +446,18 @@ fn by_hand(args: &VmArgs) -> Result<ExitCode> {
     let cache = Cache::open()?;
     let kernel = args.kernels().pop().unwrap_or(Kernel::V6_12);
     let kind = args.machine.unwrap_or(Kind::Plain);
-    let programs = match args.cold {
-        true => Programs::Released,
-        false => Programs::Developers,
+    let programs = if args.cold {
+        Programs::Released
+    } else {
+        Programs::Developers
     };
     let made = Made::obtain(&cache, args.accel, &[(kernel, kind.contents())])?;
     let payload = Payload::without_tests(programs, measures)?;
     let maker = &made.makers(&cache)[0];
-    match measures {
-        true => shell::measure(maker, &payload, kind, !args.cold, &args.bench),
-        false => shell::open(maker, &payload, kind, !args.cold),
+    if measures {
+        shell::measure(maker, &payload, kind, !args.cold, &args.bench)
+    } else {
+        shell::open(maker, &payload, kind, !args.cold)
     }
 }
 
@@ -558,9 +562,10 @@ fn have_room() -> Result<()> {
     let cache = Cache::open()?.path("");
     let entries = fs::read_dir(&cache)?.flatten();
     let is_filled = |entry: fs::DirEntry| entry.file_name().to_string_lossy().starts_with("saved-");
-    let wanted = match entries.into_iter().any(is_filled) {
-        true => FOR_MORE_CACHE,
-        false => FOR_CACHE,
+    let wanted = if entries.into_iter().any(is_filled) {
+        FOR_MORE_CACHE
+    } else {
+        FOR_CACHE
     };
     room::ensure_free(
         &cache,

@@ -146,9 +146,12 @@ impl TestsProgram {
 impl Payload {
     /// Guard itself and the lab; and what measures it, where that is wanted.
     pub(super) fn without_tests(programs: Programs, measures: bool) -> Result<Self> {
-        pack(ForMachines::Deb, programs, |tree| match measures {
-            true => strip(&build::tested().join(BENCH), &tree.join("bin").join(BENCH)),
-            false => Ok(()),
+        pack(ForMachines::Deb, programs, |tree| {
+            if measures {
+                strip(&build::tested().join(BENCH), &tree.join("bin").join(BENCH))
+            } else {
+                Ok(())
+            }
         })
     }
 

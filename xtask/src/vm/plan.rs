@@ -76,9 +76,10 @@ impl Cell {
 
     /// How long it takes as far as anybody knows without having run it, in seconds.
     fn weight(&self) -> f64 {
-        match takes_long(&self.suite.name) {
-            true => LONG,
-            false => UNKNOWN,
+        if takes_long(&self.suite.name) {
+            LONG
+        } else {
+            UNKNOWN
         }
     }
 }

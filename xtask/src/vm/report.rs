@@ -36,9 +36,10 @@ impl TestsOutcome {
     }
 
     pub(super) fn status(&self) -> SuiteStatus {
-        match self.failed.is_empty() {
-            true => SuiteStatus::Passed,
-            false => SuiteStatus::Failed,
+        if self.failed.is_empty() {
+            SuiteStatus::Passed
+        } else {
+            SuiteStatus::Failed
         }
     }
 }
@@ -79,9 +80,10 @@ impl fmt::Display for Ran {
         write!(f, "{:<5} {kind:<11} {suite:<12} ", self.kernel)?;
         match &self.tests {
             Ok(tests) => {
-                let status = match tests.failed.is_empty() {
-                    true => "ok",
-                    false => "FAILED",
+                let status = if tests.failed.is_empty() {
+                    "ok"
+                } else {
+                    "FAILED"
                 };
                 let (passed, failed) = (tests.passed.len(), tests.failed.len());
                 write!(f, "{status:<7} {passed:>3} passed, {failed} failed")?;

@@ -48,9 +48,10 @@ fn start(
     saved: bool,
     console: &Console<'_>,
 ) -> Result<Machine> {
-    let mut machine = match saved && kind != Kind::Reboot {
-        true => maker.resume(kind, &payload.path(), console)?,
-        false => maker.boot(kind, &payload.path(), None, console)?,
+    let mut machine = if saved && kind != Kind::Reboot {
+        maker.resume(kind, &payload.path(), console)?
+    } else {
+        maker.boot(kind, &payload.path(), None, console)?
     };
     install(&mut machine)?;
     Ok(machine)

@@ -44,9 +44,10 @@ impl Source for Fleet {
             return NextEvent::Ended;
         };
         let machines = self.mirror.machines();
-        let questions = match now.is_connected {
-            true => lines(AskedQuestion::all(&machines, &identity)),
-            false => Vec::new(),
+        let questions = if now.is_connected {
+            lines(AskedQuestion::all(&machines, &identity))
+        } else {
+            Vec::new()
         };
         let told = json!({
             "connected": now.is_connected, "questions": questions, "machines": now.machines,

@@ -349,10 +349,7 @@ impl Mirror {
         let first = (id.to_owned(), String::new());
         let own = machines.range(first..).map(|(_, seen)| seen);
         let own = own.take_while(|seen| seen.told.machine == id);
-        let latest = own.reduce(|one, other| match other.is_later_than(one) {
-            true => other,
-            false => one,
-        });
+        let latest = own.reduce(|one, other| if other.is_later_than(one) { other } else { one });
         latest.map(Rc::clone)
     }
 

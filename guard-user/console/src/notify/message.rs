@@ -64,13 +64,15 @@ impl Message {
         let name = rustix::system::uname();
         let name = name.nodename().to_string_lossy();
         let is_plain = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
-        let host = match !name.is_empty() && name.chars().all(is_plain) {
-            true => &*name,
-            false => machine,
+        let host = if !name.is_empty() && name.chars().all(is_plain) {
+            &*name
+        } else {
+            machine
         };
-        let code = match lines.iter().any(|line| line.has_code) {
-            true => ". A yes takes a code, which guard pending shows on the machine",
-            false => "",
+        let code = if lines.iter().any(|line| line.has_code) {
+            ". A yes takes a code, which guard pending shows on the machine"
+        } else {
+            ""
         };
         let place = match lines {
             [only] => link(machine, &only.id),

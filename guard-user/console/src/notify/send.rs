@@ -166,9 +166,10 @@ async fn exchange(url: &Uri, request: Request<Full<Bytes>>) -> Result<()> {
     let is_tls = url.scheme_str() == Some("https");
     let port = url.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
     let stream = TcpStream::connect((host, port)).await?;
-    let status = match is_tls {
-        true => outgoing::over_tls(host, stream, request).await?,
-        false => outgoing::over(stream, request).await?,
+    let status = if is_tls {
+        outgoing::over_tls(host, stream, request).await?
+    } else {
+        outgoing::over(stream, request).await?
     };
     // A redirection is no answer: the message is for that place alone.
     ensure!(status.is_success(), "it answered {status}");

@@ -154,12 +154,13 @@ pub(crate) fn questions(
     identity: &Identity,
 ) -> Markup {
     let is_known = machines.iter().any(|one| one.person(identity).is_some());
-    let nothing = match is_known {
-        true => none(
+    let nothing = if is_known {
+        none(
             "Nothing is asked.",
             "What a session of any machine wants and no rule allows appears here while you look.",
-        ),
-        false => no_key(identity),
+        )
+    } else {
+        no_key(identity)
     };
     let own = machines.iter().filter(|one| one.person(identity).is_some());
     let more = html! { @for one in own.filter(|one| one.told.asks_more) { (asks_more(one)) } };

@@ -46,12 +46,11 @@ fn still_taken<'s>(
                 continue;
             }
             let one = taken.entry(fingerprint).or_default();
-            match is_own(seen) {
-                true => {
-                    one.whose = one.whose.or(Some(name));
-                    one.machines.push(&seen.told.machine);
-                }
-                false => one.others += 1,
+            if is_own(seen) {
+                one.whose = one.whose.or(Some(name));
+                one.machines.push(&seen.told.machine);
+            } else {
+                one.others += 1
             }
         }
     }

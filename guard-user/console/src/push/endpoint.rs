@@ -81,9 +81,10 @@ impl Endpoint {
     fn allowed(&self, found: Vec<SocketAddr>) -> Result<Vec<SocketAddr>> {
         ensure!(!found.is_empty(), "{} has no address", self.host());
         let is_allowed = |at: &SocketAddr| self.is_listed || is_public(at.ip());
-        match found.iter().all(is_allowed) {
-            true => Ok(found),
-            false => bail!("{}", self.elsewhere()),
+        if found.iter().all(is_allowed) {
+            Ok(found)
+        } else {
+            bail!("{}", self.elsewhere())
         }
     }
 

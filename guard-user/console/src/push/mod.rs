@@ -464,9 +464,10 @@ impl Sender {
         let now = seconds();
         self.kept.change(|all| {
             let told = all.entry(name.to_owned()).or_default();
-            match is_told {
-                true => told.note_sent(lines, now),
-                false => told.note_failed(),
+            if is_told {
+                told.note_sent(lines, now)
+            } else {
+                told.note_failed()
             }
         })?;
         if is_told || lines.is_empty() {

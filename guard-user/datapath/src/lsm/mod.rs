@@ -242,10 +242,11 @@ fn not_asked(why: String) -> DatapathError {
 pub(super) fn read_back(live: &Path, attached: bool) -> Vec<HookStatus> {
     let is_one_pinned = || HOOKS.iter().any(|hook| pin(live, hook).exists());
     let hooks = HOOKS.iter().filter(|_| attached || is_one_pinned());
-    let never_asked = match attached {
+    let never_asked = if attached {
         // If the trial itself fails, the programs are not in doubt.
-        true => trial::never_asked(live).ok().flatten(),
-        false => None,
+        trial::never_asked(live).ok().flatten()
+    } else {
+        None
     };
     hooks
         .map(|hook| {

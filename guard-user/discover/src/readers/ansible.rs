@@ -58,9 +58,10 @@ impl AnsibleFile {
             "hosts.yml" | "hosts.yaml" | "inventory.yml" | "inventory.yaml" => {
                 Some(Self::InventoryYaml)
             }
-            _ if is_below(["inventory", "inventories"]) => Some(match is_yaml {
-                true => Self::InventoryYaml,
-                false => Self::Inventory,
+            _ if is_below(["inventory", "inventories"]) => Some(if is_yaml {
+                Self::InventoryYaml
+            } else {
+                Self::Inventory
             }),
             _ => None,
         }

@@ -36,12 +36,13 @@ impl<'n> Job<'n> {
             Some(name) => name,
             None => string(get(environment, "name")),
         });
-        match name.is_empty() {
-            true => self,
-            false => Self {
+        if name.is_empty() {
+            self
+        } else {
+            Self {
                 name,
                 data: said(name),
-            },
+            }
         }
     }
 }

@@ -44,9 +44,10 @@ fn remote(sink: &mut Sink, line: usize, name: &str, url: &str) {
         _ => match url.split_once(':') {
             Some((at, _)) if at.contains('@') && !at.contains('/') => {
                 let host = at.rsplit('@').next().unwrap_or_default();
-                let service = match is_gits(url) {
-                    true => Service::Git,
-                    false => Service::Ssh,
+                let service = if is_gits(url) {
+                    Service::Git
+                } else {
+                    Service::Ssh
                 };
                 match host_alone(host, 22) {
                     Some(HostPort { host, port }) => (host, port, service, false),

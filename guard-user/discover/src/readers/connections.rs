@@ -57,9 +57,10 @@ fn of_object(
 ) {
     // `mssql.connections`
     let is_told = around.driver.is_empty() && kind(&around.path.to_ascii_lowercase()).is_some();
-    let told = match is_told {
-        true => &around.path,
-        false => &around.driver,
+    let told = if is_told {
+        &around.path
+    } else {
+        &around.driver
     };
     let mut own = ServerBlock {
         driver: told.clone(),

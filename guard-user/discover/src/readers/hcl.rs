@@ -122,15 +122,17 @@ impl HclBlock {
             .filter(|word| !word.is_empty());
         let kind = words.next().unwrap_or_default().to_owned();
         let labels: Vec<_> = words.collect();
-        let label = match labels.is_empty() {
-            true => kind.clone(),
-            false => labels.join("."),
+        let label = if labels.is_empty() {
+            kind.clone()
+        } else {
+            labels.join(".")
         };
         Self {
             line,
-            label: match label.len() > KEY {
-                true => "-".to_owned(),
-                false => label,
+            label: if label.len() > KEY {
+                "-".to_owned()
+            } else {
+                label
             },
             kind,
             pairs: Vec::new(),

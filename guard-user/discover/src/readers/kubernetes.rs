@@ -293,9 +293,10 @@ fn containers(sink: &mut Sink, node: &Node<'_>, data: StageWords, depth: usize) 
             "env" => items(Some(value)).iter().filter_map(setting).collect(),
             _ => Vec::new(),
         };
-        match environment.is_empty() {
-            true => is_whole &= containers(sink, value, data, depth),
-            false => told(sink, &environment, data),
+        if environment.is_empty() {
+            is_whole &= containers(sink, value, data, depth)
+        } else {
+            told(sink, &environment, data)
         }
     }
     for item in items(Some(node)) {

@@ -284,9 +284,10 @@ impl Reading {
         let frame = self.frame();
         let is_argument = frame.opener == '(' && !frame.has_separator;
         if text.contains("://") && !is_argument {
-            let key = match frame.has_separator {
-                true => frame.name().to_owned(),
-                false => String::new(),
+            let key = if frame.has_separator {
+                frame.name().to_owned()
+            } else {
+                String::new()
             };
             let block = frame.block;
             self.blocks[block].0.push(number, &key, Some(&text));
@@ -322,13 +323,15 @@ impl Reading {
         }
         let around = self.frame();
         let (block, is_named) = (around.block, around.has_separator || opener != '(');
-        let name = match is_named && !NO_NAMES.contains(&around.name()) && is_name(around.name()) {
-            true => around.name().to_owned(),
-            false => String::new(),
+        let name = if is_named && !NO_NAMES.contains(&around.name()) && is_name(around.name()) {
+            around.name().to_owned()
+        } else {
+            String::new()
         };
-        let path = match name.is_empty() {
-            true => self.blocks[block].0.path.clone(),
-            false => below(&self.blocks[block].0.path, &name),
+        let path = if name.is_empty() {
+            self.blocks[block].0.path.clone()
+        } else {
+            below(&self.blocks[block].0.path, &name)
         };
         self.open.push(Frame::of(self.blocks.len(), opener));
         self.blocks.push((ServerBlock::of(&path), block));

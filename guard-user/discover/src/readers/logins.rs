@@ -107,9 +107,10 @@ pub(super) fn gh(sink: &mut Sink, source: &str) {
             if !is_in {
                 continue;
             }
-            let api = match host == "github.com" || host.ends_with(".ghe.com") {
-                true => format!("api.{host}"),
-                false => host.to_owned(),
+            let api = if host == "github.com" || host.ends_with(".ghe.com") {
+                format!("api.{host}")
+            } else {
+                host.to_owned()
             };
             sink.login_at(line(login), "gh", &api, NOTHING_SAID);
         }

@@ -98,9 +98,10 @@ impl ServerBlock {
             (false, true) => self.path.clone(),
             (false, false) => format!("{}.{key}", self.path),
         };
-        match whole.len() > 64 {
-            true => key.to_owned(),
-            false => whole,
+        if whole.len() > 64 {
+            key.to_owned()
+        } else {
+            whole
         }
     }
 }

@@ -230,9 +230,10 @@ fn within_quotes(rest: &str, quote: char) -> &str {
         return if rest.contains("://") { "" } else { rest };
     };
     let is_comment = behind.trim_start().starts_with('#');
-    match is_in_two(kept, behind) && !is_comment {
-        true => rest.rsplit_once(quote).map_or(rest, |(all, _)| all),
-        false => kept,
+    if is_in_two(kept, behind) && !is_comment {
+        rest.rsplit_once(quote).map_or(rest, |(all, _)| all)
+    } else {
+        kept
     }
 }
 
@@ -302,9 +303,10 @@ pub(super) fn variables_in(sink: &mut Sink, all: &[Variable<'_>], around: &Aroun
                 dormant: one.dormant,
                 ..sink.seen(one.line, one.key)
             };
-            let (service, credential) = match is_opened {
-                true => (Service::Platform, Some("token")),
-                false => (lead.service, lead.credential),
+            let (service, credential) = if is_opened {
+                (Service::Platform, Some("token"))
+            } else {
+                (lead.service, lead.credential)
             };
             sink.push(Clue {
                 host,

@@ -126,9 +126,10 @@ fn jumps(sink: &mut Sink, blocks: &[HostBlock<'_>], block: &HostBlock<'_>, line:
             continue;
         }
         let has_block = |block: &HostBlock<'_>| block.patterns.contains(&hop);
-        let at = match blocks.iter().any(has_block) {
-            true => place(blocks, hop),
-            false => host_and_port(hop, 22),
+        let at = if blocks.iter().any(has_block) {
+            place(blocks, hop)
+        } else {
+            host_and_port(hop, 22)
         };
         sink.named(line.number, name, Service::Ssh, at, said(""));
     }

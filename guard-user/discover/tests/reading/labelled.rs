@@ -50,9 +50,10 @@ impl Example {
 
     /// An address of its scheme, of that host.
     fn url(&self, host: &str) -> String {
-        let host = match host.contains("::") && !host.starts_with('[') {
-            true => format!("[{host}]"),
-            false => host.to_owned(),
+        let host = if host.contains("::") && !host.starts_with('[') {
+            format!("[{host}]")
+        } else {
+            host.to_owned()
         };
         let Self { service, data, .. } = self;
         match (*service, self.has("!c")) {
@@ -90,12 +91,12 @@ impl Example {
         if self.has("!s") {
             text += &format!("LOCAL_{key}={}\n", self.url("localhost"));
         }
-        match self.file.ends_with(".envrc") {
-            true => text
-                .lines()
+        if self.file.ends_with(".envrc") {
+            text.lines()
                 .map(|line| format!("export {line}\n"))
-                .collect(),
-            false => text,
+                .collect()
+        } else {
+            text
         }
     }
 

@@ -165,9 +165,10 @@ fn nothing_is_run_and_nothing_is_connected_to() -> Tested {
         let output = child.env(TRY, what).output()?;
         let said = String::from_utf8_lossy(&output.stderr);
         let said = format!("{what}: {said} {}", String::from_utf8_lossy(&output.stdout));
-        match ends_well {
-            true => assert!(output.status.success(), "{said}"),
-            false => assert_eq!(output.status.signal(), Some(libc::SIGSYS), "{said}"),
+        if ends_well {
+            assert!(output.status.success(), "{said}")
+        } else {
+            assert_eq!(output.status.signal(), Some(libc::SIGSYS), "{said}")
         }
     }
     Ok(())

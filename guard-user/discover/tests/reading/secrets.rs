@@ -84,9 +84,10 @@ fn scenes() -> Vec<Vec<Row>> {
     let mut known: BTreeMap<&str, usize> = BTreeMap::new();
     for row in places() {
         let is_one = row.0.contains("~/") || !is_counted(&row);
-        let at = match is_one {
-            true => known.entry(row.0).or_insert(0),
-            false => &mut 0,
+        let at = if is_one {
+            known.entry(row.0).or_insert(0)
+        } else {
+            &mut 0
         };
         if all.len() <= *at {
             all.push(Vec::new());

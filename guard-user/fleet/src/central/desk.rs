@@ -253,9 +253,10 @@ impl Desk {
         let silence = entry.heard.elapsed();
         let is_away = entry.has_left || silence > SILENT;
         let now = shown(&at, &entry.told, state, fleet.is_looked());
-        entry.told = Rc::new(match is_away {
-            false => now,
-            true => away(now, before.away_since.or_else(|| ago(silence))),
+        entry.told = Rc::new(if is_away {
+            away(now, before.away_since.or_else(|| ago(silence)))
+        } else {
+            now
         });
         if !is_new && entry.told == before {
             return;

@@ -49,9 +49,10 @@ pub(super) async fn keep(first: &NatsLink, settings: &Settings, args: &KeepArgs)
     let (mut is_as_said, mut said) = (false, None);
     loop {
         link.standing().await;
-        let looked = match is_as_said {
-            true => look(&servers).await.map(|found| found.is_some()),
-            false => make(&servers, &mut config, args.log_copies.is_none()).await,
+        let looked = if is_as_said {
+            look(&servers).await.map(|found| found.is_some())
+        } else {
+            make(&servers, &mut config, args.log_copies.is_none()).await
         };
         let pause = match looked {
             Ok(is_there) => {
@@ -65,10 +66,7 @@ pub(super) async fn keep(first: &NatsLink, settings: &Settings, args: &KeepArgs)
                 said = None;
                 let was = std::mem::replace(&mut is_as_said, is_there);
                 // It was removed: it is made again at once.
-                match was && !is_there {
-                    true => continue,
-                    false => LOOKS,
-                }
+                if was && !is_there { continue } else { LOOKS }
             }
             Err(error) => {
                 say_once(&mut said, &error);
@@ -135,9 +133,10 @@ async fn make(servers: &jetstream::Context, config: &mut Config, falls_back: boo
         config.num_replicas = copies;
     }
     loop {
-        let made = match copies.is_some() {
-            true => servers.update_stream(&*config).await.map(|_| ()),
-            false => servers.create_stream(config.clone()).await.map(|_| ()),
+        let made = if copies.is_some() {
+            servers.update_stream(&*config).await.map(|_| ())
+        } else {
+            servers.create_stream(config.clone()).await.map(|_| ())
         };
         match made {
             Ok(()) => return Ok(true),

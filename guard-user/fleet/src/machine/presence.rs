@@ -39,9 +39,10 @@ pub(super) async fn tell_here(carrier: &Carrier, settings: &Settings) {
         let is_there = link.stands();
         say_linked(carrier, is_there).await;
         let servers = settings.servers();
-        let line = match is_there {
-            true => format!("connected to a server of {servers}"),
-            false => format!("no server is reached: {servers}"),
+        let line = if is_there {
+            format!("connected to a server of {servers}")
+        } else {
+            format!("no server is reached: {servers}")
         };
         // Nobody may have asked for it.
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Status(&line)]);

@@ -79,9 +79,10 @@ pub(super) async fn carry(carrier: &Carrier) -> Result<()> {
             if let Some(ask) = ask.filter(|_| messages::is_published(&next)) {
                 asks.insert(messages::name_of(&next.payload), ask);
             }
-            heard = match asks.len() < BATCH {
-                true => asked.next().now_or_never(),
-                false => None,
+            heard = if asks.len() < BATCH {
+                asked.next().now_or_never()
+            } else {
+                None
             };
         }
         if asks.is_empty() {
@@ -101,10 +102,11 @@ pub(super) async fn carry(carrier: &Carrier) -> Result<()> {
 
 /// After what took so long.
 fn pause(took: Duration, is_listed: bool) -> Duration {
-    let least = match is_listed {
-        true => PAUSES.0,
+    let least = if is_listed {
+        PAUSES.0
+    } else {
         // Who is not listed keeps nobody waiting.
-        false => Duration::ZERO,
+        Duration::ZERO
     };
     (took * SHARE).clamp(least, PAUSES.1)
 }

@@ -109,9 +109,10 @@ async fn find(fleet: &mut Fleet, args: &AnswerArgs) -> Result<OfMachine> {
             ),
             [] => {}
         }
-        let news = match is_whole {
-            true => timeout_at(latest, fleet.next()).await.ok(),
-            false => None,
+        let news = if is_whole {
+            timeout_at(latest, fleet.next()).await.ok()
+        } else {
+            None
         };
         match news {
             Some(news) => news?,

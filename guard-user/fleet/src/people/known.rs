@@ -311,9 +311,12 @@ impl State {
             if !is_too_long && all.0 < OF_ONE.0 {
                 return Some(gone);
             }
-            let weight = |share: &Share<'_>| match is_too_long {
-                true => share.bytes,
-                false => share.ids.len(),
+            let weight = |share: &Share<'_>| {
+                if is_too_long {
+                    share.bytes
+                } else {
+                    share.ids.len()
+                }
             };
             let own = weight(shares.get(user)?) + if is_too_long { bytes } else { 1 };
             let others = shares.iter_mut().filter(|(name, _)| **name != user);

@@ -240,11 +240,10 @@ impl LogReader {
                     }
                     Err(_) => "what it sent is no record".to_owned(),
                 };
-                return Some(match self.args.json {
-                    true => {
-                        show::line(&json!({"group": group, "machine": machine, "problem": text}))
-                    }
-                    false => format!("{machine}  {}\n", visible(&text, LINE)),
+                return Some(if self.args.json {
+                    show::line(&json!({"group": group, "machine": machine, "problem": text}))
+                } else {
+                    format!("{machine}  {}\n", visible(&text, LINE))
                 });
             }
         };
@@ -285,31 +284,28 @@ impl LogReader {
         for ((group, machine), collector) in checked {
             let found = collector.finish();
             all_whole &= found.whole;
-            print(&match self.args.json {
-                true => {
-                    let mut object = serde_json::to_value(&found)?;
-                    object["group"] = serde_json::to_value(&group)?;
-                    object["machine"] = serde_json::to_value(&machine)?;
-                    show::line(&object)
-                }
-                false => page(&group, &machine, &found),
+            print(&if self.args.json {
+                let mut object = serde_json::to_value(&found)?;
+                object["group"] = serde_json::to_value(&group)?;
+                object["machine"] = serde_json::to_value(&machine)?;
+                show::line(&object)
+            } else {
+                page(&group, &machine, &found)
             })?;
         }
         if !all_whole && !self.args.json {
             print("not all is whole\n")?;
         }
-        Ok(match all_whole {
-            true => VerbOutcome::Done,
-            false => VerbOutcome::No,
+        Ok(if all_whole {
+            VerbOutcome::Done
+        } else {
+            VerbOutcome::No
         })
     }
 }
 
 fn page(group: &Group, machine: &Machine, found: &Collected) -> String {
-    let whole = match found.whole {
-        true => "whole",
-        false => "NOT WHOLE",
-    };
+    let whole = if found.whole { "whole" } else { "NOT WHOLE" };
     let mut text = format!("{machine}  {group}: {whole}, {} records", found.records);
     if let (Some(first), Some(head)) = (found.first, found.head) {
         text.push_str(&format!(" from {first} to {head}"));

@@ -112,9 +112,10 @@ async fn all_of(settings: &Settings, args: &MachinesArgs) -> Result<(Fleet, Vec<
 }
 
 fn all_there(silent: &[ListedMachine]) -> VerbOutcome {
-    match silent.is_empty() {
-        true => VerbOutcome::Done,
-        false => VerbOutcome::No,
+    if silent.is_empty() {
+        VerbOutcome::Done
+    } else {
+        VerbOutcome::No
     }
 }
 

@@ -185,9 +185,10 @@ impl Pushed {
             ))?;
         }
         let refused = self.told.values().any(|is_in_force| !is_in_force);
-        Ok(match refused || silent > 0 || self.told.is_empty() {
-            true => VerbOutcome::No,
-            false => VerbOutcome::Done,
+        Ok(if refused || silent > 0 || self.told.is_empty() {
+            VerbOutcome::No
+        } else {
+            VerbOutcome::Done
         })
     }
 }

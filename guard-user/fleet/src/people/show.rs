@@ -44,9 +44,10 @@ pub(super) fn question(of: &OfMachine, json: bool) -> String {
 
 /// That a question is over.
 pub(super) fn over(of: &OfMachine, json: bool) -> String {
-    match json {
-        true => object(of, "over"),
-        false => format!("{} {} is over\n", of.machine, of.asked.question.request),
+    if json {
+        object(of, "over")
+    } else {
+        format!("{} {} is over\n", of.machine, of.asked.question.request)
     }
 }
 
@@ -118,19 +119,21 @@ pub(super) fn machines(fleet: &Fleet, silent: &[ListedMachine], json: bool) -> S
         );
     }
     for (group, machine, state) in fleet.machines() {
-        text.push_str(&match json {
-            true => line(&as_object(group, machine, state)),
-            false => as_row(group, machine, state),
+        text.push_str(&if json {
+            line(&as_object(group, machine, state))
+        } else {
+            as_row(group, machine, state)
         });
     }
     for ListedMachine { id, group, .. } in silent {
-        text.push_str(&match json {
-            true => line(&json!({"group": group, "machine": id, "silent": true})),
-            false => format!(
+        text.push_str(&if json {
+            line(&json!({"group": group, "machine": id, "silent": true}))
+        } else {
+            format!(
                 "{:<22}  {:<12}  listed, and silent\n",
                 id.to_string(),
                 group.to_string()
-            ),
+            )
         });
     }
     text
@@ -214,9 +217,10 @@ pub(super) fn pushed(
     is_in_force: bool,
     serial: u64,
 ) -> String {
-    let mut text = match is_in_force {
-        true => format!("{machine} has {serial} in force\n"),
-        false => format!("{machine} has not {serial} but {}\n", serial_of(Some(of))),
+    let mut text = if is_in_force {
+        format!("{machine} has {serial} in force\n")
+    } else {
+        format!("{machine} has not {serial} but {}\n", serial_of(Some(of)))
     };
     if let Some(problem) = &of.problem {
         let _ = writeln!(text, "    {}", visible(problem, LINE));
@@ -250,9 +254,10 @@ impl Logs {
 /// All machines in a few lines, and those that should be there.
 pub(super) fn status(fleet: &Fleet, silent: &[ListedMachine], json: bool) -> String {
     let counts = FleetCounts::of(fleet);
-    match json {
-        true => counts.json(silent),
-        false => counts.text(silent),
+    if json {
+        counts.json(silent)
+    } else {
+        counts.text(silent)
     }
 }
 

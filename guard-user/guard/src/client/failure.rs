@@ -129,9 +129,10 @@ pub(super) fn failed(socket: &Path, why: String) -> CliError {
 }
 
 fn what_it_says(is_service: bool) -> String {
-    match is_service {
-        true => "see what guardd says about it:\nsystemctl status guardd\njournalctl -u guardd -n 20",
-        false => "see what guardd says about it, where it was started, and whether it runs:\nguard status",
+    if is_service {
+        "see what guardd says about it:\nsystemctl status guardd\njournalctl -u guardd -n 20"
+    } else {
+        "see what guardd says about it, where it was started, and whether it runs:\nguard status"
     }
     .into()
 }

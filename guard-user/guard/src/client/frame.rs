@@ -10,9 +10,10 @@ pub(super) fn check_length(frame: &[u8]) -> Result<(), CliError> {
     if length <= limit {
         return Ok(());
     }
-    let fix = match limit > MAX_FRAME {
-        true => "put the policy into /etc/guard/policies, and give its name instead of its file",
-        false => "shorten it",
+    let fix = if limit > MAX_FRAME {
+        "put the policy into /etc/guard/policies, and give its name instead of its file"
+    } else {
+        "shorten it"
     };
     Err(CliError::Local(Failure {
         what: "cannot send that to guardd".into(),

@@ -26,9 +26,10 @@ impl TrustedPeer {
             own: getuid(),
             overflow: overflow_uid(),
         };
-        match self.believes(peer, seen) {
-            true => Ok(()),
-            false => Err(refusal(socket, peer, seen)),
+        if self.believes(peer, seen) {
+            Ok(())
+        } else {
+            Err(refusal(socket, peer, seen))
         }
     }
 

@@ -141,9 +141,10 @@ impl Before<'_> {
         judging: Judging,
         socket: &Path,
     ) -> Result<(Discovered, Judging), String> {
-        let time = match started.covered {
-            true => Bounds::default().time,
-            false => Some(TIME),
+        let time = if started.covered {
+            Bounds::default().time
+        } else {
+            Some(TIME)
         };
         let person = Person::of(self.identity);
         let dismissals = judging.dismissals(socket, &person)?;
@@ -328,9 +329,10 @@ impl<'d> Counted<'d> {
         match self.open {
             0 => page
                 .styled(GOOD, "none open")
-                .text(match self.all.complete || self.is_late {
-                    true => "",
-                    false => " of what was read",
+                .text(if self.all.complete || self.is_late {
+                    ""
+                } else {
+                    " of what was read"
                 }),
             open => {
                 let open_ones = self.places.iter().filter(|one| one.is_open());

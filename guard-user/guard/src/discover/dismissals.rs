@@ -214,9 +214,10 @@ impl Dismissals {
 
     /// What a file is called from the project's top on; a home's by its own name.
     pub(super) fn key(&self, file: &str) -> String {
-        match file.starts_with(['~', '/']) {
-            true => file.to_owned(),
-            false => self.below.join(file).to_string_lossy().into_owned(),
+        if file.starts_with(['~', '/']) {
+            file.to_owned()
+        } else {
+            self.below.join(file).to_string_lossy().into_owned()
         }
     }
 
@@ -328,9 +329,10 @@ impl Dismissals {
         let before = all.dismissed.len();
         all.dismissed
             .retain(|one| !said.iter().any(|said| said.is_same(one)));
-        match all.dismissed.len() == before {
-            true => Ok(()),
-            false => all.write(file),
+        if all.dismissed.len() == before {
+            Ok(())
+        } else {
+            all.write(file)
         }
     }
 
@@ -409,9 +411,10 @@ impl Dismissals {
         let before = all.files.len();
         all.files
             .retain(|one| !said.iter().any(|said| said.is_same(one)));
-        match all.files.len() == before {
-            true => Ok(()),
-            false => all.write(file),
+        if all.files.len() == before {
+            Ok(())
+        } else {
+            all.write(file)
         }
     }
 

@@ -363,9 +363,10 @@ impl Drift {
     }
 
     fn say(&self, said: &str) {
-        match self.audience.is_shown {
-            true => show(&Page::of(format_args!("guard: {said}"))),
-            false => self.audience.output.warn(said),
+        if self.audience.is_shown {
+            show(&Page::of(format_args!("guard: {said}")))
+        } else {
+            self.audience.output.warn(said)
         }
     }
 

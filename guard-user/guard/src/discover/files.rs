@@ -80,9 +80,10 @@ impl Keeping<'_> {
 
     fn dismiss_file(&self, unread: &Unread, sha256: &str) -> Result<DismissedFileNow, CliError> {
         let file = unread.one.file.as_str();
-        let dir = match file.starts_with("~/") {
-            true => None,
-            false => Some(self.project(file)?),
+        let dir = if file.starts_with("~/") {
+            None
+        } else {
+            Some(self.project(file)?)
         };
         let said = |dismissed, kept| DismissedFileNow {
             unread: Unread::with(unread.one.clone(), dismissed),
@@ -140,12 +141,13 @@ impl Keeping<'_> {
     /// What the list may call a file: as it is typed there, or by where it is.
     fn names(&self, file: &Path) -> Vec<String> {
         let mut names = vec![file.to_string_lossy().into_owned()];
-        let whole = file
-            .parent()
-            .and_then(|dir| match dir.as_os_str().is_empty() {
-                true => Path::new(".").canonicalize().ok(),
-                false => dir.canonicalize().ok(),
-            });
+        let whole = file.parent().and_then(|dir| {
+            if dir.as_os_str().is_empty() {
+                Path::new(".").canonicalize().ok()
+            } else {
+                dir.canonicalize().ok()
+            }
+        });
         let Some(whole) = whole
             .zip(file.file_name())
             .map(|(dir, name)| dir.join(name))

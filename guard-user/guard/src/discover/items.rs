@@ -255,9 +255,12 @@ impl Discovered {
                 Verdict::Allow.as_str().clone_into(&mut passing.verdict);
             }
             let loosest = Now::of(&said);
-            let of_address = |now: &Now| match one.is_looked_up {
-                true => None,
-                false => Unless::of(&parsed.policy, &one.host, &one.ports, now),
+            let of_address = |now: &Now| {
+                if one.is_looked_up {
+                    None
+                } else {
+                    Unless::of(&parsed.policy, &one.host, &one.ports, now)
+                }
             };
             let both = [one.now.unless, of_address(&loosest)];
             let strictness = |now: &Now| verdict(now.verdict).strictness();

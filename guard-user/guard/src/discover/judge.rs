@@ -128,9 +128,10 @@ impl<'p> Judge<'p> {
             let shown = one.destination.parse::<Destination>();
             shown.is_ok_and(|shown| shown.target == to)
         };
-        match all.iter().any(is_whole) {
-            true => all.into_iter().filter(|one| is_whole(one)).collect(),
-            false => all,
+        if all.iter().any(is_whole) {
+            all.into_iter().filter(|one| is_whole(one)).collect()
+        } else {
+            all
         }
     }
 

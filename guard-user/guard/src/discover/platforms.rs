@@ -247,15 +247,12 @@ impl Platform {
 
 impl Count {
     fn add(&mut self, is_get: bool, passes: bool) {
-        match passes {
-            true => {
-                self.pass += 1;
-                self.read += usize::from(!is_get);
-            }
-            false => {
-                self.asked += 1;
-                self.act += usize::from(is_get);
-            }
+        if passes {
+            self.pass += 1;
+            self.read += usize::from(!is_get);
+        } else {
+            self.asked += 1;
+            self.act += usize::from(is_get);
         }
     }
 }

@@ -65,17 +65,19 @@ impl Unless {
 
     /// For which names it is not.
     pub(super) const fn only(self) -> &'static str {
-        match self.is_private {
-            true => "public: ",
-            false => "by name: ",
+        if self.is_private {
+            "public: "
+        } else {
+            "by name: "
         }
     }
 
     /// What the name would be.
     pub(super) const fn words(self) -> &'static str {
-        match self.is_private {
-            true => "private",
-            false => "ruled by address",
+        if self.is_private {
+            "private"
+        } else {
+            "ruled by address"
         }
     }
 }
@@ -125,9 +127,12 @@ impl RuleByName {
             })
         });
         // Of equals the first.
-        named.reduce(|one, other| match other.is_stricter_than(one.verdict) {
-            true => other,
-            false => one,
+        named.reduce(|one, other| {
+            if other.is_stricter_than(one.verdict) {
+                other
+            } else {
+                one
+            }
         })
     }
 
@@ -181,9 +186,10 @@ pub(super) fn of_all<'u>(all: impl Iterator<Item = &'u Now>) -> String {
     let Some(both) = found.iter().copied().reduce(Unless::and) else {
         return String::new();
     };
-    let some = match found.len() == all.len() {
-        true => String::new(),
-        false => format!("{} of them ", found.len()),
+    let some = if found.len() == all.len() {
+        String::new()
+    } else {
+        format!("{} of them ", found.len())
     };
     format!(", {some}unless {}", both.words())
 }

@@ -131,9 +131,10 @@ impl Wanted<'_> {
         let lines = lines(&all, &parsed.policy, is_asked);
         let (twins, lines): (Vec<_>, Vec<_>) = lines.into_iter().partition(|line| line.is_twin);
         let seen = is_asked.then(|| target.show(&lines, output)).transpose()?;
-        let (lines, mut left_out) = match is_asked {
-            true => agreed(lines)?,
-            false => self.narrowing(lines),
+        let (lines, mut left_out) = if is_asked {
+            agreed(lines)?
+        } else {
+            self.narrowing(lines)
         };
         left_out.extend(twins.iter().map(|line| LeftOut::of(line.item, TWIN)));
         let change = target.change(&lines)?;
@@ -347,9 +348,10 @@ pub(crate) fn is_name(name: &str, fix: &str) -> Result<(), Failure> {
         && name.chars().all(is_fine)
         && !name.ends_with(".toml");
     let why = "a name has letters, digits, -, _ and ., and no .toml at its end";
-    match is_name {
-        true => Ok(()),
-        false => Err(refused(name, why.to_owned(), fix.to_owned())),
+    if is_name {
+        Ok(())
+    } else {
+        Err(refused(name, why.to_owned(), fix.to_owned()))
     }
 }
 
@@ -377,8 +379,8 @@ fn file(name: &str, dir: &Path, here: bool) -> Result<PathBuf, Failure> {
         );
     };
     let file = policies.join(format!("{name}.toml"));
-    match is_below(&file, dir) && !here {
-        true => refuse(
+    if is_below(&file, dir) && !here {
+        refuse(
             format!(
                 "{} lies below {}, where the agent works: it could change the policy that is to hold it",
                 file.display(),
@@ -387,8 +389,9 @@ fn file(name: &str, dir: &Path, here: bool) -> Result<PathBuf, Failure> {
             format!(
                 "start it in the project's own directory; or, if no agent writes there:\nguard discover --write {name} --here"
             ),
-        ),
-        false => Ok(file),
+        )
+    } else {
+        Ok(file)
     }
 }
 
@@ -459,13 +462,14 @@ impl WriteTarget {
     /// Whether the file says what was read, and shown: what runs as the person may have written it since.
     fn is_as_read(&self, change: &Change) -> Result<(), Failure> {
         let read = self.beside.as_ref().map(|_| &self.base.text);
-        match change.before.as_ref() == read {
-            true => Ok(()),
-            false => Err(Failure {
+        if change.before.as_ref() == read {
+            Ok(())
+        } else {
+            Err(Failure {
                 what: format!("{} was not written", change.file.display()),
                 why: "somebody has changed it since it was read".into(),
                 fix: "look at it again, with the same command".into(),
-            }),
+            })
         }
     }
 
@@ -545,16 +549,17 @@ impl WriteTarget {
             && (after.default, after.hold, after.inbound, after.max_hole)
                 == (before.default, before.hold, before.inbound, before.max_hole)
             && after.unix == before.unix;
-        match is_same {
-            true => Ok(()),
-            false => Err(CliError::Local(Failure {
+        if is_same {
+            Ok(())
+        } else {
+            Err(CliError::Local(Failure {
                 what: format!("{} was left as it is", self.file.display()),
                 why: "with the rules in it, others in it would say something else".into(),
                 fix: format!(
                     "paste each at its end yourself, where this shows it:\nguard discover --policy {} --why 1",
                     path_word(&self.file)
                 ),
-            })),
+            }))
         }
     }
 }
@@ -563,9 +568,10 @@ impl WriteTarget {
 fn bare(rule: &Rule) -> Rule {
     let is_unnamed = rule.place.text.starts_with('[');
     Rule {
-        name: match is_unnamed {
-            true => String::new(),
-            false => rule.name.clone(),
+        name: if is_unnamed {
+            String::new()
+        } else {
+            rule.name.clone()
         },
         line: 0,
         place: policy::SourceSpan::default(),
@@ -700,9 +706,12 @@ fn without_heading(text: &str) -> &str {
 
 /// A file's name may have anything in it, and a comment ends where the line does.
 fn plain(text: &str) -> String {
-    let shown = |c: char| match c.is_ascii_alphanumeric() || " ~/._-+@".contains(c) {
-        true => c,
-        false => '?',
+    let shown = |c: char| {
+        if c.is_ascii_alphanumeric() || " ~/._-+@".contains(c) {
+            c
+        } else {
+            '?'
+        }
     };
     text.chars().map(shown).take(200).collect()
 }
@@ -737,15 +746,16 @@ pub(super) fn is_terminal() -> bool {
 fn asked(line: &RuleLine<'_>) -> Result<bool, CliError> {
     let item = line.item;
     let found = item.found.first().map_or_else(String::new, seen);
-    let why = match line.widens {
-        true => format!("in place of {} widens the policy", item.now.verdict),
-        false => match &item.beats {
+    let why = if line.widens {
+        format!("in place of {} widens the policy", item.now.verdict)
+    } else {
+        match &item.beats {
             Some(by) => format!("may widen the policy: {}", by.words()),
             None if line.opens_name => {
                 "has programs ask for the name, wherever it leads".to_owned()
             }
             None => "has reads pass wherever the name's owner lets it lead".to_owned(),
-        },
+        }
     };
     let question = format!(
         "{}  {} ({}, {found}): {} {why}.",
@@ -754,9 +764,10 @@ fn asked(line: &RuleLine<'_>) -> Result<bool, CliError> {
         item.service,
         line.proposed.action,
     );
-    let no = match line.has_no_question() {
-        true => "",
-        false => " (no: confirm in its place)",
+    let no = if line.has_no_question() {
+        ""
+    } else {
+        " (no: confirm in its place)"
     };
     yes(format_args!(
         "{} Write this rule{no}?",

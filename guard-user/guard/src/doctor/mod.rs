@@ -50,9 +50,10 @@ pub(crate) fn doctor(args: &DoctorArgs, global: &Global, output: Output) -> Resu
         return scratch::attempt(targets, &global.socket());
     }
     let user = args.user.as_deref();
-    let page: fn(&[Row]) -> Page = match args.all {
-        true => render::doctor::all,
-        false => render::doctor::page,
+    let page: fn(&[Row]) -> Page = if args.all {
+        render::doctor::all
+    } else {
+        render::doctor::page
     };
     say(user, page, global, output)
 }
@@ -283,8 +284,9 @@ impl Daemon {
 
 fn versions(daemon: &str) -> ProbeResult {
     let own = env!("CARGO_PKG_VERSION");
-    match daemon == own {
-        true => ProbeResult::yes(format!("both say {own}")),
-        false => ProbeResult::no(format!("guard is {own}, guardd {daemon}")),
+    if daemon == own {
+        ProbeResult::yes(format!("both say {own}"))
+    } else {
+        ProbeResult::no(format!("guard is {own}, guardd {daemon}"))
     }
 }

@@ -57,9 +57,12 @@ fn outside(identity: &CommandIdentity, targets: &Targets, socket: &Path) -> io::
 
 fn inside(identity: &CommandIdentity, targets: &Targets, socket: &Path) -> Tried {
     let said = launched(identity, targets, socket).map_err(|error| error.to_string())?;
-    serde_json::from_str(&said.output).map_err(|_| match said.errors.is_empty() {
-        true => "the command in the session said nothing".to_owned(),
-        false => said.errors,
+    serde_json::from_str(&said.output).map_err(|_| {
+        if said.errors.is_empty() {
+            "the command in the session said nothing".to_owned()
+        } else {
+            said.errors
+        }
     })
 }
 

@@ -100,9 +100,10 @@ fn changed(mut client: Client, verb: ApproverVerb, output: Output) -> Result<Exi
     };
     let done: Approvers = client.call(&call)?;
     output.warnings(&done.warnings);
-    let page = match removes {
-        true => render::elsewhere::removed,
-        false => render::elsewhere::list,
+    let page = if removes {
+        render::elsewhere::removed
+    } else {
+        render::elsewhere::list
     };
     output.print(done.approvers.as_slice(), page)?;
     Ok(Exit::DONE)
@@ -134,12 +135,13 @@ fn key_in(file: &Path) -> Result<String, Failure> {
     let line = text.lines().find(|line| !line.trim().is_empty());
     let line = line.ok_or_else(|| unread("it is empty".to_owned()))?;
     let is_key = KINDS.iter().any(|kind| line.trim_start().starts_with(kind));
-    match is_key {
-        true => Ok(line.to_owned()),
-        false => Err(unread(
+    if is_key {
+        Ok(line.to_owned())
+    } else {
+        Err(unread(
             "it is no public key of SSH, which begins with its kind, such as ssh-ed25519"
                 .to_owned(),
-        )),
+        ))
     }
 }
 
@@ -179,9 +181,10 @@ pub(crate) fn answer(
     let text = read(&args.signed)?;
     let signed: Signed = serde_json::from_str(text.trim()).map_err(|error| Failure {
         what: format!("cannot hand in {}", shown(&args.signed)),
-        why: match text.trim().is_empty() {
-            true => "it is empty".to_owned(),
-            false => format!("it is no signed answer: {error}"),
+        why: if text.trim().is_empty() {
+            "it is empty".to_owned()
+        } else {
+            format!("it is no signed answer: {error}")
         },
         fix: "guard question ID --bytes | guard sign | guard answer --signed -".to_owned(),
     })?;
@@ -206,18 +209,20 @@ pub(crate) fn answer(
 }
 
 fn shown(file: &Path) -> String {
-    match file == Path::new("-") {
-        true => "what came on standard input".to_owned(),
-        false => file.display().to_string(),
+    if file == Path::new("-") {
+        "what came on standard input".to_owned()
+    } else {
+        file.display().to_string()
     }
 }
 
 /// A file, or standard input where that is `-`.
 fn read(file: &Path) -> Result<String, Failure> {
     let mut text = String::new();
-    let done = match file == Path::new("-") {
-        true => io::stdin().take(LONGEST).read_to_string(&mut text),
-        false => fs::File::open(file).and_then(|from| from.take(LONGEST).read_to_string(&mut text)),
+    let done = if file == Path::new("-") {
+        io::stdin().take(LONGEST).read_to_string(&mut text)
+    } else {
+        fs::File::open(file).and_then(|from| from.take(LONGEST).read_to_string(&mut text))
     };
     done.map_err(|error| Failure {
         what: format!("cannot read {}", shown(file)),

@@ -125,12 +125,11 @@ impl Terminal {
             )?;
         }
         self.say("")?;
-        let choices = match question.shown_whole {
-            true => choices(&question.offers, &question.kind),
-            false => {
-                self.say("Not all of it is shown: a yes has to be given at the machine.")?;
-                Vec::new()
-            }
+        let choices = if question.shown_whole {
+            choices(&question.offers, &question.kind)
+        } else {
+            self.say("Not all of it is shown: a yes has to be given at the machine.")?;
+            Vec::new()
         };
         for (number, (words, _)) in (1..).zip(&choices) {
             self.say(&format!("{number:>3}  {words}"))?;
@@ -341,9 +340,12 @@ fn chosen() -> Result<SigningKey, String> {
         .stderr(Stdio::null())
         .output();
     // Without a key it says so in words, on standard output.
-    let listed = listed.map(|done| match done.status.success() {
-        true => String::from_utf8_lossy(&done.stdout).into_owned(),
-        false => String::new(),
+    let listed = listed.map(|done| {
+        if done.status.success() {
+            String::from_utf8_lossy(&done.stdout).into_owned()
+        } else {
+            String::new()
+        }
     });
     let listed = listed.unwrap_or_default();
     let keys: Vec<_> = listed

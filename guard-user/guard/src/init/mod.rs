@@ -90,9 +90,10 @@ pub(crate) fn init(args: &InitArgs, output: Output) -> Result<Exit, CliError> {
 }
 
 fn done(args: &InitArgs, person: &Person, output: Output) -> Result<Exit, CliError> {
-    let scope = match args.user {
-        true => Scope::user(person)?,
-        false => Scope::project()?,
+    let scope = if args.user {
+        Scope::user(person)?
+    } else {
+        Scope::project()?
     };
     if scope.is_anothers() {
         return Err(roots("root would own them").into());
@@ -179,9 +180,10 @@ fn ended(
 
 /// Says something to a person. Programs read the values.
 fn say(output: Output, page: Page) -> Result<(), CliError> {
-    match output.is_json() {
-        true => Ok(()),
-        false => output.print(&(), |(), _| page),
+    if output.is_json() {
+        Ok(())
+    } else {
+        output.print(&(), |(), _| page)
     }
 }
 

@@ -21,9 +21,10 @@ impl Program {
             .map(|dir| dir.join("guard"))
             .find(|file| file.is_file());
         let is_own = found.and_then(|file| file.canonicalize().ok()) == own.canonicalize().ok();
-        Self(match is_own {
-            true => "guard".to_owned(),
-            false => own.to_string_lossy().into_owned(),
+        Self(if is_own {
+            "guard".to_owned()
+        } else {
+            own.to_string_lossy().into_owned()
         })
     }
 

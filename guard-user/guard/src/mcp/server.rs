@@ -103,8 +103,9 @@ fn answer(told: ToolResult) -> CallToolResult {
         text.push('…');
     }
     let content = vec![ContentBlock::text(text)];
-    match told.done {
-        true => CallToolResult::success(content),
-        false => CallToolResult::error(content),
+    if told.done {
+        CallToolResult::success(content)
+    } else {
+        CallToolResult::error(content)
     }
 }

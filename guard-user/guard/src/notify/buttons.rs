@@ -83,9 +83,10 @@ fn all_shown(burst: &guard_proto::Burst) -> Option<u32> {
 /// "15 min, 1 connection"
 fn words(offer: &Offer) -> String {
     let seconds = offer.seconds;
-    let time = match seconds >= 60.0 && seconds % 60.0 == 0.0 {
-        true => format!("{} min", seconds / 60.0),
-        false => lasting(offer),
+    let time = if seconds >= 60.0 && seconds % 60.0 == 0.0 {
+        format!("{} min", seconds / 60.0)
+    } else {
+        lasting(offer)
     };
     match offer.connections {
         None => time,

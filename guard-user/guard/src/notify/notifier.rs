@@ -409,17 +409,14 @@ impl Notifier {
 
     /// Where to show what came of a pressed button. Where nothing did, the request waits: it can be shown again.
     fn answered(&mut self, request: &str, is_done: bool) -> Option<u32> {
-        match is_done {
-            true => {
-                // This frees a place for another request, which guardd may have sent before.
-                self.retry = Some(Instant::now());
-                self.shown.get_mut(request)?.notification.take()
-            }
-            false => {
-                let shown = self.shown.remove(request);
-                self.retry = Some(Instant::now() + RETRY);
-                shown?.notification
-            }
+        if is_done {
+            // This frees a place for another request, which guardd may have sent before.
+            self.retry = Some(Instant::now());
+            self.shown.get_mut(request)?.notification.take()
+        } else {
+            let shown = self.shown.remove(request);
+            self.retry = Some(Instant::now() + RETRY);
+            shown?.notification
         }
     }
 }

@@ -37,12 +37,12 @@ impl Abilities {
     /// A body of several lines.
     fn body(self, lines: &[String]) -> String {
         let text = lines.join("\n");
-        match self.markup {
-            true => text
-                .replace('&', "&amp;")
+        if self.markup {
+            text.replace('&', "&amp;")
                 .replace('<', "&lt;")
-                .replace('>', "&gt;"),
-            false => text,
+                .replace('>', "&gt;")
+        } else {
+            text
         }
     }
 
@@ -104,9 +104,10 @@ impl Abilities {
 /// What an HTTP request is about. Where it really goes stands first, if its host is another: desktops fold the rest.
 fn about(request: &Request, http: &HttpRequest) -> String {
     let line = requests::line(http);
-    match requests::goes_elsewhere(request) {
-        true => format!("{}: {line}", requests::target(request)),
-        false => line,
+    if requests::goes_elsewhere(request) {
+        format!("{}: {line}", requests::target(request))
+    } else {
+        line
     }
 }
 

@@ -65,9 +65,10 @@ pub(crate) fn check(args: &CheckArgs, output: Output) -> Result<Exit, CliError> 
         told = output.print(&all, |_, _| Page::default());
     }
     let answer = Exit::answer(all.iter().all(|checked| checked.valid)).once_told(told)?;
-    match failed.is_empty() {
-        true => Ok(answer),
-        false => all_said(failed, output),
+    if failed.is_empty() {
+        Ok(answer)
+    } else {
+        all_said(failed, output)
     }
 }
 
@@ -259,9 +260,10 @@ fn page(checked: &Checked, _clock: &Clock) -> Page {
     match (&checked.name, checked.rules) {
         (Some(name), Some(rules)) => {
             let is_project = Path::new(&checked.file).ends_with(PROJECT);
-            let called = match is_project {
-                true => "the project's policy".to_owned(),
-                false => format!("policy {name}"),
+            let called = if is_project {
+                "the project's policy".to_owned()
+            } else {
+                format!("policy {name}")
             };
             page.styled(GOOD, "valid")
                 .text(format_args!(": {called}, {}", count(rules, "rule")));

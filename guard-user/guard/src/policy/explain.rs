@@ -235,9 +235,10 @@ fn stricter(
         let all = all.iter().map(|one| verdict(&one.verdict).strictness());
         all.max()
     };
-    match rank(&outer) >= rank(&inner) {
-        true => outer,
-        false => inner,
+    if rank(&outer) >= rank(&inner) {
+        outer
+    } else {
+        inner
     }
 }
 

@@ -215,9 +215,10 @@ fn show(bundle: &Bundle, keys: &[SshPublicKey]) -> io::Result<()> {
     let mut err = anstream::stderr().lock();
     let base = bundle.base.as_deref();
     for (name, text) in &bundle.policies {
-        let around = match base == Some(name) {
-            true => ", around each session",
-            false => "",
+        let around = if base == Some(name) {
+            ", around each session"
+        } else {
+            ""
         };
         writeln!(err, "{name}{around}:\n")?;
         for line in text.lines() {
@@ -262,9 +263,10 @@ fn without_effect(name: &str, text: &str) -> Vec<String> {
 /// A file's, or that of standard input where that is `-`.
 fn read(file: &Path) -> Result<SignedBundle, Failure> {
     let mut text = String::new();
-    let done = match file == Path::new("-") {
-        true => io::stdin().take(MOST).read_to_string(&mut text),
-        false => fs::File::open(file).and_then(|from| from.take(MOST).read_to_string(&mut text)),
+    let done = if file == Path::new("-") {
+        io::stdin().take(MOST).read_to_string(&mut text)
+    } else {
+        fs::File::open(file).and_then(|from| from.take(MOST).read_to_string(&mut text))
     };
     let no_bundle = |why: String, dir: &str| Failure {
         what: format!("there is no bundle in {}", file.display()),
@@ -276,15 +278,16 @@ fn read(file: &Path) -> Result<SignedBundle, Failure> {
         let is_toml = !text.trim().is_empty() && text.parse::<DocumentMut>().is_ok();
         let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty());
         let dir = dir.unwrap_or(Path::new(".")).to_string_lossy();
-        match is_toml {
-            true => no_bundle(
+        if is_toml {
+            no_bundle(
                 "it is one policy, and a directory of them is signed".to_owned(),
                 &dir,
-            ),
-            false => no_bundle(
+            )
+        } else {
+            no_bundle(
                 format!("it is not what guard policy sign prints: {error}"),
                 "DIR",
-            ),
+            )
         }
     })
 }

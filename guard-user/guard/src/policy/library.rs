@@ -214,9 +214,10 @@ fn show(name: String, output: Output) -> Result<(), CliError> {
     }
     let mut out = io::stdout().lock();
     // As it is, so that it can be written to a file; but a terminal obeys some of what may stand in a comment.
-    let text = match out.is_terminal() {
-        true => on_terminal(&text),
-        false => text,
+    let text = if out.is_terminal() {
+        on_terminal(&text)
+    } else {
+        text
     };
     let said = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     said.map_err(|error| CliError::output(&error))
@@ -238,9 +239,10 @@ fn edit(name: &str, named: Option<&Path>, output: Output) -> Result<Exit, CliErr
     let file = &place.file;
     let is_terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
     let is_edited = is_terminal && !output.is_json();
-    let copied = match is_edited || file.exists() {
-        true => make_writable(file, name, place.dir, &place.fix)?,
-        false => return Err(uncopied(file, name, &place.again)?.into()),
+    let copied = if is_edited || file.exists() {
+        make_writable(file, name, place.dir, &place.fix)?
+    } else {
+        return Err(uncopied(file, name, &place.again)?.into());
     };
     let begun = Instant::now();
     let opened = is_edited.then(|| open(file)).transpose();
@@ -491,9 +493,10 @@ fn own_copy(name: &str) -> String {
 
 /// What was typed.
 fn again(name: &str, dir: &Path) -> String {
-    match dir == Path::new(INSTALLED[0]) {
-        true => format!("guard policy edit {name}"),
-        false => format!("guard policy edit {name} --policy-dir {}", path_word(dir)),
+    if dir == Path::new(INSTALLED[0]) {
+        format!("guard policy edit {name}")
+    } else {
+        format!("guard policy edit {name} --policy-dir {}", path_word(dir))
     }
 }
 
@@ -576,23 +579,27 @@ fn next(edited: &Edited, _clock: &Clock) -> Page {
     }
     if edited.own {
         let name = &edited.name;
-        page.line(match edited.opened {
-            true => "It is valid, and judges what you start under it from now on:",
-            false => "Change it there. Sessions that run under it have it as it was, until you say otherwise:",
-        });
-        page.commands(match edited.opened {
-            true => format!("guard run --policy {name} -- CMD"),
-            false => format!("guard check {word}\nguard policy apply {name}"),
+        page.line(if edited.opened {
+"It is valid, and judges what you start under it from now on:"
+} else {
+"Change it there. Sessions that run under it have it as it was, until you say otherwise:"
+});
+        page.commands(if edited.opened {
+            format!("guard run --policy {name} -- CMD")
+        } else {
+            format!("guard check {word}\nguard policy apply {name}")
         });
         return page;
     }
-    match edited.opened {
-        true => page.line("It is valid. A guardd that runs has read it: what it enforces, and what it says of it:"),
-        false => page.line("Change it there. A guardd that runs reads it when it is saved; check it before:"),
+    if edited.opened {
+        page.line("It is valid. A guardd that runs has read it: what it enforces, and what it says of it:")
+    } else {
+        page.line("Change it there. A guardd that runs reads it when it is saved; check it before:")
     };
-    page.commands(match edited.opened {
-        true => "guard status".to_owned(),
-        false => format!("guard check {word}\nguard status"),
+    page.commands(if edited.opened {
+        "guard status".to_owned()
+    } else {
+        format!("guard check {word}\nguard status")
     });
     page
 }

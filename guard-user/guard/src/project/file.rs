@@ -172,9 +172,10 @@ fn bytes(path: &Path) -> Result<Vec<u8>, WhyUnread> {
     file.take(LONGEST + 1)
         .read_to_end(&mut bytes)
         .map_err(failed)?;
-    match bytes.len() as u64 > LONGEST {
-        true => Err(other("it is too long")),
-        false => Ok(bytes),
+    if bytes.len() as u64 > LONGEST {
+        Err(other("it is too long"))
+    } else {
+        Ok(bytes)
     }
 }
 

@@ -90,13 +90,15 @@ pub(crate) fn project(
     let read = |path: &Path| PolicyFile::read_as(path, identity);
     let person = Person::of(identity);
     let compared = Compared::of(found, policy, &mut client, &person, &read, output)?;
-    let is_agreed = match compared.widens.is_empty() {
-        true => true,
-        false => compared.is_agreed(&mut client, uid(identity), policy, output)?,
+    let is_agreed = if compared.widens.is_empty() {
+        true
+    } else {
+        compared.is_agreed(&mut client, uid(identity), policy, output)?
     };
-    match is_agreed {
-        true => compared.project().map(Some),
-        false => Err(compared.refused("you said no".to_owned(), policy).into()),
+    if is_agreed {
+        compared.project().map(Some)
+    } else {
+        Err(compared.refused("you said no".to_owned(), policy).into())
     }
 }
 
@@ -126,9 +128,10 @@ pub(crate) fn judging(
         let known: DecisionsReply = client.call(&Call::Decisions { uid })?;
         known.trusted.contains(&compared.trusted())
     };
-    match is_known {
-        true => compared.project(),
-        false => compared.narrowing(policy),
+    if is_known {
+        compared.project()
+    } else {
+        compared.narrowing(policy)
     }
     .map(Some)
 }
@@ -201,12 +204,15 @@ impl Whose {
             None => look(),
         };
         // From elsewhere it is called by that directory.
-        let from_here = |found: ReadFile| match dir == Path::new(".") {
-            true => found,
-            false => ReadFile {
-                shown: dir.join(&found.shown),
-                ..found
-            },
+        let from_here = |found: ReadFile| {
+            if dir == Path::new(".") {
+                found
+            } else {
+                ReadFile {
+                    shown: dir.join(&found.shown),
+                    ..found
+                }
+            }
         };
         found.map(|found| found.map(from_here))
     }
@@ -261,9 +267,10 @@ pub(crate) fn trust(args: &TrustArgs, socket: &Path, output: Output) -> Result<E
         if is_agreed { "trusted" } else { "refused" },
     );
     let told = output.print(&said, |said, _| {
-        Page::of(match is_agreed {
-            true => format!("Trusted as it is now: {} ({})", said.file, said.sha256),
-            false => "Nothing is trusted.".to_owned(),
+        Page::of(if is_agreed {
+            format!("Trusted as it is now: {} ({})", said.file, said.sha256)
+        } else {
+            "Nothing is trusted.".to_owned()
         })
     });
     Exit::answer(is_agreed).once_told(told)
@@ -504,13 +511,14 @@ impl Compared {
         let not_toml = |why: String| file::unreadable(&self.found.shown, &why);
         let (beside, parsed) = self.beside().map_err(not_toml)?;
         let (shown, name) = (self.found.shown.display(), &self.base_parsed.policy.name);
-        let says = match self.widens.is_empty() {
-            true => format!("{shown} judges beside the policy {name}"),
-            false => format!(
+        let says = if self.widens.is_empty() {
+            format!("{shown} judges beside the policy {name}")
+        } else {
+            format!(
                 "{shown} would let more through than the policy {name}; what follows is without that: guard run starts nothing \
                  here until a person agrees ({})",
                 self.to_trust(policy)
-            ),
+            )
         };
         Ok(Project {
             policy: None,
@@ -525,17 +533,16 @@ impl Compared {
         let not_toml = |why: String| file::unreadable(&self.found.shown, &why);
         let base = &self.base_parsed.policy;
         let (beside, parsed) = self.beside().map_err(not_toml)?;
-        let policy = match self.widens.is_empty() {
-            true => None,
-            false => {
-                let merged = merged(&self.base.text, base, &self.project.text, &self.widens);
-                let file = PolicyFile {
-                    name: self.base.name.clone(),
-                    text: merged.map_err(not_toml)?,
-                };
-                let parsed = parsed_of(&file).map_err(not_toml)?;
-                Some(file.to_wire(&parsed))
-            }
+        let policy = if self.widens.is_empty() {
+            None
+        } else {
+            let merged = merged(&self.base.text, base, &self.project.text, &self.widens);
+            let file = PolicyFile {
+                name: self.base.name.clone(),
+                text: merged.map_err(not_toml)?,
+            };
+            let parsed = parsed_of(&file).map_err(not_toml)?;
+            Some(file.to_wire(&parsed))
         };
         let verb = match policy {
             Some(_) => "changes the policy, as you agreed to",

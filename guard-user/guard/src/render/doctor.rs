@@ -33,9 +33,10 @@ pub(crate) fn brief(rows: &[Row]) -> Page {
     let mut page = Page::default();
     let not_ok = NotOk::of(rows);
     not_ok.problems(&mut page);
-    match not_ok.others.is_empty() {
-        true => page.line("."),
-        false => page.text(": ").styled(COMMAND, "guard doctor").end(),
+    if not_ok.others.is_empty() {
+        page.line(".")
+    } else {
+        page.text(": ").styled(COMMAND, "guard doctor").end()
     };
     said_more(&mut page);
     page

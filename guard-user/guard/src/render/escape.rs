@@ -27,9 +27,10 @@ const NO_RULE: [&str; 8] = [
 
 /// A rule's name; in quotes where it would be taken for the words of one that is none, or for a name in quotes.
 pub(crate) fn rule(name: &str) -> String {
-    match NO_RULE.contains(&name) || name.starts_with('"') {
-        true => quoted(name),
-        false => name.to_owned(),
+    if NO_RULE.contains(&name) || name.starts_with('"') {
+        quoted(name)
+    } else {
+        name.to_owned()
     }
 }
 

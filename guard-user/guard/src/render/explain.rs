@@ -124,9 +124,10 @@ fn argument(explanation: &Explanation) -> String {
 fn open_argument(explanation: &Explanation) -> String {
     let argument = argument(explanation);
     let is_said = explanation.destination.parse::<Destination>();
-    match ports(explanation).is_some() || is_said.is_ok_and(|to| to.port.is_some()) {
-        true => argument,
-        false => format!("{argument} --all-ports"),
+    if ports(explanation).is_some() || is_said.is_ok_and(|to| to.port.is_some()) {
+        argument
+    } else {
+        format!("{argument} --all-ports")
     }
 }
 

@@ -21,11 +21,10 @@ pub(crate) fn list(holes: &[Hole], clock: &Clock) -> Page {
         "BY",
         "REASON",
     ];
-    match open.is_empty() {
-        true => {
-            page.line(NONE);
-        }
-        false => page.table(heads, open.iter().map(|hole| row(hole, clock))),
+    if open.is_empty() {
+        page.line(NONE);
+    } else {
+        page.table(heads, open.iter().map(|hole| row(hole, clock)))
     }
     for hole in &open {
         if let Some(by) = &hole.shut_by {

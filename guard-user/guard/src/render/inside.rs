@@ -65,9 +65,10 @@ fn block(page: &mut Page, stopped: &Stopped, clock: &Clock) {
     if let Some(told) = &stopped.named {
         page.paragraph("name", names::told(told, clock));
     }
-    let label = match stopped.has_passed() {
-        true => "asked",
-        false => "stopped",
+    let label = if stopped.has_passed() {
+        "asked"
+    } else {
+        "stopped"
     };
     page.field(label, times(stopped, clock));
     if let Some(outcome) = &stopped.outcome {
@@ -141,9 +142,10 @@ fn answer(outcome: &Outcome, clock: &Clock) -> String {
 
 /// "no to r1 by alice, 3 s ago"
 fn said_no(no: &PersonsNo, clock: &Clock) -> String {
-    let until = match no.until > clock.now {
-        true => format!("; may be asked again {}", clock.until(no.until)),
-        false => String::new(),
+    let until = if no.until > clock.now {
+        format!("; may be asked again {}", clock.until(no.until))
+    } else {
+        String::new()
     };
     format!(
         "no to {} by {}, {}{until}",

@@ -265,14 +265,18 @@ fn rule(rest: &mut Map<String, Value>) -> Option<String> {
     // A record that does not tell the rule is no word about the default.
     let is_told = rest.contains_key("rule");
     // Of a record with a verdict: the policy, where that is not the session's own but one around it, such as the fleet's.
-    let around = match rest.contains_key("verdict") {
-        true => text(rest, "policy").map(|policy| format!(" of {policy}")),
-        false => None,
+    let around = if rest.contains_key("verdict") {
+        text(rest, "policy").map(|policy| format!(" of {policy}"))
+    } else {
+        None
     };
     let around = around.unwrap_or_default();
-    let rule = text(rest, "rule").map(|rule| match rule.starts_with('"') {
-        true => rule,
-        false => escape::rule(&rule),
+    let rule = text(rest, "rule").map(|rule| {
+        if rule.starts_with('"') {
+            rule
+        } else {
+            escape::rule(&rule)
+        }
     });
     let rule = rule.map(|rule| format!("rule {rule}{around}"));
     match (rule, text(rest, "verdict")) {
@@ -344,9 +348,10 @@ fn request(rest: &mut Map<String, Value>) -> Option<String> {
     let path = text(&mut http, "path").unwrap_or_default();
     let line = format!("{method} {path}").trim_end().to_owned();
     let shown = [vec![line], headers].concat().join("  ");
-    Some(match warnings.is_empty() {
-        true => shown,
-        false => format!("{shown}  beware {}", warnings.join("; ")),
+    Some(if warnings.is_empty() {
+        shown
+    } else {
+        format!("{shown}  beware {}", warnings.join("; "))
     })
 }
 

@@ -310,9 +310,10 @@ pub(crate) fn named(request: &Request, told: &NameTold, clock: &Clock) -> String
 /// That nothing of a question has left, and how much it would be; a long name in full.
 pub(crate) fn name(request: &Request, question: &DnsQuestion) -> String {
     let shown = names::short(&question.name);
-    let whole = match shown.ends_with(')') {
-        true => format!("; all of it: {}", escaped(&question.name, usize::MAX)),
-        false => String::new(),
+    let whole = if shown.ends_with(')') {
+        format!("; all of it: {}", escaped(&question.name, usize::MAX))
+    } else {
+        String::new()
     };
     let read = names::in_letters(&question.name);
     let read = read.map_or_else(String::new, |read| format!("; in letters: {read}"));
@@ -449,9 +450,10 @@ pub(crate) struct Names {
 
 /// The names for that request, or statement.
 pub(crate) fn names(http: &HttpRequest) -> Names {
-    let (line, body) = match http.is_statement() {
-        true => ("sql", "text"),
-        false => ("http", "body"),
+    let (line, body) = if http.is_statement() {
+        ("sql", "text")
+    } else {
+        ("http", "body")
     };
     Names { line, body }
 }

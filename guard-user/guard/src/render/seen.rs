@@ -16,9 +16,10 @@ pub(crate) enum ListScope {
 impl ListScope {
     /// What this user sees. `others` says how many there are of other users, where nothing is the caller's.
     pub(crate) fn here(others: impl FnOnce() -> usize) -> Self {
-        match geteuid().is_root() {
-            true => Self::All,
-            false => Self::Own(others()),
+        if geteuid().is_root() {
+            Self::All
+        } else {
+            Self::Own(others())
         }
     }
 

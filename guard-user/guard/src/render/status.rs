@@ -249,18 +249,18 @@ fn policies(page: &mut Page, policies: &[PolicyStatus], all: bool, clock: &Clock
             policy.sessions.to_string(),
             policy.prefixes.to_string(),
             clock.ago(policy.loaded_at),
-            match is_beside {
-                true => "asks one session about what came into reach".to_owned(),
-                false => file,
+            if is_beside {
+                "asks one session about what came into reach".to_owned()
+            } else {
+                file
             },
         ]
     });
-    match all {
-        true => page.table(["POLICY", "SESSIONS", "PREFIXES", "LOADED", "FILE"], rows),
-        false => {
-            let rows = rows.map(|[name, sessions, _, loaded, file]| [name, sessions, loaded, file]);
-            page.table(["POLICY", "SESSIONS", "LOADED", "FILE"], rows);
-        }
+    if all {
+        page.table(["POLICY", "SESSIONS", "PREFIXES", "LOADED", "FILE"], rows)
+    } else {
+        let rows = rows.map(|[name, sessions, _, loaded, file]| [name, sessions, loaded, file]);
+        page.table(["POLICY", "SESSIONS", "LOADED", "FILE"], rows);
     }
     for policy in policies {
         if let Some(error) = &policy.error {

@@ -49,9 +49,10 @@ fn signatures(page: &mut Page, found: &Verified, clock: &Clock) {
     }
     for one in all {
         let request = one.request.as_deref().unwrap_or("-");
-        let (style, said) = match one.ok {
-            true => (GOOD, "signed"),
-            false => (BAD, "NOT signed"),
+        let (style, said) = if one.ok {
+            (GOOD, "signed")
+        } else {
+            (BAD, "NOT signed")
         };
         let at = one.at.map(|at| clock.at(at)).unwrap_or_default();
         page.styled(HEAD, format_args!("    {at}"))

@@ -210,18 +210,16 @@ impl RunSummary {
 
     /// Before a command that reads the audit log.
     fn sudo(&self) -> &'static str {
-        match self.is_left || self.is_anothers {
-            true => "sudo ",
-            false => "",
+        if self.is_left || self.is_anothers {
+            "sudo "
+        } else {
+            ""
         }
     }
 
     /// Before a command that answers.
     fn sudo_to_answer(&self) -> &'static str {
-        match self.is_anothers {
-            true => "sudo ",
-            false => "",
-        }
+        if self.is_anothers { "sudo " } else { "" }
     }
 
     /// What to type, by what has become of the requests.
@@ -319,9 +317,10 @@ impl RunSummary {
                 0 => String::new(),
                 through => format!(", which let {} through", count(through, "connection")),
             };
-            let by = match by.is_empty() {
-                true => String::new(),
-                false => format!(" by {}", by.join(", ")),
+            let by = if by.is_empty() {
+                String::new()
+            } else {
+                format!(" by {}", by.join(", "))
             };
             format!("{} opened{by}{through}", count(holes.len() as u64, "hole"))
         })
@@ -332,9 +331,10 @@ impl RunSummary {
         let verb = if places == 1 { "looks" } else { "look" };
         (places > 0).then(|| {
             let places = count(places, "place");
-            let then = match self.all_asked {
-                true => " and more, so that each new connection was asked about",
-                false => "",
+            let then = if self.all_asked {
+                " and more, so that each new connection was asked about"
+            } else {
+                ""
             };
             format!("{places} that {verb} like production came into reach{then} (guard discover)")
         })

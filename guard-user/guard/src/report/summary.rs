@@ -466,9 +466,10 @@ impl Report {
     pub(crate) fn sent(&self) -> String {
         let sent = self.stopped.iter().filter(|one| !one.is_closed);
         let mut sent = sent.filter_map(|one| one.sends.as_deref());
-        match sent.any(reads) {
-            true => count(self.writes, "HTTP request"),
-            false => count(self.writes, "write"),
+        if sent.any(reads) {
+            count(self.writes, "HTTP request")
+        } else {
+            count(self.writes, "write")
         }
     }
 
@@ -485,9 +486,10 @@ impl Report {
     ) -> (Option<&'a str>, Option<&'a str>) {
         let is_id = self.sessions.iter().any(|one| id == Some(one.id.as_str()));
         let is_name = |one: &SessionLine| id.is_some() && one.name.as_deref() == id;
-        match name.is_none() && !is_id && self.sessions.iter().any(is_name) {
-            true => (None, id),
-            false => (id, name),
+        if name.is_none() && !is_id && self.sessions.iter().any(is_name) {
+            (None, id)
+        } else {
+            (id, name)
         }
     }
 
@@ -779,9 +781,10 @@ impl Report {
             program: one.exe.take().or_else(|| one.comm.take()),
             note: one.note.take(),
             // A write that was stopped needs no hole for all that is sent there.
-            argument: match one.verdict.is("read-only") || one.http.get().is_some() {
-                true => None,
-                false => one.destination.get().and_then(argument),
+            argument: if one.verdict.is("read-only") || one.http.get().is_some() {
+                None
+            } else {
+                one.destination.get().and_then(argument)
             },
             ..RequestLine::new(id, session, of)
         });
@@ -922,9 +925,10 @@ fn reads(sends: &str) -> bool {
 /// An HTTP request, or a statement, of which the path is the text: "PUT /api/jobs", "update users set name = $1".
 fn sends(method: Option<String>, path: Option<String>) -> String {
     let (method, path) = (method.unwrap_or_default(), path.unwrap_or_default());
-    shortened(match path.starts_with('/') || path.is_empty() {
-        true => format!("{method} {path}").trim_end().to_owned(),
-        false => path,
+    shortened(if path.starts_with('/') || path.is_empty() {
+        format!("{method} {path}").trim_end().to_owned()
+    } else {
+        path
     })
 }
 

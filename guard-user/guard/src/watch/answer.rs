@@ -46,9 +46,10 @@ impl From<CliError> for AnswerOutcome {
             why: error.to_string(),
             fix: "guard pending".into(),
         });
-        match is_gone {
-            true => Self::Gone(failure),
-            false => Self::Refused(failure),
+        if is_gone {
+            Self::Gone(failure)
+        } else {
+            Self::Refused(failure)
         }
     }
 }

@@ -70,9 +70,10 @@ fn wants(request: &Request) -> String {
 
 /// Where a request really goes, where its host is not that.
 fn at(request: &Request) -> String {
-    match requests::goes_elsewhere(request) {
-        true => format!(" at {}", requests::target(request)),
-        false => String::new(),
+    if requests::goes_elsewhere(request) {
+        format!(" at {}", requests::target(request))
+    } else {
+        String::new()
     }
 }
 
@@ -262,13 +263,15 @@ pub(crate) fn session(session: &Session, clock: &Clock) -> String {
         sessions::place(session),
         session.user,
         clock.ago(session.started_at),
-        match session.observed {
-            true => format!("{} (observed)", session.policy),
-            false => session.policy.clone(),
+        if session.observed {
+            format!("{} (observed)", session.policy)
+        } else {
+            session.policy.clone()
         },
-        match session.command.is_empty() {
-            true => session.name.clone(),
-            false => format!("{}  {}", session.name, command_line(&session.command)),
+        if session.command.is_empty() {
+            session.name.clone()
+        } else {
+            format!("{}  {}", session.name, command_line(&session.command))
         },
     )
 }

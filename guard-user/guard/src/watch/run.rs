@@ -148,12 +148,11 @@ impl Watch<'_> {
 
     /// Stops until somebody has this go on in front, where anybody could.
     fn suspend(&mut self) -> io::Result<()> {
-        let event = match job::can_be_resumed() {
-            true => {
-                self.screen.suspend()?;
-                Event::Resumed
-            }
-            false => Event::NotSuspended,
+        let event = if job::can_be_resumed() {
+            self.screen.suspend()?;
+            Event::Resumed
+        } else {
+            Event::NotSuspended
         };
         // Neither asks for anything to be done.
         drop(self.model.update(event, self.start.elapsed()));

@@ -45,9 +45,10 @@ fn verbs(table: &mut String, before: &str, verb: &Command) {
         .get_all_aliases()
         .map(|one| format!("`{one}`"))
         .collect();
-    let also = match aliases.is_empty() {
-        true => String::new(),
-        false => format!(" ({})", aliases.join(", ")),
+    let also = if aliases.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", aliases.join(", "))
     };
     let _ = writeln!(table, "- `{name}{operands}`: {}{also}", about(verb));
 }
@@ -56,10 +57,11 @@ fn verbs(table: &mut String, before: &str, verb: &Command) {
 fn typed(operand: &Arg) -> String {
     let names = operand.get_value_names().unwrap_or_default();
     let names: Vec<_> = names.iter().map(|name| name.as_str()).collect();
-    match names.is_empty() {
-        true => operand.get_id().as_str().to_uppercase(),
+    if names.is_empty() {
+        operand.get_id().as_str().to_uppercase()
+    } else {
         // A bar would end a cell.
-        false => names.join(" ").replace('|', " or "),
+        names.join(" ").replace('|', " or ")
     }
 }
 
@@ -135,9 +137,10 @@ fn the_settings_are_those_of_guardd_toml() {
             continue;
         };
         for one in source.fields(&inner) {
-            let shown = match field.kind.starts_with("Vec") {
-                true => format!("[[{}]] {}", field.name, one.name),
-                false => format!("[{}] {}", field.name, one.name),
+            let shown = if field.kind.starts_with("Vec") {
+                format!("[[{}]] {}", field.name, one.name)
+            } else {
+                format!("[{}] {}", field.name, one.name)
             };
             row(&shown, "", &one);
         }
@@ -260,9 +263,10 @@ const OBJECTS: &[(&str, &[(&str, &str)])] = &[
 fn the_objects_are_those_that_are_printed() {
     let mut list = String::new();
     for (file, objects) in OBJECTS {
-        let source = match file.ends_with('/') {
-            true => Source::below(file),
-            false => Source::with(file, ""),
+        let source = if file.ends_with('/') {
+            Source::below(file)
+        } else {
+            Source::with(file, "")
         };
         for (name, title) in *objects {
             let fields = source.fields(name);
@@ -308,9 +312,10 @@ fn the_records_are_those_that_are_written() {
 
 /// A field, and its comment, if it has one.
 fn commented(field: &Field) -> String {
-    match field.says.is_empty() {
-        true => format!("`{}`", field.name),
-        false => format!("`{}` ({})", field.name, lower(&field.says)),
+    if field.says.is_empty() {
+        format!("`{}`", field.name)
+    } else {
+        format!("`{}` ({})", field.name, lower(&field.says))
     }
 }
 
@@ -344,9 +349,10 @@ fn told(field: &Field) -> String {
     let parts: Vec<_> = parts
         .filter(|part| !COMMON.contains(part) && has_values(part))
         .collect();
-    match parts.is_empty() {
-        false => format!("`{}` ({})", field.name, lower(&parts.join("; "))),
-        true => format!("`{}`", field.name),
+    if parts.is_empty() {
+        format!("`{}`", field.name)
+    } else {
+        format!("`{}` ({})", field.name, lower(&parts.join("; ")))
     }
 }
 
@@ -361,9 +367,10 @@ fn has_values(says: &str) -> bool {
 fn lower(says: &str) -> String {
     let is_name = says.chars().nth(1).is_some_and(char::is_uppercase);
     let (first, rest) = says.split_at(says.chars().next().map_or(0, char::len_utf8));
-    match is_name {
-        true => says.to_owned(),
-        false => first.to_lowercase() + rest,
+    if is_name {
+        says.to_owned()
+    } else {
+        first.to_lowercase() + rest
     }
 }
 
@@ -430,9 +437,10 @@ fn the_metrics_are_those_that_are_served() {
         } else if let Some(line) = line.strip_prefix("# TYPE ") {
             let (name, kind) = line.split_once(' ').unwrap();
             let values = values(&text, name);
-            let kind = match kind_of(name) == kind {
-                true => String::new(),
-                false => format!(" ({kind})"),
+            let kind = if kind_of(name) == kind {
+                String::new()
+            } else {
+                format!(" ({kind})")
             };
             let _ = writeln!(table, "- `{name}`{kind}: {help}{values}");
         }

@@ -603,9 +603,10 @@ mod tests {
             let (uid, place) = (4711, CallerPlace::Courier);
             let caller = Caller { uid, pid: 1, place };
             let may = courier(&caller, &call).map_err(|no| no.name);
-            let expected = match carries.contains(&method) {
-                true => Ok(Some(Courier { uid })),
-                false => Err(ErrorName::Refused),
+            let expected = if carries.contains(&method) {
+                Ok(Some(Courier { uid }))
+            } else {
+                Err(ErrorName::Refused)
             };
             assert_eq!(may, expected, "{method}");
             assert_eq!(by(uid, place, &call), Err(ErrorName::Refused), "{method}");

@@ -222,9 +222,10 @@ impl State {
         let Advised(destination, _) = advised;
         if now.verdict == Verdict::Deny {
             let advised = Advised(destination, now);
-            return match self.policies.is_name_server(key) {
-                true => advised.name_server_denied(),
-                false => advised.denied(),
+            return if self.policies.is_name_server(key) {
+                advised.name_server_denied()
+            } else {
+                advised.denied()
             };
         }
         let is_open = holes.iter().any(|hole| lets_through(hole, key));

@@ -117,9 +117,10 @@ async fn send_all(
             break;
         }
     }
-    let last = match is_its {
-        true => frame(&json!({}), false)?,
-        false => error_frame(auth::inside().into())?,
+    let last = if is_its {
+        frame(&json!({}), false)?
+    } else {
+        error_frame(auth::inside().into())?
     };
     send(write, last).await
 }

@@ -100,9 +100,10 @@ pub(crate) fn one_line(text: &str) -> String {
     let words = text.split(|c: char| c.is_control() || c == ' ');
     let words: Vec<_> = words.filter(|word| !word.is_empty()).collect();
     let line = words.join(" ");
-    match line.len() > LONGEST {
-        true => format!("{}…", &line[..line.floor_char_boundary(LONGEST)]),
-        false => line,
+    if line.len() > LONGEST {
+        format!("{}…", &line[..line.floor_char_boundary(LONGEST)])
+    } else {
+        line
     }
 }
 

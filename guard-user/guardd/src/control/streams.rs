@@ -123,10 +123,13 @@ pub(crate) async fn stream(
                 let filter = filter(owners, session, since);
                 log(shared, filter, follow, sought, write).await
             }
-            Call::LogLines { from, follow } => match who.keeps_log(shared) {
-                true => lines(shared, from, follow, write).await,
-                false => send(write, error_frame(not_its_log().into())?).await,
-            },
+            Call::LogLines { from, follow } => {
+                if who.keeps_log(shared) {
+                    lines(shared, from, follow, write).await
+                } else {
+                    send(write, error_frame(not_its_log().into())?).await
+                }
+            }
             Call::Held { ref session } => held(shared, peer, &call, session, write).await,
             _ => pending(shared, peer, &call, who, write).await,
         }

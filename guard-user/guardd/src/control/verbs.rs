@@ -619,9 +619,10 @@ impl State {
                 let session = self.sessions.called(id, |owner| who.answers_for(owner))?;
                 // A name is that of a command: the person may mean the next session.
                 let is_name = ids::parse_session(id).is_err();
-                match is_name && session.lost_command(&self.datapath) {
-                    true => Err(only_left(id, session.cgroup.id)),
-                    false => Ok(session.cgroup.id),
+                if is_name && session.lost_command(&self.datapath) {
+                    Err(only_left(id, session.cgroup.id))
+                } else {
+                    Ok(session.cgroup.id)
                 }
             }
             None => self.sessions.only(&self.datapath, who),
@@ -660,11 +661,10 @@ impl State {
         let requests = mine.into_iter().map(|asked| {
             let key = &asked.key;
             // The kernel half counts connections only.
-            let tried = match key.is_connection() {
-                true => {
-                    counted(&counts, asked).saturating_sub(self.requests.given().tried_before(key))
-                }
-                false => asked.tried,
+            let tried = if key.is_connection() {
+                counted(&counts, asked).saturating_sub(self.requests.given().tried_before(key))
+            } else {
+                asked.tried
             };
             proto::Request {
                 count: tried.max(1),

@@ -166,9 +166,12 @@ impl Deciding<'_> {
         };
         let decided = self.machine.decided_by(Some(by));
         // What is taken back is so for every policy.
-        let said = |hash: &String| match withdraw {
-            true => Field::Absent,
-            false => hash.clone().into(),
+        let said = |hash: &String| {
+            if withdraw {
+                Field::Absent
+            } else {
+                hash.clone().into()
+            }
         };
         let record = Trusted {
             file: file.file.clone().into(),

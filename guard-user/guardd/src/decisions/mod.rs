@@ -90,9 +90,10 @@ impl Decisions {
             return Ok(None);
         }
         let mut now = self.0.known().clone();
-        match own == proto::decisions::DecisionsReply::default() {
-            true => now.0.remove(&uid),
-            false => now.0.insert(uid, own),
+        if own == proto::decisions::DecisionsReply::default() {
+            now.0.remove(&uid)
+        } else {
+            now.0.insert(uid, own)
         };
         Ok(Some(now))
     }

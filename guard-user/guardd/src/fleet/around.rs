@@ -126,13 +126,14 @@ impl State {
         let is_wanted = self.fleet.base()?.is_some();
         let base = self.policies.base_slot();
         let has_one = base.is_some() && chain.last() == base.as_ref();
-        match is_wanted == has_one {
-            true => Ok(()),
-            false => Err(CallError::failed(
+        if is_wanted == has_one {
+            Ok(())
+        } else {
+            Err(CallError::failed(
                 "cannot start the session",
                 "the fleet's policy around it has changed meanwhile",
                 "try again",
-            )),
+            ))
         }
     }
 }

@@ -118,9 +118,10 @@ impl CourierLink {
 impl LinkSaid {
     /// Whether servers are reached, and since when that is so.
     fn stands(&self, now: &HeardAt) -> (bool, &HeardAt) {
-        match self.connected && is_silent(&self.at, now) {
-            true => (false, &self.at),
-            false => (self.connected, &self.since),
+        if self.connected && is_silent(&self.at, now) {
+            (false, &self.at)
+        } else {
+            (self.connected, &self.since)
         }
     }
 }

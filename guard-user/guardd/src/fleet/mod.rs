@@ -451,9 +451,10 @@ fn verify(settings: &config::FleetTable, signed: &SignedBundle) -> Result<Endors
     let verified = signed
         .verify(&signers(settings)?, settings.signatures.0)
         .map_err(|refusal| refusal.to_string())?;
-    match verified.bundle.groups.iter().any(|one| one == group) {
-        true => Ok(verified),
-        false => Err(format!("it is for other groups than {group}")),
+    if verified.bundle.groups.iter().any(|one| one == group) {
+        Ok(verified)
+    } else {
+        Err(format!("it is for other groups than {group}"))
     }
 }
 
@@ -490,13 +491,14 @@ fn signers(settings: &config::FleetTable) -> Result<Signers, String> {
         )));
     }
     let signers = Signers::parse(&text).map_err(wrong)?;
-    match signers.people() >= settings.signatures.0 {
-        true => Ok(signers),
-        false => Err(wrong(format!(
+    if signers.people() >= settings.signatures.0 {
+        Ok(signers)
+    } else {
+        Err(wrong(format!(
             "it names {} people, and {} have to sign",
             signers.people(),
             settings.signatures.0
-        ))),
+        )))
     }
 }
 

@@ -251,11 +251,12 @@ impl State {
         let base = base.and_then(|slot| Some((slot, self.policies.get(slot)?)));
         let Some((slot, policy)) = base else {
             let is_wanted = self.fleet.bundle().is_some_and(|one| one.base.is_some());
-            return match is_wanted && self.is_anything_judged() {
-                true => Err(not_held(
+            return if is_wanted && self.is_anything_judged() {
+                Err(not_held(
                     "the kernel has no policy around sessions".to_owned(),
-                )),
-                false => Ok(()),
+                ))
+            } else {
+                Ok(())
             };
         };
         let kept = self.datapath.sessions()?;

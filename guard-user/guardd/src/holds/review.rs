@@ -130,9 +130,10 @@ impl State {
         let Some(asked) = self.requests.get(id) else {
             return;
         };
-        let destination = match asked.key == *key {
-            true => asked.shown.destination.clone(),
-            false => key.endpoint(None),
+        let destination = if asked.key == *key {
+            asked.shown.destination.clone()
+        } else {
+            key.endpoint(None)
         };
         let live = self.sessions.live(event.session);
         let own = live.map(|session| self.policies.name_of(&session.chain));

@@ -268,9 +268,10 @@ fn for_reads(ports: Vec<PortSpec>) -> Result<Vec<PortSpec>, CallError> {
     if let Some(other) = ports.iter().find(|spec| spec.protocol != Protocol::TCP) {
         return Err(no_reads(other));
     }
-    Ok(match ports.is_empty() {
-        true => vec![PortSpec::all(Protocol::TCP)],
-        false => ports,
+    Ok(if ports.is_empty() {
+        vec![PortSpec::all(Protocol::TCP)]
+    } else {
+        ports
     })
 }
 

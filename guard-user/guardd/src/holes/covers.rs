@@ -59,9 +59,10 @@ impl Covers {
                 let is_there = *scheme == request.scheme && *host == request.host;
                 let says_so = says(request, headers);
                 let is_method = *method == request.method;
-                let is_like = match request.is_statement() {
-                    true => is_like_statement,
-                    false => is_like,
+                let is_like = if request.is_statement() {
+                    is_like_statement
+                } else {
+                    is_like
                 };
                 let is_one = is_there && is_method && says_so;
                 http.plain && is_one && is_like(pattern, &request.path)

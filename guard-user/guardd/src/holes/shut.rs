@@ -16,9 +16,10 @@ impl State {
     fn shut_by(&self, hole: &proto::Hole) -> Option<String> {
         let session = ids::parse_session(&hole.session).ok()?;
         let session = self.sessions.live(session)?;
-        let prefixes = match hole.addresses.is_empty() {
-            true => prefix(&hole.destination).map(|prefix| vec![prefix]),
-            false => hole.addresses.iter().map(|one| prefix(one)).collect(),
+        let prefixes = if hole.addresses.is_empty() {
+            prefix(&hole.destination).map(|prefix| vec![prefix])
+        } else {
+            hole.addresses.iter().map(|one| prefix(one)).collect()
         };
         let prefixes = prefixes?;
         // Questions have none.

@@ -113,9 +113,10 @@ impl State {
             let kind = kinds.entry((rules.collect(), is_inner)).or_default();
             kind.push(prefix.address());
         }
-        match kinds.len() > 1 {
-            true => Err(several(name, &kinds)),
-            false => Ok(()),
+        if kinds.len() > 1 {
+            Err(several(name, &kinds))
+        } else {
+            Ok(())
         }
     }
 

@@ -33,10 +33,7 @@ pub(crate) fn zone_of(name: &str) -> Option<&str> {
     let is_shared = zone
         .split_once('.')
         .is_some_and(|(second, first)| first.len() == COUNTRY && SHARED.contains(&second));
-    match is_shared {
-        true => last(name, 3),
-        false => Some(zone),
-    }
+    if is_shared { last(name, 3) } else { Some(zone) }
 }
 
 /// The last so many labels, where there are more.

@@ -85,9 +85,10 @@ impl PolicyText {
     /// A reason of one of its rules, for the approver who is asked about it. What a project says is told as its words.
     #[must_use]
     pub(crate) fn told(&self, reason: String) -> String {
-        match self.project {
-            true => format!("the project says {reason:?}"),
-            false => reason,
+        if self.project {
+            format!("the project says {reason:?}")
+        } else {
+            reason
         }
     }
 
@@ -121,12 +122,13 @@ impl PolicyText {
         });
         let sockets = policy.unix.iter().map(ToString::to_string);
         // The names are printable, and so in JSON as in TOML.
-        let unix = match policy.unix.is_empty() {
-            true => String::new(),
-            false => format!(
+        let unix = if policy.unix.is_empty() {
+            String::new()
+        } else {
+            format!(
                 "[unix]\nallow = {}\n",
                 serde_json::Value::from_iter(sockets)
-            ),
+            )
         };
         let (hold, inbound) = (format_duration(policy.hold), policy.inbound);
         // Its name is this without directory and ending, as the policy's. No file of a policy has its rules.

@@ -189,11 +189,10 @@ pub(crate) async fn in_background<T: Send + 'static>(
 
 /// The error for work that no thread has done to its end.
 fn not_done(error: &io::Error) -> CallError {
-    let fix = match threads::are_used_up(error) {
-        true => {
-            "let guardd have more threads (TasksMax= of its unit, pids.max of its cgroup), and try again"
-        }
-        false => "report it as a bug, with the policy",
+    let fix = if threads::are_used_up(error) {
+        "let guardd have more threads (TasksMax= of its unit, pids.max of its cgroup), and try again"
+    } else {
+        "report it as a bug, with the policy"
     };
     CallError::failed("guardd cannot do that", error.to_string(), fix)
 }
@@ -283,9 +282,10 @@ pub(crate) async fn slot_for(
         None => None,
     };
     let by = Bringer::of(&source, inside);
-    let ahead = match is_new {
-        true => look_ahead(shared, &source, by).await,
-        false => None,
+    let ahead = if is_new {
+        look_ahead(shared, &source, by).await
+    } else {
+        None
     };
     let _one_at_a_time = shared.loading.lock().await;
     let Some(slot) = shared.with(|state| state.policies.same(&source)) else {
@@ -383,10 +383,7 @@ pub(crate) async fn reload(shared: &Shared) {
 async fn reload_one(shared: &Shared, name: &str, observe: bool) {
     let find = || {
         let found = shared.with(|state| state.policies.library().find(name));
-        found.map(|source| match observe {
-            true => source.observing(),
-            false => source,
-        })
+        found.map(|source| if observe { source.observing() } else { source })
     };
     let new = find().ok();
     let new = new.filter(|source| !shared.with(|state| state.policies.is_in_force(source)));

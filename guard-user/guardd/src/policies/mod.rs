@@ -392,11 +392,12 @@ impl Policies {
     /// zone are asked about under any policy that speaks of names.
     #[must_use]
     pub(crate) fn asks_any(&self, chain: &[PolicyId], pattern: &str) -> bool {
-        match pattern.starts_with("*.") {
-            true => self.speaks_of_names(chain),
-            false => chain
+        if pattern.starts_with("*.") {
+            self.speaks_of_names(chain)
+        } else {
+            chain
                 .iter()
-                .any(|slot| self.asks_about(*slot, pattern) == Some(true)),
+                .any(|slot| self.asks_about(*slot, pattern) == Some(true))
         }
     }
 
@@ -654,9 +655,10 @@ impl Policies {
 
     /// Names of a policy that were looked up, and have no address.
     fn warnings_about(&self, policy: &InForce) -> Vec<String> {
-        match policy.source.unasked {
-            true => Vec::new(),
-            false => self.names.warnings(policy.names()),
+        if policy.source.unasked {
+            Vec::new()
+        } else {
+            self.names.warnings(policy.names())
         }
     }
 }

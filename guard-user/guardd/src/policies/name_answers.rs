@@ -302,18 +302,15 @@ impl Policies {
     /// to ask for a name would send what a session wrote to the name's owner.
     #[must_use]
     pub(crate) fn names_to_look_up(&self, of_people: &HashSet<PolicyId>) -> BTreeSet<String> {
-        match self.judges_names {
-            true => {
-                let names = self.peoples_names(of_people).into_iter();
-                names.map(str::to_owned).collect()
-            }
-            false => {
-                let policies = self.slots.values();
-                let policies = policies.filter(|policy| !policy.source.unasked);
-                policies
-                    .flat_map(|policy| policy.names().map(str::to_owned))
-                    .collect()
-            }
+        if self.judges_names {
+            let names = self.peoples_names(of_people).into_iter();
+            names.map(str::to_owned).collect()
+        } else {
+            let policies = self.slots.values();
+            let policies = policies.filter(|policy| !policy.source.unasked);
+            policies
+                .flat_map(|policy| policy.names().map(str::to_owned))
+                .collect()
         }
     }
 

@@ -151,10 +151,7 @@ pub(crate) fn relevant(policy: &Policy, known: &Environment) -> Environment {
 }
 
 fn kept<T: Clone>(is_used: bool, all: &[T]) -> Vec<T> {
-    match is_used {
-        true => all.to_vec(),
-        false => Vec::new(),
-    }
+    if is_used { all.to_vec() } else { Vec::new() }
 }
 
 /// Errors of a policy that are reported at once.

@@ -417,9 +417,12 @@ fn hole_for(
 /// A hole for the audit log, without values in a query that may be credentials.
 fn for_audit_log(hole: HttpHole, asked: &proto::Request) -> HttpHole {
     let is_statement = asked.http.as_ref().is_some_and(HttpRequest::is_statement);
-    let kept = |path: String| match is_statement {
-        true => path,
-        false => judge::without_secrets(&path),
+    let kept = |path: String| {
+        if is_statement {
+            path
+        } else {
+            judge::without_secrets(&path)
+        }
     };
     HttpHole {
         path: hole.path.map(kept),
@@ -456,9 +459,10 @@ fn unknown_again() -> CallError {
 }
 
 fn not_like_that(id: &str, pattern: &str, request: &HttpRequest) -> CallError {
-    let (is, but) = match request.is_statement() {
-        true => ("it is", ""),
-        false => ("its path is", ", and no pattern is for an ambiguous path"),
+    let (is, but) = if request.is_statement() {
+        ("it is", "")
+    } else {
+        ("its path is", ", and no pattern is for an ambiguous path")
     };
     CallError::invalid(
         format!("{pattern:?} is not for this request"),

@@ -90,9 +90,10 @@ impl State {
         );
         let denied = entry.denied.then_some(Verdict::Deny);
         // Of what was closed before a request was read no rule is told.
-        let rule = match entry.no_rule {
-            true => None,
-            false => entry.rule.or_else(|| rule_of(self.target_access(target))),
+        let rule = if entry.no_rule {
+            None
+        } else {
+            entry.rule.or_else(|| rule_of(self.target_access(target)))
         };
         let record = Http {
             destination: RecordedDestination::Endpoint(key.endpoint(None)).into(),

@@ -159,9 +159,10 @@ impl State {
         if !matches!(verdict, Verdict::Confirm | Verdict::Deny) {
             return;
         }
-        let hook = match to.to.is_v4() {
-            true => Hook::Connect4,
-            false => Hook::Connect6,
+        let hook = if to.to.is_v4() {
+            Hook::Connect4
+        } else {
+            Hook::Connect6
         };
         let event = Event {
             at: now,

@@ -320,12 +320,13 @@ impl Audit {
 
     /// Sends the record to the journal, with its hash, or with the fact that the audit log did not take it.
     fn tell(&self, line: &mut LogRecord, is_written: bool) {
-        let chained = match is_written {
-            true => vec![
+        let chained = if is_written {
+            vec![
                 ("number", self.head.number.into()),
                 ("hash", self.head.hash.to_string().into()),
-            ],
-            false => vec![("unwritten", true.into())],
+            ]
+        } else {
+            vec![("unwritten", true.into())]
         };
         let chained = chained
             .into_iter()

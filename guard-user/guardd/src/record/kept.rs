@@ -148,11 +148,12 @@ fn text_of(path: &Path) -> io::Result<Option<String>> {
         return Err(io::Error::other("it is no file"));
     }
     file.take(LONGEST + 1).read_to_string(&mut text)?;
-    match text.len() as u64 > LONGEST {
-        true => Err(io::Error::other(format!(
+    if text.len() as u64 > LONGEST {
+        Err(io::Error::other(format!(
             "it is longer than {LONGEST} bytes"
-        ))),
-        false => Ok(Some(text)),
+        )))
+    } else {
+        Ok(Some(text))
     }
 }
 

@@ -59,9 +59,10 @@ impl Sessions {
 /// Writes what the kernel half logs, while it does.
 pub(crate) async fn follow(shared: Rc<Shared>) {
     loop {
-        match shared.with(write) {
-            true => tokio::time::sleep(INTERVAL).await,
-            false => shared.log_switched.notified().await,
+        if shared.with(write) {
+            tokio::time::sleep(INTERVAL).await
+        } else {
+            shared.log_switched.notified().await
         }
     }
 }

@@ -85,9 +85,10 @@ fn of_ssh(words: &[&str], port: u16) -> Vec<NamedUpstream> {
         };
         upstreams.extend(forward(value, port));
     }
-    match upstreams.is_empty() {
-        true => vec![NamedUpstream::Anywhere],
-        false => upstreams,
+    if upstreams.is_empty() {
+        vec![NamedUpstream::Anywhere]
+    } else {
+        upstreams
     }
 }
 
@@ -120,9 +121,10 @@ fn colons(value: &str) -> Vec<&str> {
         c == ':' && depth == 0
     });
     let bare = |part: &'_ str| -> (usize, usize) {
-        match part.starts_with('[') && part.ends_with(']') {
-            true => (1, part.len() - 1),
-            false => (0, part.len()),
+        if part.starts_with('[') && part.ends_with(']') {
+            (1, part.len() - 1)
+        } else {
+            (0, part.len())
         }
     };
     let parts = parts.map(|part| {
@@ -136,9 +138,10 @@ fn colons(value: &str) -> Vec<&str> {
 fn of_socat(words: &[&str]) -> Vec<NamedUpstream> {
     let addresses = words.iter().filter(|word| !word.starts_with('-'));
     let upstreams: Vec<NamedUpstream> = addresses.filter_map(|word| of_address(word)).collect();
-    match upstreams.is_empty() {
-        true => vec![NamedUpstream::Anywhere],
-        false => upstreams,
+    if upstreams.is_empty() {
+        vec![NamedUpstream::Anywhere]
+    } else {
+        upstreams
     }
 }
 

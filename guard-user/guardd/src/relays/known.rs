@@ -160,13 +160,14 @@ impl Strictest {
             other => other,
         };
         let (new, old) = (verdict.strictness(), self.verdict.strictness());
-        match new > old || (new == old && is_opened) {
-            true => Self {
+        if new > old || (new == old && is_opened) {
+            Self {
                 verdict,
                 upstream: Some(*upstream),
                 is_opened,
-            },
-            false => self,
+            }
+        } else {
+            self
         }
     }
 }
@@ -291,15 +292,17 @@ impl Relays {
         known.has_ended = false;
         known.chain = chain.to_vec();
         let is_followed = known.in_kernel.is_some() && event.at < known.followed;
-        known.step = match is_followed && tells {
+        known.step = if is_followed && tells {
             // The kernel reports the listener's connections, and each scan reads all processes.
-            true => known.step.min(SCANS.len() / 2),
-            false => 0,
+            known.step.min(SCANS.len() / 2)
+        } else {
+            0
         };
         // At once if its connection is held for the scan; else when the connection has had time to be made.
-        let due = match is_followed {
-            true => after(event.at, SCANS[known.step]),
-            false => event.at,
+        let due = if is_followed {
+            after(event.at, SCANS[known.step])
+        } else {
+            event.at
         };
         let earlier = known.due.filter(|before| is_followed && *before < due);
         known.due = Some(earlier.unwrap_or(due));
@@ -541,13 +544,14 @@ impl KnownListener {
         }
         let asks_for_upstream =
             strictest.upstream.is_some() && strictest.verdict == Verdict::Confirm;
-        match asks_for_upstream && opened(asked) == Opened::All {
-            true => Strictest {
+        if asks_for_upstream && opened(asked) == Opened::All {
+            Strictest {
                 verdict: Verdict::Allow,
                 is_opened: true,
                 ..strictest
-            },
-            false => strictest,
+            }
+        } else {
+            strictest
         }
     }
 
@@ -1175,9 +1179,12 @@ mod tests {
                 to if to == second => Verdict::ReadOnly,
                 _ => Verdict::Deny,
             };
-            let opened = |to: &Connection| match open.contains(to) {
-                true => how,
-                false => Opened::Nothing,
+            let opened = |to: &Connection| {
+                if open.contains(to) {
+                    how
+                } else {
+                    Opened::Nothing
+                }
             };
             let found = known.strictest(&listener, judge, |_| false, opened);
             (found.verdict, found.upstream, found.is_opened)
@@ -1334,9 +1341,12 @@ mod tests {
                 to if to == shut => Verdict::Deny,
                 _ => Verdict::Allow,
             };
-            let opened = |to: &Connection| match open.contains(to) {
-                true => Opened::All,
-                false => Opened::Nothing,
+            let opened = |to: &Connection| {
+                if open.contains(to) {
+                    Opened::All
+                } else {
+                    Opened::Nothing
+                }
             };
             let found = known.strictest(&listener, judge, |to| *to == shows, opened);
             (found.verdict, found.upstream, found.is_opened)

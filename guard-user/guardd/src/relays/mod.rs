@@ -294,9 +294,10 @@ impl Relays {
             };
             // No process is needed where guardd is itself: who connects may have moved elsewhere, again and again.
             let is_here = own.0 != 0 && known.relay.netns == own;
-            let way = match is_here {
-                true => None,
-                false => way_to(kernel, sessions, by),
+            let way = if is_here {
+                None
+            } else {
+                way_to(kernel, sessions, by)
             };
             let is_old = |since| after(since, UNUSED).0 <= now.0;
             let wait = match SCANS.get(known.step).unwrap_or(&SCANS[SCANS.len() - 1]) {
@@ -560,9 +561,10 @@ impl Relays {
         judged: &ChainVerdict<'_>,
     ) -> Verdict {
         let is_milder = judged.verdict.strictness() < Verdict::Confirm.strictness();
-        match is_milder && self.is_anywhere(key) {
-            true => Verdict::Confirm,
-            false => judged.verdict,
+        if is_milder && self.is_anywhere(key) {
+            Verdict::Confirm
+        } else {
+            judged.verdict
         }
     }
 }
@@ -583,10 +585,11 @@ fn way_to(kernel: &Datapath, sessions: &Sessions, by: Client) -> Option<File> {
     let processes = kernel.processes(&session.cgroup);
     let open = |of: String| File::open(format!("/proc/{of}/ns/net")).ok();
     let (process, thread) = (by.process, by.thread);
-    match process != 0 && processes.contains(&process) {
+    if process != 0 && processes.contains(&process) {
         // A process' threads may be in several.
-        true => open(format!("{process}/task/{thread}")).or_else(|| open(process.to_string())),
-        false => open(processes.first()?.to_string()),
+        open(format!("{process}/task/{thread}")).or_else(|| open(process.to_string()))
+    } else {
+        open(processes.first()?.to_string())
     }
 }
 

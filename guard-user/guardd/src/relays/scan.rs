@@ -364,15 +364,17 @@ impl<'t> Processes<'t> {
             LazyLock::new(|| BoundedReader::waiting(TIMEOUT));
         let proc = PathBuf::from(format!("/proc/{pid}"));
         // A session can delay the reading of sessions' processes, and nothing else.
-        let found = match self.is_guarded(pid) {
-            true => OF_SESSIONS.look(move || {
+        let found = if self.is_guarded(pid) {
+            OF_SESSIONS.look(move || {
                 let open = fs::read_dir(proc.join("fdinfo"))?.take(MAX_OPEN + 1);
-                match open.count() > MAX_OPEN {
-                    true => Err(io::ErrorKind::OutOfMemory.into()),
-                    false => open_sockets::of(&proc, MAX_OPEN),
+                if open.count() > MAX_OPEN {
+                    Err(io::ErrorKind::OutOfMemory.into())
+                } else {
+                    open_sockets::of(&proc, MAX_OPEN)
                 }
-            }),
-            false => open_sockets::of(&proc, usize::MAX),
+            })
+        } else {
+            open_sockets::of(&proc, usize::MAX)
         };
         let inodes = found?.into_iter();
         Ok(inodes.filter_map(|inode| inode.try_into().ok()).collect())
@@ -394,9 +396,10 @@ impl<'t> Processes<'t> {
         // On a busy machine each read takes a while, and no session can prolong it.
         static OF_OTHERS: LazyLock<BoundedReader<Vec<u8>>> =
             LazyLock::new(|| BoundedReader::waiting(TIMEOUT * 10));
-        let reader = match self.is_guarded(pid) {
-            true => &OF_SESSIONS,
-            false => &OF_OTHERS,
+        let reader = if self.is_guarded(pid) {
+            &OF_SESSIONS
+        } else {
+            &OF_OTHERS
         };
         let path = PathBuf::from(format!("/proc/{pid}/cmdline"));
         match reader.read(&path, MAX_COMMAND) {

@@ -192,9 +192,10 @@ const HOLD_IPV4: [(u128, u8); 3] = [
 pub(crate) fn neighbourhood(address: Address) -> Prefix {
     let host = Prefix::host(address);
     let holds_ipv4 = |(bits, length): &(u128, u8)| Prefix::new(*bits, *length).contains(&host);
-    let length = match HOLD_IPV4.iter().any(holds_ipv4) {
-        true => 96 + 24,
-        false => 64,
+    let length = if HOLD_IPV4.iter().any(holds_ipv4) {
+        96 + 24
+    } else {
+        64
     };
     Prefix::new(host.bits(), length)
 }

@@ -210,9 +210,10 @@ impl State {
             }
             Handling::Direct => {
                 let is_new = self.notice_network::<ProxyWorker>(session, process);
-                match is_new || !self.proxy.is_up() {
-                    true => self.note_denial(event, Some(session)),
-                    false => self.handle(event, Handling::Asked)?,
+                if is_new || !self.proxy.is_up() {
+                    self.note_denial(event, Some(session))
+                } else {
+                    self.handle(event, Handling::Asked)?
                 }
             }
             Handling::Asked => {
@@ -344,11 +345,12 @@ fn key(event: &Event) -> RequestKey {
 }
 
 fn destination(event: &Event, host: Option<String>) -> RecordedDestination {
-    match is_socket(event) {
-        true => RecordedDestination::Socket {
+    if is_socket(event) {
+        RecordedDestination::Socket {
             protocol: protocol_name(event.protocol),
             socket_type: event.socket_type.into(),
-        },
-        false => RecordedDestination::Endpoint(key(event).endpoint(host)),
+        }
+    } else {
+        RecordedDestination::Endpoint(key(event).endpoint(host))
     }
 }

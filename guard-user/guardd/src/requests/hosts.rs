@@ -45,9 +45,10 @@ pub(super) fn put_first<'p>(
     let others = both.map(|(of_address, of_host)| {
         let of_host = of_host.filter(|one| stops_too(one, of_address))?;
         let is_stricter = of_address.verdict.strictness() > of_host.verdict.strictness();
-        Some(match is_stricter {
-            true => of_host,
-            false => std::mem::replace(of_address, of_host),
+        Some(if is_stricter {
+            of_host
+        } else {
+            std::mem::replace(of_address, of_host)
         })
     });
     others.collect()

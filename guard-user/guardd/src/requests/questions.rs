@@ -598,9 +598,12 @@ mod tests {
 
     fn names() -> impl Strategy<Value = String> {
         let zone = prop::sample::select(vec!["evil.example", "a.example", "shop.co.uk", "co.uk"]);
-        ("[a-f]{1,2}", any::<bool>(), zone).prop_map(|(label, deep, zone)| match deep {
-            true => format!("{label}.x.{zone}"),
-            false => format!("{label}.{zone}"),
+        ("[a-f]{1,2}", any::<bool>(), zone).prop_map(|(label, deep, zone)| {
+            if deep {
+                format!("{label}.x.{zone}")
+            } else {
+                format!("{label}.{zone}")
+            }
         })
     }
 

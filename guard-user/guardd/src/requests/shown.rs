@@ -30,14 +30,13 @@ pub(super) fn for_log(http: &proto::HttpRequest) -> proto::HttpRequest {
         headers: headers
             .map(|one| http_judge::without_secrets(one))
             .collect(),
-        warnings: match http.is_statement() {
-            true => http.warnings.clone(),
-            false => {
-                let warnings = http.warnings.iter();
-                warnings
-                    .map(|one| http_judge::warning_without_values(one))
-                    .collect()
-            }
+        warnings: if http.is_statement() {
+            http.warnings.clone()
+        } else {
+            let warnings = http.warnings.iter();
+            warnings
+                .map(|one| http_judge::warning_without_values(one))
+                .collect()
         },
         ..http.clone()
     }
@@ -46,9 +45,10 @@ pub(super) fn for_log(http: &proto::HttpRequest) -> proto::HttpRequest {
 /// Its path and query as the audit log may have them. A statement has no query: its `?` is an operator.
 #[must_use]
 pub(crate) fn path_for_log(http: &proto::HttpRequest) -> String {
-    match http.is_statement() {
-        true => http.path.clone(),
-        false => http_judge::without_secrets(&http.path),
+    if http.is_statement() {
+        http.path.clone()
+    } else {
+        http_judge::without_secrets(&http.path)
     }
 }
 

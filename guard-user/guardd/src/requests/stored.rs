@@ -170,9 +170,10 @@ impl Requests {
         // One no may hold for several sessions.
         let file = |key: &RequestKey, no: &KeptNo| {
             let (id, session) = (&no.shown.id, ids::session(key.session));
-            match no.shown.session == session {
-                true => format!("no-{id}"),
-                false => format!("no-{id}-{session}"),
+            if no.shown.session == session {
+                format!("no-{id}")
+            } else {
+                format!("no-{id}-{session}")
             }
         };
         let refused = self.noes.iter().map(|(key, no)| {

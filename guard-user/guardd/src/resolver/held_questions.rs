@@ -296,9 +296,10 @@ impl State {
         };
         let record = Denied {
             destination: RecordedDestination::Endpoint(asked.endpoint()).into(),
-            verdict: match failed {
-                true => FAILED,
-                false => Verdict::Deny.as_str(),
+            verdict: if failed {
+                FAILED
+            } else {
+                Verdict::Deny.as_str()
             }
             .into(),
             why: format!("{why} ({})", asked.kind).into(),

@@ -29,9 +29,10 @@ impl State {
         if let Some(warning) = self.resolver_warning() {
             return warning;
         }
-        let why = match self.notice_network::<ResolverWorker>(session, pid) {
-            true => NOT_YET,
-            false => NOT_AT_ALL,
+        let why = if self.notice_network::<ResolverWorker>(session, pid) {
+            NOT_YET
+        } else {
+            NOT_AT_ALL
         };
         why.to_owned()
     }

@@ -156,13 +156,12 @@ impl State {
                 let entry = LogEntry::of(&id, about.uid, start_of(&about));
                 self.recorder.note(entry.noticed(AFTER_RESTART));
             }
-            let entry = match about.unstarted {
-                true => {
-                    let (name, command) = (about.name.clone(), about.command.clone());
-                    let record = not_started(name, command, about.refused.clone());
-                    LogEntry::of_user(about.uid, record)
-                }
-                false => LogEntry::of(&id, about.uid, SessionEnd::default()),
+            let entry = if about.unstarted {
+                let (name, command) = (about.name.clone(), about.command.clone());
+                let record = not_started(name, command, about.refused.clone());
+                LogEntry::of_user(about.uid, record)
+            } else {
+                LogEntry::of(&id, about.uid, SessionEnd::default())
             };
             self.recorder.note(entry.noticed(AFTER_RESTART));
             if let Ok(ended) = ids::parse_session(&id) {
@@ -221,11 +220,12 @@ impl State {
         self.complete(&mut about, &cgroup, is_populated);
         let is_live = is_populated || about.pid.is_some() || !cgroup.is_ours();
         about.unstarted &= !is_live;
-        let stage = match is_live {
-            true => LifeStage::Live,
-            false => LifeStage::Empty {
+        let stage = if is_live {
+            LifeStage::Live
+        } else {
+            LifeStage::Empty {
                 since: clock::now(),
-            },
+            }
         };
         let id = cgroup.id;
         self.machine.watch_session(&cgroup);
@@ -282,16 +282,18 @@ impl State {
             if let Some(reaches) = stored.reaches {
                 let name = stored.pattern;
                 // The kernel says whether that is open; of one that is not, the end was written with the others.
-                match self.holes.get(id).is_some() {
-                    true => self.holes.set_name(id, HoleName { name, reaches }),
-                    false => self.holes.remove_files(id),
+                if self.holes.get(id).is_some() {
+                    self.holes.set_name(id, HoleName { name, reaches })
+                } else {
+                    self.holes.remove_files(id)
                 }
                 continue;
             }
             let hole = stored.question();
-            match self.sessions.live(hole.session).is_some() && hole.expires > now {
-                true => self.holes.add(id, hole),
-                false => self.hole_ended(id, &hole, HoleEnd::ExpiredWhileDown, None),
+            if self.sessions.live(hole.session).is_some() && hole.expires > now {
+                self.holes.add(id, hole)
+            } else {
+                self.hole_ended(id, &hole, HoleEnd::ExpiredWhileDown, None)
             }
         }
     }

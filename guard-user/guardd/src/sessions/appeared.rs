@@ -107,9 +107,10 @@ fn reads<'p>(others: impl Iterator<Item = (&'p PolicyText, &'p Policy)>, apart: 
         .fold(String::new(), |mut text, (at, rule)| {
             let to = list(rule.to.iter().map(ToString::to_string).collect());
             let ports = rule.ports.iter().map(ToString::to_string).collect();
-            let ports = match rule.ports.is_empty() {
-                true => String::new(),
-                false => format!("ports = {}\n", list(ports)),
+            let ports = if rule.ports.is_empty() {
+                String::new()
+            } else {
+                format!("ports = {}\n", list(ports))
             };
             let name = format!("reads: {at}");
             let _ = write!(

@@ -96,9 +96,10 @@ async fn put(
     terms: ApplyTerms,
 ) -> Result<Option<Put>, CallError> {
     let knows_names = shared.with(|state| state.policies.knows_names(soon)) && !terms.look;
-    let taught = match knows_names {
-        true => soon::taught(shared, soon).await,
-        false => Ok(()),
+    let taught = if knows_names {
+        soon::taught(shared, soon).await
+    } else {
+        Ok(())
     };
     shared.with(|state| {
         let put = taught.and_then(|()| state.apply_policy(by, soon, terms));
@@ -315,12 +316,13 @@ impl Sessions {
             );
         }
         // Else any of its approvers could lift what the user denies who started it.
-        match who.is_root() || session.about.brought_by == Some(who.uid()) {
-            true => Ok((session.cgroup.id, slot)),
-            false => refused(
+        if who.is_root() || session.about.brought_by == Some(who.uid()) {
+            Ok((session.cgroup.id, slot))
+        } else {
+            refused(
                 "another user gave it its policy".to_owned(),
                 format!("sudo guard policy apply FILE --session {id}"),
-            ),
+            )
         }
     }
 }

@@ -115,13 +115,14 @@ impl Sessions {
     fn has_room(&self) -> Result<(), CallError> {
         let all = self.iter();
         let of_settings = all.filter(|one| one.about.assigned == Some(AssignedBy::Settings));
-        match of_settings.count() < MOST {
-            true => Ok(()),
-            false => Err(CallError::refused(
+        if of_settings.count() < MOST {
+            Ok(())
+        } else {
+            Err(CallError::refused(
                 "no more sessions by [[assign]]",
                 format!("there are {MOST}, those that ended in the last minute among them"),
                 "stop some, or wait",
-            )),
+            ))
         }
     }
 

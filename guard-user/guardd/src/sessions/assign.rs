@@ -452,11 +452,12 @@ impl Sessions {
     fn none_called(&self, kernel: &Datapath, machine: &Machine, asked: &str) -> CallError {
         let root = machine.cgroup_root().display();
         let units: Vec<_> = self.unowned(kernel).iter().map(Cgroup::unit).collect();
-        let fix = match units.is_empty() {
-            true => "start it there: a unit with Slice=guard.slice, a container with \
+        let fix = if units.is_empty() {
+            "start it there: a unit with Slice=guard.slice, a container with \
                      --cgroup-parent=guard.slice"
-                .to_owned(),
-            false => format!("one of those without a policy: {}", units.join(", ")),
+                .to_owned()
+        } else {
+            format!("one of those without a policy: {}", units.join(", "))
         };
         CallError::not_found(
             format!("there is no unit {asked} to give a policy to"),

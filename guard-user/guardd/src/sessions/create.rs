@@ -104,9 +104,10 @@ pub(crate) async fn run(
         load::may_look_up(shared, agent, &source).await?;
     }
     let text = (source.text.len() <= MAX_TEXT).then(|| source.text.clone());
-    let source = match call.observe {
-        true => source.observing(),
-        false => source,
+    let source = if call.observe {
+        source.observing()
+    } else {
+        source
     };
     let (slots, warnings) = put_in_place(shared, who, &call, source).await?;
     let mut started = shared.with(|state| {
@@ -420,13 +421,14 @@ fn is_short(source: &PolicyText) -> Result<(), CallError> {
 
 /// A unit's cgroup is the service manager's: no other process is moved there.
 fn is_for_commands(session: &Session) -> Result<(), CallError> {
-    match session.cgroup.is_ours() {
-        true => Ok(()),
-        false => Err(CallError::refused(
+    if session.cgroup.is_ours() {
+        Ok(())
+    } else {
+        Err(CallError::refused(
             format!("{} is the session of a unit", session.about.name),
             "what runs in it is the service manager's to start",
             "guard run -- CMD starts a session of its own",
-        )),
+        ))
     }
 }
 
@@ -440,14 +442,15 @@ fn too_deep() -> CallError {
 
 /// Whether sessions may run as root of a user namespace.
 fn may_be_root(is_allowed: bool) -> Result<(), CallError> {
-    match is_allowed {
-        true => Ok(()),
-        false => Err(CallError::refused(
+    if is_allowed {
+        Ok(())
+    } else {
+        Err(CallError::refused(
             "no session runs as root here",
             "guardd's settings do not say run_as_root = true",
             "put run_as_root = true into /etc/guard/guardd.toml, above its first [table], then: sudo systemctl restart guardd; \
              or leave out --user root",
-        )),
+        ))
     }
 }
 
@@ -719,14 +722,12 @@ impl Sessions {
             parent: parent.map(|id| ids::session(SessionId(id))).into(),
             command: session.command.clone().into(),
             assigned: assigned.map_or(Field::Absent, |by| by.as_str().into()),
-            observed: match session.observed {
-                true => true.into(),
-                false => Field::Absent,
+            observed: if session.observed {
+                true.into()
+            } else {
+                Field::Absent
             },
-            trial: match is_trial {
-                true => true.into(),
-                false => Field::Absent,
-            },
+            trial: if is_trial { true.into() } else { Field::Absent },
             started: proto::moment::text(session.started_at).into(),
         };
         LogEntry::of(&session.id, session.uid, record)
@@ -777,15 +778,16 @@ impl Sessions {
     fn has_room_of(&self, user: u32) -> Result<(), CallError> {
         let all = self.iter();
         let theirs = all.filter(|one| one.about.uid == user && one.counts_for_user());
-        match user == 0 || theirs.count() < MAX_OF_USER {
-            true => Ok(()),
-            false => Err(CallError::refused(
+        if user == 0 || theirs.count() < MAX_OF_USER {
+            Ok(())
+        } else {
+            Err(CallError::refused(
                 "no more sessions",
                 format!(
                     "{MAX_OF_USER} is the most of a user, those inside others and those that have just ended included"
                 ),
                 "guard sessions, and guard stop those that are not needed; or wait",
-            )),
+            ))
         }
     }
 
@@ -793,9 +795,10 @@ impl Sessions {
     /// Where the machine is in a fleet, one place is that one's, whether it has a policy by now or not.
     fn may_nest(&self, agent: Agent, in_fleet: bool) -> Result<(), CallError> {
         let outer = self.outer(agent)?.own_chain().len();
-        match outer + usize::from(in_fleet) >= MAX_CHAIN {
-            true => Err(too_deep()),
-            false => Ok(()),
+        if outer + usize::from(in_fleet) >= MAX_CHAIN {
+            Err(too_deep())
+        } else {
+            Ok(())
         }
     }
 
@@ -805,9 +808,10 @@ impl Sessions {
         if let Authorised::Agent(agent) = who {
             chain.extend(self.chain_around(agent)?);
         }
-        match chain.len() > MAX_CHAIN {
-            true => Err(too_deep()),
-            false => Ok(chain),
+        if chain.len() > MAX_CHAIN {
+            Err(too_deep())
+        } else {
+            Ok(chain)
         }
     }
 

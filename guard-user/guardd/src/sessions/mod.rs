@@ -168,11 +168,11 @@ impl SessionFacts {
     /// How long its connections are held, if its start said so.
     #[must_use]
     pub(crate) fn hold(&self) -> Option<Duration> {
-        match self.never_waits {
-            true => Some(Duration::ZERO),
-            false => self
-                .waits
-                .and_then(|time| Duration::try_from_secs_f64(time).ok()),
+        if self.never_waits {
+            Some(Duration::ZERO)
+        } else {
+            self.waits
+                .and_then(|time| Duration::try_from_secs_f64(time).ok())
         }
     }
 
@@ -612,9 +612,10 @@ impl Session {
     /// may start in a minute is what bounds their records.
     fn time_to_drain(&self, crowded: &BTreeSet<u32>) -> Duration {
         let is_outermost = self.about.outermost.is_none();
-        match is_outermost && self.counts_for_user() && crowded.contains(&self.about.uid) {
-            true => TIME_TO_DRAIN_OF_MANY,
-            false => TIME_TO_DRAIN,
+        if is_outermost && self.counts_for_user() && crowded.contains(&self.about.uid) {
+            TIME_TO_DRAIN_OF_MANY
+        } else {
+            TIME_TO_DRAIN
         }
     }
 }

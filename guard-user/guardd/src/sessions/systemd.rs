@@ -143,9 +143,10 @@ async fn show(properties: &str, units: &[&str]) -> Result<String, String> {
             return Err(format!("systemd did not answer in {seconds} s"));
         }
     };
-    match output.status.success() {
-        true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
-        false => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+    if output.status.success() {
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    } else {
+        Err(String::from_utf8_lossy(&output.stderr).trim().to_owned())
     }
 }
 

@@ -142,9 +142,12 @@ impl Enrolling<'_> {
         }
         let about = self.signed_answers.person(who)?;
         about.check()?;
-        let key = Key::of_line(line).map_err(|why| match line.starts_with(PASSKEY) {
-            true => no_passkey(&why.to_string()),
-            false => no_key(&why.to_string()),
+        let key = Key::of_line(line).map_err(|why| {
+            if line.starts_with(PASSKEY) {
+                no_passkey(&why.to_string())
+            } else {
+                no_key(&why.to_string())
+            }
         })?;
         self.enrolled(by, &about, &key, plain)
     }

@@ -99,9 +99,10 @@ impl GivenQuestion {
         let Some(earlier) = earlier else {
             return self;
         };
-        let changes = match earlier.is_over(now) {
-            true => 0,
-            false => earlier.changes.saturating_add(1),
+        let changes = if earlier.is_over(now) {
+            0
+        } else {
+            earlier.changes.saturating_add(1)
         };
         Self {
             wrong: earlier.wrong,
@@ -155,9 +156,10 @@ impl Questions {
         for (id, kept) in self.files.all() {
             let question = kept.question();
             let counts = question.is_some_and(|one| one.boot == boot && !self.is_used(&one.nonce));
-            match counts && !kept.is_over(now) {
-                true => drop(self.kept.insert(id, kept)),
-                false => self.files.remove(&id),
+            if counts && !kept.is_over(now) {
+                drop(self.kept.insert(id, kept))
+            } else {
+                self.files.remove(&id)
             }
         }
     }

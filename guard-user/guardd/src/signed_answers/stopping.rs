@@ -166,10 +166,11 @@ impl Judging<'_> {
                     .judge_each(subject, upstream.to, upstream.protocol, upstream.port)?;
             let each = each.into_iter().skip(inside);
             judged.extend(each.map(|one| ChainVerdict {
-                verdict: match one.rule.is_some_and(|rule| shows_name(rule, upstream)) {
+                verdict: if one.rule.is_some_and(|rule| shows_name(rule, upstream)) {
                     // Nobody reads what the listener sends to its upstream.
-                    true => Verdict::Confirm,
-                    false => one.verdict,
+                    Verdict::Confirm
+                } else {
+                    one.verdict
                 },
                 ..one
             }));

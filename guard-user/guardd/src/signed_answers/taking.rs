@@ -489,13 +489,12 @@ impl SignedAnswers {
         if kept.given.iter().any(is_again) {
             return Err(refusals::said_already(person));
         }
-        match is_right {
-            true => {
-                kept.code = other_digits(&kept.code).map_err(|error| no_random(&error))?;
-                kept.codes += 1;
-                kept.told = false;
-            }
-            false => kept.wrong += 1,
+        if is_right {
+            kept.code = other_digits(&kept.code).map_err(|error| no_random(&error))?;
+            kept.codes += 1;
+            kept.told = false;
+        } else {
+            kept.wrong += 1
         }
         let noted = self.questions.keep(id, kept.clone());
         noted.map_err(|error| not_kept(&error))?;

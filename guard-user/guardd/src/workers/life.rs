@@ -28,9 +28,10 @@ pub(crate) async fn follow<W: Worker>(shared: Rc<Shared>, door: PathBuf) {
     loop {
         needed::<W>(&shared).await;
         let began = Instant::now();
-        let lived = match may_start() {
-            true => live::<W>(&shared, &mut program).await,
-            false => receive::<W>(&shared, &door).await,
+        let lived = if may_start() {
+            live::<W>(&shared, &mut program).await
+        } else {
+            receive::<W>(&shared, &door).await
         };
         let problem = lived.err().map(|error| format!("{error:#}"));
         shared.with(|state| state.worker_down::<W>(problem.clone()));

@@ -64,9 +64,10 @@ fn by_itself(rules: &Rules, facts: &Facts<'_>) -> Judgement {
             },
             None,
         ) => {
-            let form = match heeds_forms {
-                true => obstacle::form(facts),
-                false => Form::Plain,
+            let form = if heeds_forms {
+                obstacle::form(facts)
+            } else {
+                Form::Plain
             };
             match form {
                 Form::Plain => Judgement::Read { because },

@@ -33,9 +33,10 @@ pub(super) fn are_for_another(said: &[String], host: &str) -> bool {
 fn is_other(name: &str, value: &[u8], asked: Option<&str>) -> bool {
     let text = String::from_utf8_lossy(value).to_ascii_lowercase();
     let other = |host: &str| asked != Some(without_port(host));
-    match headers::is_one_of(name, &["forwarded"]) {
-        true => forwarded(&text).any(other),
-        false => text.split(',').map(str::trim).any(other),
+    if headers::is_one_of(name, &["forwarded"]) {
+        forwarded(&text).any(other)
+    } else {
+        text.split(',').map(str::trim).any(other)
     }
 }
 

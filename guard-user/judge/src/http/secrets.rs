@@ -89,9 +89,10 @@ pub fn warning_without_values(warning: &str) -> String {
     match warning.split_once('=') {
         Some((name, value)) if !name.starts_with('`') => {
             let (value, means) = value.rsplit_once(": ").unwrap_or((value, ""));
-            match super::warnings::is_said_by_many(value) && !is_secret(name) {
-                true => warning.to_owned(),
-                false => format!("{name}={LEFT_OUT}: {means}"),
+            if super::warnings::is_said_by_many(value) && !is_secret(name) {
+                warning.to_owned()
+            } else {
+                format!("{name}={LEFT_OUT}: {means}")
             }
         }
         _ => without_secrets(warning),

@@ -23,12 +23,11 @@ pub(super) fn nearest(text: &str) -> String {
         let fits = FITS.iter().find(|(from, _)| *from == c);
         fits.map_or(c, |(_, to)| *to)
     };
-    match text.is_ascii() {
-        true => text.to_owned(),
-        false => {
-            let composed = ComposingNormalizerBorrowed::new_nfkc().normalize(text);
-            composed.chars().map(fit).collect()
-        }
+    if text.is_ascii() {
+        text.to_owned()
+    } else {
+        let composed = ComposingNormalizerBorrowed::new_nfkc().normalize(text);
+        composed.chars().map(fit).collect()
     }
 }
 

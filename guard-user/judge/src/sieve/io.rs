@@ -199,9 +199,10 @@ impl<T: AsyncRead + Unpin> SievedIo<T> {
                 self.deliver(buf);
                 break;
             }
-            let read = match self.held.is_empty() {
-                true => ready!(self.poll_direct(cx, buf))?,
-                false => ready!(self.poll_more(cx))?,
+            let read = if self.held.is_empty() {
+                ready!(self.poll_direct(cx, buf))?
+            } else {
+                ready!(self.poll_more(cx))?
             };
             if read == 0 {
                 let end = self.sieve.end();

@@ -49,8 +49,9 @@ const fn in_value(byte: u8) -> bool {
 /// The first byte that a value may not have.
 pub(super) fn not_in_value(value: &[u8]) -> Option<u8> {
     // Without a branch for each byte first: that is done sixteen at a time.
-    match value.iter().fold(true, |all, &byte| all & in_value(byte)) {
-        true => None,
-        false => value.iter().copied().find(|&byte| !in_value(byte)),
+    if value.iter().fold(true, |all, &byte| all & in_value(byte)) {
+        None
+    } else {
+        value.iter().copied().find(|&byte| !in_value(byte))
     }
 }

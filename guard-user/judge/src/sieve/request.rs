@@ -51,9 +51,10 @@ impl Requests {
         if self.going || !speaks::may_be_http2(bytes) {
             return Ok(true);
         }
-        match bytes.len() < speaks::PREFACE.len() {
-            true => Ok(false),
-            false => Err(Malformed::Preface),
+        if bytes.len() < speaks::PREFACE.len() {
+            Ok(false)
+        } else {
+            Err(Malformed::Preface)
         }
     }
 

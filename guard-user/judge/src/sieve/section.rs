@@ -25,9 +25,10 @@ impl Section {
         let within = &bytes[..bytes.len().min(most)];
         let Some(found) = memchr(b'\n', &within[self.seen.min(within.len())..]) else {
             self.seen = within.len();
-            return match within.len() == most {
-                true => Err(over),
-                false => Ok(None),
+            return if within.len() == most {
+                Err(over)
+            } else {
+                Ok(None)
             };
         };
         let end = self.seen + found;
@@ -39,9 +40,10 @@ impl Section {
     /// Counts one more field.
     pub(super) fn field(&mut self, most: usize) -> Result<(), Malformed> {
         self.fields += 1;
-        match self.fields <= most {
-            true => Ok(()),
-            false => Err(Malformed::TooManyFields),
+        if self.fields <= most {
+            Ok(())
+        } else {
+            Err(Malformed::TooManyFields)
         }
     }
 }

@@ -63,9 +63,10 @@ fn absolute(target: &[u8]) -> Result<Range<usize>, Malformed> {
     };
     let slash = target[start..].iter().position(|&byte| byte == b'/');
     let end = start + slash.ok_or(Malformed::TargetForm)?;
-    match is_host(&target[start..end]) {
-        true => path(&target[end..]).map(|()| start..end),
-        false => Err(Malformed::TargetForm),
+    if is_host(&target[start..end]) {
+        path(&target[end..]).map(|()| start..end)
+    } else {
+        Err(Malformed::TargetForm)
     }
 }
 

@@ -202,9 +202,10 @@ pub fn judge(text: &[u8], extra: Extra<'_>) -> Result<JudgedQuery, Unread> {
     };
     let is_told = statements.iter().any(|one| *one != Statement::reads());
     Ok(JudgedQuery {
-        normalised: match is_told {
-            true => normalise::normalise(text)?,
-            false => String::new(),
+        normalised: if is_told {
+            normalise::normalise(text)?
+        } else {
+            String::new()
         },
         statements,
     })

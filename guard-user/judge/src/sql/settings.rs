@@ -140,12 +140,13 @@ pub(super) fn lets_through(entry: &str, others: &[String]) -> bool {
 /// Whether a setting may be set to whatever a statement comes up with: a parameter, or what an expression gives.
 pub(super) fn set_to_anything(name: &str) -> Result<(), String> {
     let name = name.to_ascii_lowercase();
-    match is_harmless(&name) {
-        true => Ok(()),
-        false => Err(format!(
+    if is_harmless(&name) {
+        Ok(())
+    } else {
+        Err(format!(
             "it is not known what {} is set to, and not every value of it is harmless",
             shown(&name)
-        )),
+        ))
     }
 }
 
@@ -185,18 +186,20 @@ fn is_planner(name: &str) -> bool {
 }
 
 fn read_only(name: &str, values: &[String]) -> Result<(), String> {
-    match is(values, true) {
-        true => Ok(()),
-        false => Err(format!("{name} is what keeps the server from writing")),
+    if is(values, true) {
+        Ok(())
+    } else {
+        Err(format!("{name} is what keeps the server from writing"))
     }
 }
 
 fn only_on(name: &str, values: &[String]) -> Result<(), String> {
-    match is(values, true) {
-        true => Ok(()),
-        false => Err(format!(
+    if is(values, true) {
+        Ok(())
+    } else {
+        Err(format!(
             "without {name}, the server reads strings in another way"
-        )),
+        ))
     }
 }
 

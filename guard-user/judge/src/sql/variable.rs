@@ -59,9 +59,10 @@ fn of_transaction(statement: &VariableSetStmt) -> Result<(), String> {
         }
         _ => false,
     };
-    match is_known {
-        true => Ok(()),
-        false => Err("the transaction may write afterwards".to_owned()),
+    if is_known {
+        Ok(())
+    } else {
+        Err("the transaction may write afterwards".to_owned())
     }
 }
 

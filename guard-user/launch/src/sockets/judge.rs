@@ -129,9 +129,12 @@ impl SocketJudge {
         };
         let found = self.sessions.has_open(&session, socket, file);
         // A server that keeps others from looking at it, as ssh-agent does.
-        let hidden = || match socket.is_sure {
-            true => self.is_open(&session, socket),
-            false => None,
+        let hidden = || {
+            if socket.is_sure {
+                self.is_open(&session, socket)
+            } else {
+                None
+            }
         };
         let word = word(found, hidden);
         if word == Word::Connect {

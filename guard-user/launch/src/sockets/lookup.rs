@@ -70,9 +70,10 @@ pub(super) fn file(thread: i32, path: &Path) -> io::Result<OwnedFd> {
     let path = its_own(thread, path);
     if !has_our_root(&proc) {
         let root = openat(CWD, proc.join("root"), flags, Mode::empty())?;
-        let path = match path.is_absolute() {
-            true => path,
-            false => fs::read_link(proc.join("cwd"))?.join(path),
+        let path = if path.is_absolute() {
+            path
+        } else {
+            fs::read_link(proc.join("cwd"))?.join(path)
         };
         let within = ResolveFlags::IN_ROOT;
         return Ok(openat2(root, &path, flags, Mode::empty(), within)?);

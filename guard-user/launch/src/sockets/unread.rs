@@ -73,13 +73,14 @@ impl Unread {
         same_root: bool,
     ) -> NotifyResponse {
         if let Some(name) = socket.strip_prefix('@') {
-            return match self.judge.allows_name(call.thread, name.as_bytes()) {
-                true => outcome(
+            return if self.judge.allows_name(call.thread, name.as_bytes()) {
+                outcome(
                     SocketAddrUnix::new_abstract_name(name.as_bytes())
                         .map_err(io::Error::from)
                         .and_then(|to| replace(call, listener, &to)),
-                ),
-                false => NotifyResponse::Goes,
+                )
+            } else {
+                NotifyResponse::Goes
             };
         }
         if self.judge.goes_by_itself(socket.as_ref()) {

@@ -47,9 +47,10 @@ impl Options {
 pub(super) fn naming(options: &OsStr, store: &Path) -> OsString {
     let store = store.as_os_str();
     let is_plain = |byte: &u8| !byte.is_ascii_whitespace() && !b"'\"".contains(byte);
-    let quote = match store.as_encoded_bytes().iter().all(is_plain) {
-        true => "",
-        false => "\"",
+    let quote = if store.as_encoded_bytes().iter().all(is_plain) {
+        ""
+    } else {
+        "\""
     };
     let mut all = options.to_owned();
     if !all.is_empty() {

@@ -317,13 +317,14 @@ fn stricter(range: RangeEntry, verdict: u8, rule: u16) -> RangeEntry {
         Verdict::BY_SNI => 1,
         plain => 2 * Verdict::from_u8(plain).strictness(),
     };
-    match strict(verdict) > strict(range.verdict) {
-        true => RangeEntry {
+    if strict(verdict) > strict(range.verdict) {
+        RangeEntry {
             verdict,
             rule,
             ..range
-        },
-        false => range,
+        }
+    } else {
+        range
     }
 }
 

@@ -120,9 +120,12 @@ fn push(
     match target {
         Target::Prefix(prefix) => entries.push(entry(*prefix, Kind::Holds)),
         Target::Name(name) => {
-            let kind = |prefix: &Prefix| match closed.is_some_and(|all| all.is_at(name, prefix)) {
-                true => Kind::Narrows,
-                false => Kind::Holds,
+            let kind = |prefix: &Prefix| {
+                if closed.is_some_and(|all| all.is_at(name, prefix)) {
+                    Kind::Narrows
+                } else {
+                    Kind::Holds
+                }
             };
             let prefixes = environment.resolved(name);
             entries.extend(prefixes.map(|prefix| entry(prefix, kind(&prefix))));

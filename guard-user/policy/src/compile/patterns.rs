@@ -64,9 +64,10 @@ pub(super) fn answered(
             answer = answers.layer(rules, answer, &key);
         }
         let is_private = |rule| is_private(pattern, policy.rule(rule), closed);
-        let flag = match is_private(answers.get(answer).rule) {
-            true => prefix_flags::PRIVATE,
-            false => 0,
+        let flag = if is_private(answers.get(answer).rule) {
+            prefix_flags::PRIVATE
+        } else {
+            0
         };
         let answer = answers.mark_private(answer, is_private);
         out.push(PatternAnswer {

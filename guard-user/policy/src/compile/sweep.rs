@@ -53,20 +53,22 @@ pub(super) fn sweep(
         if !is_wide {
             wide = around.last().map_or(wide, |wider| wider.wide);
         }
-        let base = match is_exception || is_wide {
-            true => base(is_exception, wide, &prefix, &around, answers),
-            false => around
+        let base = if is_exception || is_wide {
+            base(is_exception, wide, &prefix, &around, answers)
+        } else {
+            around
                 .last()
-                .map_or(AddressVerdicts::DEFAULT, |wider| wider.answer),
+                .map_or(AddressVerdicts::DEFAULT, |wider| wider.answer)
         };
         let plain = rules(here, &[Kind::Holds], &mut ranks, answers);
         let all = rules(here, &[Kind::Holds, Kind::HoldsBut], &mut ranks, answers);
         let answer = answers.layer(all, base, &prefix);
         let narrows = rules(here, &[Kind::Narrows], &mut ranks, answers);
         let answer = answers.narrow(narrows, answer, &prefix);
-        match prefix == Prefix::EVERYTHING {
-            true => swept[0].1 = answer,
-            false => swept.push((prefix, answer)),
+        if prefix == Prefix::EVERYTHING {
+            swept[0].1 = answer
+        } else {
+            swept.push((prefix, answer))
         }
         around.push(Around {
             prefix,
@@ -90,17 +92,18 @@ fn base(
     answers: &mut AddressVerdicts<'_>,
 ) -> AddressVerdictId {
     let inner = around.iter().rposition(|wider| wider.is_exception);
-    let excepted = match is_exception {
-        true => around.len(),
-        false => inner.unwrap_or(0),
+    let excepted = if is_exception {
+        around.len()
+    } else {
+        inner.unwrap_or(0)
     };
-    let rules = around
-        .iter()
-        .enumerate()
-        .map(|(at, wider)| match at < excepted {
-            true => (wider.plain, &wider.prefix),
-            false => (wider.all, &wider.prefix),
-        });
+    let rules = around.iter().enumerate().map(|(at, wider)| {
+        if at < excepted {
+            (wider.plain, &wider.prefix)
+        } else {
+            (wider.all, &wider.prefix)
+        }
+    });
     let mut layers: Vec<_> = rules.collect();
     let public = PUBLIC.iter().find(|all| all.contains(prefix));
     let public = public.unwrap_or(&Prefix::EVERYTHING);

@@ -783,9 +783,10 @@ fn naive(policy: &Policy, known: &[&str], base: (Says, bool, bool), to: &Connect
         && !lies_in(&local, &to.to)
         && !is_this
         && (!is_private || said.iter().all(|(_, private)| *private));
-    match strict(*strictest) < strict(base) && !may_widen {
-        true => base,
-        false => *strictest,
+    if strict(*strictest) < strict(base) && !may_widen {
+        base
+    } else {
+        *strictest
     }
 }
 

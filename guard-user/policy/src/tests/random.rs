@@ -73,9 +73,10 @@ fn narrow() -> impl Strategy<Value = String> {
         |(block, host, len, mapped)| {
             let block: Prefix = block.parse().unwrap();
             let prefix = Prefix::new(block.bits() | host, len);
-            match mapped && Prefix::IPV4.contains(&prefix) {
-                true => format!("::ffff:{}/{len}", prefix.address().to_ip()),
-                false => prefix.to_string(),
+            if mapped && Prefix::IPV4.contains(&prefix) {
+                format!("::ffff:{}/{len}", prefix.address().to_ip())
+            } else {
+                prefix.to_string()
             }
         },
     )
@@ -127,9 +128,10 @@ pub(super) fn head() -> impl Strategy<Value = String> {
 /// The text of a policy.
 pub(super) fn text(head: &str, rules: &[RandomRule]) -> String {
     let rules = rules.iter().map(|rule| {
-        let ports = match rule.ports.is_empty() {
-            true => String::new(),
-            false => format!("ports = {:?}\n", rule.ports),
+        let ports = if rule.ports.is_empty() {
+            String::new()
+        } else {
+            format!("ports = {:?}\n", rule.ports)
         };
         format!(
             "[[rule]]\nname = {:?}\nto = {:?}\n{ports}action = {:?}\n",

@@ -191,9 +191,10 @@ impl<T> Mended<T> {
     /// Of what was read after `start`, leaves in place what may go on unchanged, and holds the rest.
     fn sort(&mut self, buf: &mut ReadBuf<'_>, start: usize) {
         let new = &buf.filled()[start..];
-        let passed = match self.held.is_empty() {
-            true => self.state.pass(new.len()),
-            false => 0,
+        let passed = if self.held.is_empty() {
+            self.state.pass(new.len())
+        } else {
+            0
         };
         self.held.extend_from_slice(&new[passed..]);
         buf.set_filled(start + passed);

@@ -35,25 +35,26 @@ where
         if matches!(head.tag, b'S' | b'H') {
             empty(head)?;
         }
-        let message = match head.body > MAX_READ {
+        let message = if head.body > MAX_READ {
             // What it was for is refused when its turn comes.
-            true => {
-                self.from.skip(head).await?;
-                Bytes::new()
-            }
-            false => self.from.message(head).await?,
+            self.from.skip(head).await?;
+            Bytes::new()
+        } else {
+            self.from.message(head).await?
         };
         self.size += message.len();
         // A slice keeps the whole buffer.
-        let bytes = match message.len() < SHORT {
-            true => Bytes::copy_from_slice(&message),
-            false => message,
+        let bytes = if message.len() < SHORT {
+            Bytes::copy_from_slice(&message)
+        } else {
+            message
         };
         let is_full = self.size > MAX_BATCH || self.batch.len() >= MAX_PARTS;
         self.batch.push(KeptMessage { head, bytes });
-        match matches!(head.tag, b'S' | b'H') || is_full {
-            true => self.run().await,
-            false => Ok(()),
+        if matches!(head.tag, b'S' | b'H') || is_full {
+            self.run().await
+        } else {
+            Ok(())
         }
     }
 
@@ -201,9 +202,10 @@ where
         let bound = self.bound(portal);
         self.settle_names(&bound.unit).await?;
         // Its names were looked up when it was bound.
-        let comes = match self.portals.contains_key(portal) {
-            true => Comes::Bound,
-            false => Comes::Earlier,
+        let comes = if self.portals.contains_key(portal) {
+            Comes::Bound
+        } else {
+            Comes::Earlier
         };
         // An SQL cursor may have replaced an earlier portal.
         planned.sets |= comes == Comes::Earlier;
@@ -341,9 +343,10 @@ where
             } => {
                 let unit = self.prepared(&statement);
                 // The values may be long, and a name is kept for long.
-                let values = match unit.reads() && unit.controls.is_empty() {
-                    true => Bytes::new(),
-                    false => sum([&values]),
+                let values = if unit.reads() && unit.controls.is_empty() {
+                    Bytes::new()
+                } else {
+                    sum([&values])
                 };
                 let bound = Bound {
                     unit,

@@ -156,9 +156,10 @@ impl Executed {
 
     /// The meaning of a name since an earlier batch.
     fn earlier(unit: Rc<Unit>) -> Self {
-        let sum = match unit.sum.is_empty() {
-            false => Some(unit.sum.clone()),
-            true => unit.is_whole().then(|| sum([&unit.text])),
+        let sum = if unit.sum.is_empty() {
+            unit.is_whole().then(|| sum([&unit.text]))
+        } else {
+            Some(unit.sum.clone())
         };
         Self {
             text: unit.text.clone(),

@@ -283,9 +283,10 @@ where
 
     /// Checks that no batch is open: what a server makes of a query within one depends on earlier errors.
     fn closed(&self) -> io::Result<()> {
-        match self.is_open || !self.batch.is_empty() {
-            true => Err(invalid("a query in a batch that has not ended")),
-            false => Ok(()),
+        if self.is_open || !self.batch.is_empty() {
+            Err(invalid("a query in a batch that has not ended"))
+        } else {
+            Ok(())
         }
     }
 
@@ -426,12 +427,11 @@ where
     /// A call of a function by its number: a few are known to read.
     async fn call(&mut self, head: MessageHead) -> io::Result<()> {
         self.closed()?;
-        let read = match head.body > large::MAX_CALL {
-            true => {
-                self.from.skip(head).await?;
-                None
-            }
-            false => Some(self.from.message(head).await?).filter(large::reads),
+        let read = if head.body > large::MAX_CALL {
+            self.from.skip(head).await?;
+            None
+        } else {
+            Some(self.from.message(head).await?).filter(large::reads)
         };
         let terms = self.terms().await?;
         let Some(message) = read else {

@@ -190,9 +190,10 @@ impl Fields {
     }
 
     pub(super) fn bytes(&mut self, length: usize) -> io::Result<Bytes> {
-        match length <= self.0.len() {
-            true => Ok(self.0.split_to(length)),
-            false => Err(short()),
+        if length <= self.0.len() {
+            Ok(self.0.split_to(length))
+        } else {
+            Err(short())
         }
     }
 
@@ -203,9 +204,10 @@ impl Fields {
 
     /// Checks that nothing follows: where one side sees the end, the other must.
     pub(super) fn end(&self) -> io::Result<()> {
-        match self.0.is_empty() {
-            true => Ok(()),
-            false => Err(invalid("a message is longer than what it says")),
+        if self.0.is_empty() {
+            Ok(())
+        } else {
+            Err(invalid("a message is longer than what it says"))
         }
     }
 }

@@ -92,9 +92,10 @@ where
 
     /// Has the transactions that begin now write, or read.
     async fn set_lock(&mut self, may_write: bool) -> io::Result<Result<(), String>> {
-        let (lock, text) = match may_write {
-            true => (Lock::Off, UNLOCK),
-            false => (Lock::On, LOCK),
+        let (lock, text) = if may_write {
+            (Lock::Off, UNLOCK)
+        } else {
+            (Lock::On, LOCK)
         };
         if self.lock == lock {
             return Ok(Ok(()));
@@ -166,10 +167,11 @@ where
             ledger.expect(Expected::Own(tell));
             ledger.replicates
         };
-        let message = match replicates {
+        let message = if replicates {
             // Such a connection has no others.
-            true => query(&texts.join("; ")),
-            false => batch(texts),
+            query(&texts.join("; "))
+        } else {
+            batch(texts)
         };
         self.to.write_all(&message).await?;
         self.to.flush().await?;

@@ -75,9 +75,10 @@ impl Meaning {
         let named: Vec<_> = named
             .map(|(name, value)| format!("{name}={}", escaped(&value)))
             .collect();
-        match named.is_empty() {
-            true => at,
-            false => format!("{at}?{}", named.join("&")),
+        if named.is_empty() {
+            at
+        } else {
+            format!("{at}?{}", named.join("&"))
         }
     }
 

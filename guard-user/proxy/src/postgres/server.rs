@@ -243,10 +243,11 @@ fn keep_row(message: &Bytes, heard: &mut OwnReply) -> io::Result<()> {
     {
         let column = first_column(message)?;
         let kept: usize = rows.iter().map(Bytes::len).sum();
-        match kept + column.len() <= MAX_KEPT {
+        if kept + column.len() <= MAX_KEPT {
             // Not as a part of what was read, which would stay.
-            true => rows.push(Bytes::copy_from_slice(&column)),
-            false => *heard = Err("the server answers with too much".to_owned()),
+            rows.push(Bytes::copy_from_slice(&column))
+        } else {
+            *heard = Err("the server answers with too much".to_owned())
         }
     }
     Ok(())

@@ -313,11 +313,12 @@ fn login(client: Stream, server: Stream, packet: &Bytes) -> Result<StartedConnec
         server: None,
     };
     for (name, value) in &pairs {
-        let judged = match name.starts_with("_pq_.") {
-            true => Err(format!(
+        let judged = if name.starts_with("_pq_.") {
+            Err(format!(
                 "{name} changes the protocol in a way that is not known"
-            )),
-            false => judge::startup(name, value),
+            ))
+        } else {
+            judge::startup(name, value)
         };
         if let Err(why) = judged {
             let refusal = Refusal::startup(&why);

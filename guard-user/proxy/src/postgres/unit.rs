@@ -141,10 +141,7 @@ impl Unit {
         Self {
             text: beginning(text, most),
             bytes: text.len(),
-            sum: match is_shown {
-                true => sum([text]),
-                false => Bytes::new(),
-            },
+            sum: if is_shown { sum([text]) } else { Bytes::new() },
             meant: Vec::new(),
             normalised,
             write,
@@ -307,9 +304,10 @@ impl Unit {
     /// Its meaning under the server's current settings: unknown if others were in force when its constants became values.
     pub(super) fn meaning(&self, now: Meaning) -> Meaning {
         let is_same = |then: &Bytes| !then.is_empty() && *then == now.values();
-        match self.meant.iter().all(is_same) {
-            true => now,
-            false => Meaning::default(),
+        if self.meant.iter().all(is_same) {
+            now
+        } else {
+            Meaning::default()
         }
     }
 

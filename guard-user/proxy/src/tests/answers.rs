@@ -94,9 +94,10 @@ fn told(answer: &str) -> (String, String) {
         .filter(|line| line.starts_with("x-"))
         .map(|line| format!("{line}\n"))
         .collect();
-    let body = match lower.contains("\r\ntransfer-encoding: chunked") {
-        true => unchunked(body),
-        false => body.to_owned(),
+    let body = if lower.contains("\r\ntransfer-encoding: chunked") {
+        unchunked(body)
+    } else {
+        body.to_owned()
     };
     (format!("{} {kept}", status.unwrap_or_default()), body)
 }

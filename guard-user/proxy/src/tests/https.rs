@@ -126,17 +126,14 @@ async fn answer(acceptor: TlsAcceptor, stream: TcpStream, arrived: Arrived) {
         async move { Ok::<_, hyper::Error>(http::Response::new(request.into_body())) }
     });
     let stream = TokioIo::new(stream);
-    let _ = match is_h2 {
-        true => {
-            server::conn::http2::Builder::new(LocalExecutor)
-                .serve_connection(stream, service)
-                .await
-        }
-        false => {
-            server::conn::http1::Builder::new()
-                .serve_connection(stream, service)
-                .await
-        }
+    let _ = if is_h2 {
+        server::conn::http2::Builder::new(LocalExecutor)
+            .serve_connection(stream, service)
+            .await
+    } else {
+        server::conn::http1::Builder::new()
+            .serve_connection(stream, service)
+            .await
     };
 }
 
@@ -157,9 +154,10 @@ async fn asking(
     let provider = Arc::new(default_provider());
     let verifier =
         WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
-    let verifier = match has_to {
-        true => verifier,
-        false => verifier.allow_unauthenticated(),
+    let verifier = if has_to {
+        verifier
+    } else {
+        verifier.allow_unauthenticated()
     };
     let config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[version])

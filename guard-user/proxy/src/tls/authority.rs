@@ -156,9 +156,10 @@ fn read(file: &mut File) -> Result<Option<KeyPair>> {
     let mut text = String::new();
     file.rewind()?;
     Read::by_ref(file).take(MAX_KEY).read_to_string(&mut text)?;
-    match text.is_empty() {
-        true => Ok(None),
-        false => Ok(Some(KeyPair::from_pem(&text)?)),
+    if text.is_empty() {
+        Ok(None)
+    } else {
+        Ok(Some(KeyPair::from_pem(&text)?))
     }
 }
 

@@ -120,18 +120,16 @@ impl Protocols {
 
     /// One of the offered protocols.
     fn settled(self) -> Self {
-        let http1 = match self.h2 {
-            true => Http1::Unsaid,
-            false => self.http1,
-        };
+        let http1 = if self.h2 { Http1::Unsaid } else { self.http1 };
         Self { http1, ..self }
     }
 
     /// The HTTP version.
     pub(super) fn version(self) -> Version {
-        match self.h2 {
-            true => Version::Http2,
-            false => Version::Http1,
+        if self.h2 {
+            Version::Http2
+        } else {
+            Version::Http1
         }
     }
 }
@@ -391,19 +389,18 @@ fn offered(hello: &ClientHello<'_>, speaks: Speaks) -> Result<Protocols, String>
         },
         postgres: !is_http && names.contains(&POSTGRES),
     };
-    match protocols == Protocols::default() {
-        false => Ok(protocols),
-        true => {
-            let names: Vec<_> = names
-                .iter()
-                .map(|name| name.escape_ascii().to_string())
-                .collect();
-            let wanted = if is_http { "HTTP" } else { "PostgreSQL" };
-            let names = names.join(", ");
-            Err(format!(
-                "the client speaks no {wanted} within TLS, but {names}"
-            ))
-        }
+    if protocols == Protocols::default() {
+        let names: Vec<_> = names
+            .iter()
+            .map(|name| name.escape_ascii().to_string())
+            .collect();
+        let wanted = if is_http { "HTTP" } else { "PostgreSQL" };
+        let names = names.join(", ");
+        Err(format!(
+            "the client speaks no {wanted} within TLS, but {names}"
+        ))
+    } else {
+        Ok(protocols)
     }
 }
 

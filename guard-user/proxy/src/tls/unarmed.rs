@@ -70,16 +70,13 @@ impl UnarmedNames {
         if kind == Some(HandshakeKind::Resumed) {
             return known.contains(name);
         }
-        match was_asked {
-            false => {
-                known.remove(name);
+        if was_asked {
+            if known.len() >= MAX_KNOWN {
+                known.clear();
             }
-            true => {
-                if known.len() >= MAX_KNOWN {
-                    known.clear();
-                }
-                known.insert(name.clone());
-            }
+            known.insert(name.clone());
+        } else {
+            known.remove(name);
         }
         was_asked
     }

@@ -68,9 +68,12 @@ impl Written {
         self.names.entry(name).or_insert(self.bytes.len());
         for label in NAMES[name].split('.') {
             self.bytes.push(label.len() as u8);
-            let label = label.bytes().map(|byte| match self.again {
-                true => byte.to_ascii_uppercase(),
-                false => byte,
+            let label = label.bytes().map(|byte| {
+                if self.again {
+                    byte.to_ascii_uppercase()
+                } else {
+                    byte
+                }
             });
             self.bytes.extend(label);
         }

@@ -383,9 +383,10 @@ fn questions_by_tcp_come_in_pieces_and_several_at_once() {
 
 /// A server whose answer fits into no datagram.
 fn many_addresses(question: Message, is_stream: bool) -> Vec<Vec<u8>> {
-    let records = match is_stream {
-        true => (0..200).map(|last| a("example.com", last)).collect(),
-        false => Vec::new(),
+    let records = if is_stream {
+        (0..200).map(|last| a("example.com", last)).collect()
+    } else {
+        Vec::new()
     };
     let mut answer = answer(question, records);
     answer.metadata.truncation = !is_stream;
@@ -412,9 +413,12 @@ fn what_fits_into_no_datagram_is_asked_for_by_tcp() {
 
 #[test]
 fn what_came_by_tcp_is_asked_by_tcp_alone() {
-    let serving = |question: Message, is_stream| match is_stream {
-        true => one_address(question, is_stream),
-        false => Vec::new(),
+    let serving = |question: Message, is_stream| {
+        if is_stream {
+            one_address(question, is_stream)
+        } else {
+            Vec::new()
+        }
     };
     run(Names::Any, &[], serving, async |scene| {
         let mut stream = scene.stream(SESSION).await;
@@ -532,9 +536,12 @@ fn what_is_too_long_for_the_program_is_to_be_asked_for_by_tcp() {
 fn what_is_sent_again_is_the_same_question() {
     // The first is lost.
     let is_lost = Cell::new(false);
-    let serving = move |question: Message, is_stream| match is_lost.replace(true) {
-        true => one_address(question, is_stream),
-        false => Vec::new(),
+    let serving = move |question: Message, is_stream| {
+        if is_lost.replace(true) {
+            one_address(question, is_stream)
+        } else {
+            Vec::new()
+        }
     };
     run(Names::Any, &[], serving, async |scene| {
         let client = scene.client(SESSION).await;
@@ -579,9 +586,12 @@ fn each_question_has_a_number_and_a_port_that_nobody_can_know() {
 fn what_another_sends_than_the_server_is_passed_over() {
     // The first question is lost, so that an attacker who forges an answer has the time.
     let is_lost = Cell::new(false);
-    let serving = move |question: Message, _| match is_lost.replace(true) {
-        true => bytes(&answer(question, vec![a("example.com", 1)])),
-        false => Vec::new(),
+    let serving = move |question: Message, _| {
+        if is_lost.replace(true) {
+            bytes(&answer(question, vec![a("example.com", 1)]))
+        } else {
+            Vec::new()
+        }
     };
     run(Names::Any, &[], serving, async |scene| {
         let client = scene.client(SESSION).await;
@@ -990,9 +1000,12 @@ fn what_hides_names_from_tls_is_taken_out_where_a_policy_looks_at_them() {
 fn one_account_does_not_take_anothers_place() {
     let is_answering = Rc::new(Cell::new(false));
     let answering = Rc::clone(&is_answering);
-    let serving = move |question: Message, is_stream| match answering.get() {
-        true => one_address(question, is_stream),
-        false => Vec::new(),
+    let serving = move |question: Message, is_stream| {
+        if answering.get() {
+            one_address(question, is_stream)
+        } else {
+            Vec::new()
+        }
     };
     run(Names::Any, &[], serving, async |scene| {
         let greedy = scene.client(SESSION).await;

@@ -148,9 +148,10 @@ fn an_answer_is_by_the_key_that_it_names() {
     for (at, key) in keys.iter().enumerate() {
         let signed = signed(key, &answer);
         for (other, enrolled) in enrolled.iter().enumerate() {
-            let expected = match at == other {
-                true => Ok(answer.clone()),
-                false => Err(AnswerRefusal::OtherKey),
+            let expected = if at == other {
+                Ok(answer.clone())
+            } else {
+                Err(AnswerRefusal::OtherKey)
             };
             assert_eq!(signed.verify(enrolled, &[]), expected);
             // Even where it says that it is by that key.

@@ -209,14 +209,18 @@ fn client_data() -> impl Strategy<Value = Vec<u8>> {
         for (edit, places, value) in edits {
             edit.on(&mut fields, places, value);
         }
-        let fields = fields.iter().map(|(key, value)| match is_list {
-            true => value.clone(),
-            false => format!("{key}:{value}"),
+        let fields = fields.iter().map(|(key, value)| {
+            if is_list {
+                value.clone()
+            } else {
+                format!("{key}:{value}")
+            }
         });
         let fields = fields.collect::<Vec<_>>().join(",");
-        let text = match is_list {
-            true => format!("[{fields}]"),
-            false => format!("{{{fields}}}"),
+        let text = if is_list {
+            format!("[{fields}]")
+        } else {
+            format!("{{{fields}}}")
         };
         format!("{}{text}{}", around.0, around.1).into_bytes()
     })

@@ -101,9 +101,10 @@ fn ed25519() -> Pair {
 }
 
 fn p256(is_ssh: bool) -> Pair {
-    let algorithm = match is_ssh {
-        true => &ECDSA_P256_SHA256_FIXED_SIGNING,
-        false => &ECDSA_P256_SHA256_ASN1_SIGNING,
+    let algorithm = if is_ssh {
+        &ECDSA_P256_SHA256_FIXED_SIGNING
+    } else {
+        &ECDSA_P256_SHA256_ASN1_SIGNING
     };
     let random = SystemRandom::new();
     let made = EcdsaKeyPair::generate_pkcs8(algorithm, &random).unwrap();

@@ -126,9 +126,10 @@ fn a_fido_key_has_to_be_touched() {
     for key in ssh_keys() {
         let public = SshPublicKey::parse(&key.line()).unwrap();
         let untouched = public.verify(NAMESPACE, &message, &key.seal(NAMESPACE, &message, 4));
-        match public.is_fido() {
-            true => assert_eq!(untouched, Err(AnswerRefusal::Untouched)),
-            false => assert_eq!(untouched, Ok(())),
+        if public.is_fido() {
+            assert_eq!(untouched, Err(AnswerRefusal::Untouched))
+        } else {
+            assert_eq!(untouched, Ok(()))
         }
     }
 }

@@ -220,9 +220,10 @@ fn with_last_words(why: io::Error, log: &[u8]) -> io::Error {
     let end = log.iter().position(|byte| *byte == 0).unwrap_or(log.len());
     let log = String::from_utf8_lossy(&log[..end]);
     let words: Vec<_> = log.lines().rev().take(3).collect();
-    match words.is_empty() {
-        true => why,
-        false => io::Error::new(why.kind(), format!("{why}: {}", words.join("; "))),
+    if words.is_empty() {
+        why
+    } else {
+        io::Error::new(why.kind(), format!("{why}: {}", words.join("; ")))
     }
 }
 

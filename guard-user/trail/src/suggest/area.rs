@@ -54,9 +54,10 @@ impl Area {
 
     /// Its ports; `None` for all of them.
     fn each(&self) -> Vec<Option<PortSpec>> {
-        match self.ports.is_empty() {
-            true => vec![None],
-            false => self.ports.iter().copied().map(Some).collect(),
+        if self.ports.is_empty() {
+            vec![None]
+        } else {
+            self.ports.iter().copied().map(Some).collect()
         }
     }
 }
@@ -91,9 +92,10 @@ pub(super) fn areas<'a>(answers: impl Iterator<Item = &'a ConnectionDecision>) -
         }
     }
     for area in by_prefix.values_mut() {
-        area.ports = match everything.contains(&area.to) {
-            true => Vec::new(),
-            false => touching(std::mem::take(&mut area.ports)),
+        area.ports = if everything.contains(&area.to) {
+            Vec::new()
+        } else {
+            touching(std::mem::take(&mut area.ports))
         };
     }
     aggregated(by_prefix.into_values().collect())

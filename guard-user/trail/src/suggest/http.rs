@@ -107,9 +107,10 @@ fn there<'a>(one: &HttpDecision, answers: &'a [ConnectionDecision]) -> Vec<&'a C
     let as_answer = ConnectionDecision {
         to: one.to,
         ports: Some(one.ports),
-        said: match one.yes {
-            true => DecisionKind::Yes,
-            false => DecisionKind::No,
+        said: if one.yes {
+            DecisionKind::Yes
+        } else {
+            DecisionKind::No
         },
         why: String::new(),
     };

@@ -191,9 +191,10 @@ fn targets(
         .filter(|name| name.parse::<policy::DomainName>().is_ok())
         .map(|name| LearnedTarget::Name(name.to_ascii_lowercase()))
         .collect();
-    match names.is_empty() || is_local(&to, environment) {
-        true => vec![LearnedTarget::Address(to)],
-        false => names,
+    if names.is_empty() || is_local(&to, environment) {
+        vec![LearnedTarget::Address(to)]
+    } else {
+        names
     }
 }
 
@@ -252,9 +253,12 @@ fn few(ports: Vec<PortSpec>) -> Vec<PortSpec> {
         return ports;
     }
     let count = |protocol: Protocol| ports.iter().filter(|one| one.protocol == protocol).count();
-    let of = |one: &PortSpec| match count(one.protocol) > MAX_PORTS / 2 {
-        true => PortSpec::all(one.protocol),
-        false => *one,
+    let of = |one: &PortSpec| {
+        if count(one.protocol) > MAX_PORTS / 2 {
+            PortSpec::all(one.protocol)
+        } else {
+            *one
+        }
     };
     let all: BTreeSet<_> = ports.iter().map(of).collect();
     all.into_iter().collect()

@@ -231,9 +231,10 @@ impl Collector {
     }
 
     fn find(&mut self, finding: LogFinding) {
-        match self.found.findings.len() < TOLD {
-            true => self.found.findings.push(finding),
-            false => self.found.more += 1,
+        if self.found.findings.len() < TOLD {
+            self.found.findings.push(finding)
+        } else {
+            self.found.more += 1
         }
     }
 

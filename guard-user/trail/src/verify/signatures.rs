@@ -345,8 +345,9 @@ fn is_row(question: &Question, record: &SignedRecord<'_>) -> bool {
 }
 
 fn is_about(answer: &Answer, question: &Question, bytes: &[u8]) -> Result<(), String> {
-    match answer.question == Question::hash(bytes) && answer.machine == question.machine {
-        true => Ok(()),
-        false => Err("what was signed is about another question".to_owned()),
+    if answer.question == Question::hash(bytes) && answer.machine == question.machine {
+        Ok(())
+    } else {
+        Err("what was signed is about another question".to_owned())
     }
 }

@@ -59,9 +59,10 @@ impl RecordedTerms {
                 ));
             }
         }
-        match answer.read_only && !self.read_only {
-            true => Err("the record is about more than the reads that were signed".to_owned()),
-            false => Ok(()),
+        if answer.read_only && !self.read_only {
+            Err("the record is about more than the reads that were signed".to_owned())
+        } else {
+            Ok(())
         }
     }
 }

@@ -42,9 +42,10 @@ fn the_server_is_held_to_reading_and_nothing_takes_that_back(scene: &ClientScene
     ] {
         let done = agent.run(&queries(texts))?;
         assert_ne!(done.code, 0, "{texts:?}: {done:?}");
-        let why = match texts[0] == sneaky {
-            true => "in a read-only transaction",
-            false => "has dropped what guard said first",
+        let why = if texts[0] == sneaky {
+            "in a read-only transaction"
+        } else {
+            "has dropped what guard said first"
         };
         assert!(done.text.contains(why), "{texts:?}: {done:?}");
     }

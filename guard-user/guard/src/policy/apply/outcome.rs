@@ -36,9 +36,10 @@ impl Outcome {
             }
         }
         for (session, error) in not_found {
-            match lives(session) {
-                true => outcome.left.push((session.id.clone(), error)),
-                false => outcome.ended.push(session.id.clone()),
+            if lives(session) {
+                outcome.left.push((session.id.clone(), error))
+            } else {
+                outcome.ended.push(session.id.clone())
             }
         }
         outcome

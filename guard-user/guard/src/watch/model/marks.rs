@@ -179,9 +179,10 @@ impl Model {
             ));
         }
         let settled = |one: &&Request| is_settled(together.seen.get(&one.id).copied(), at);
-        match waiting.iter().all(settled) {
-            true => Ok(waiting.into_iter().map(|one| one.id.clone()).collect()),
-            false => Err("the list has just come up: press again if you mean it".into()),
+        if waiting.iter().all(settled) {
+            Ok(waiting.into_iter().map(|one| one.id.clone()).collect())
+        } else {
+            Err("the list has just come up: press again if you mean it".into())
         }
     }
 

@@ -223,9 +223,10 @@ impl Model {
 
     fn switch_bell(&mut self) {
         self.bell = !self.bell;
-        let text = match self.bell {
-            true => "a new request rings",
-            false => "a new request does not ring",
+        let text = if self.bell {
+            "a new request rings"
+        } else {
+            "a new request does not ring"
         };
         self.notice = Some(Notice::new(Tone::Plain, text));
     }

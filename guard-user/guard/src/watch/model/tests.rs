@@ -491,9 +491,10 @@ fn who_was_faster_is_told_whatever_comes_first() {
             at(1),
         );
         assert!(call(press(&mut model, 'y', 1000)).is_some());
-        let (one, two) = match record_first {
-            true => (answered(), gone()),
-            false => (gone(), answered()),
+        let (one, two) = if record_first {
+            (answered(), gone())
+        } else {
+            (gone(), answered())
         };
         model.update(one, at(1100));
         model.update(two, at(1200));

@@ -40,9 +40,10 @@ impl View<'_> {
 
     pub(super) fn about_hole(&self, hole: &Hole, area: Rect) -> Vec<Line<'static>> {
         let is_open = self.model.holes.iter().any(|one| one.id == hole.id);
-        let heading = match is_open {
-            true => hole.id.clone(),
-            false => format!("{}  [closed]", hole.id),
+        let heading = if is_open {
+            hole.id.clone()
+        } else {
+            format!("{}  [closed]", hole.id)
         };
         let mut lines = vec![Line::styled(piece(&heading), self.look.of(Tone::Strong))];
         lines.extend(self.fields(&rows::hole_fields(hole, self.clock), area, usize::MAX));
@@ -61,9 +62,10 @@ impl View<'_> {
     pub(super) fn choice(&self, what: &YesFor, area: Rect) -> Vec<Line<'static>> {
         // Each address of a burst gets a hole of its own.
         let is_burst = |one: super::super::model::OpenedRequest| one.request.burst.is_some();
-        let each = match self.model.subject().is_some_and(is_burst) {
-            true => " for each",
-            false => "",
+        let each = if self.model.subject().is_some_and(is_burst) {
+            " for each"
+        } else {
+            ""
         };
         let said = match what {
             YesFor::Asked => "what it asks for".to_owned(),
@@ -83,9 +85,10 @@ impl View<'_> {
             } => format!("all with this method and a path like {pattern}"),
             YesFor::Writes => {
                 let http = self.model.subject().and_then(|one| one.request.http);
-                let at = match http.is_some_and(|http| !http.is_statement()) {
-                    true => "its host",
-                    false => "this destination",
+                let at = if http.is_some_and(|http| !http.is_statement()) {
+                    "its host"
+                } else {
+                    "this destination"
                 };
                 format!("ALL that change something at {at}")
             }

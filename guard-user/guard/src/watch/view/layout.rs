@@ -78,9 +78,10 @@ fn together(height: u16, lengths: Lengths) -> [u16; 8] {
 fn alone(height: u16, pane: Pane, lengths: Lengths) -> [u16; 8] {
     let room = height - 3;
     let has_requests = pane == Pane::Requests || lengths.requests > 0;
-    let requests = match has_requests {
-        true => list(lengths.requests, room / 3 + 1),
-        false => 0,
+    let requests = if has_requests {
+        list(lengths.requests, room / 3 + 1)
+    } else {
+        0
     };
     let most = room - requests;
     // Without requests all of it is for the pane in use.

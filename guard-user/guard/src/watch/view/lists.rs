@@ -97,9 +97,10 @@ impl View<'_> {
             .saturating_sub(room)
             .min(list.len().saturating_sub(room));
         let window = first..list.len().min(first + room);
-        let part = match window.len() == list.len() {
-            true => String::new(),
-            false => format!(", {} to {} of {}", first + 1, window.end, list.len()),
+        let part = if window.len() == list.len() {
+            String::new()
+        } else {
+            format!(", {} to {} of {}", first + 1, window.end, list.len())
         };
         let lines = self.draw_heading(frame, area, &format!("{heading}{part}"), pane)?;
         for (at, y) in window.clone().zip(lines.y..) {
@@ -201,13 +202,14 @@ impl View<'_> {
             .map(|one| (rows::record(one, self.clock), rows::record_tone(one)));
         // All are needed only where somebody looks for one.
         let is_all = self.model.filter.is_empty() && self.model.pane != Pane::Log;
-        let shown: Vec<ListRow> = match is_all {
-            true => shown
+        let shown: Vec<ListRow> = if is_all {
+            shown
                 .skip(self.model.records.len().saturating_sub(room))
-                .collect(),
-            false => shown
+                .collect()
+        } else {
+            shown
                 .filter(|(row, _)| self.model.lets_through(row))
-                .collect(),
+                .collect()
         };
         let most = shown.len().saturating_sub(room);
         let up = match self.model.pane {

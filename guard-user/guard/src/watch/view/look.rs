@@ -15,10 +15,7 @@ impl Palette {
     /// How a tone looks.
     pub(crate) fn of(self, tone: Tone) -> Style {
         let style = Style::new();
-        let coloured = |colour| match self.colour {
-            true => style.fg(colour),
-            false => style,
-        };
+        let coloured = |colour| if self.colour { style.fg(colour) } else { style };
         match tone {
             Tone::Plain => style,
             Tone::Strong => style.add_modifier(Modifier::BOLD),

@@ -29,20 +29,22 @@ impl FromStr for MetricsListen {
         if let Some(path) = text.strip_prefix("unix:") {
             let path = PathBuf::from(path);
             let is_file = path.is_absolute() && path.file_name().is_some();
-            return match is_file {
-                true => Ok(Self::Unix(path)),
-                false => Err(format!("{text:?} names no socket: write unix:/path/to/it")),
+            return if is_file {
+                Ok(Self::Unix(path))
+            } else {
+                Err(format!("{text:?} names no socket: write unix:/path/to/it"))
             };
         }
         let address: SocketAddr = text.parse().map_err(|_| {
             format!("{text:?} is neither unix:/path nor an address with a port, as 127.0.0.1:9478")
         })?;
-        match address.ip().is_loopback() {
-            true => Ok(Self::Tcp(address)),
-            false => Err(format!(
+        if address.ip().is_loopback() {
+            Ok(Self::Tcp(address))
+        } else {
+            Err(format!(
                 "{text:?} is not loopback, and metrics are served on this machine only: \
                  unix:/run/guard/metrics.sock, 127.0.0.1:9478 or [::1]:9478"
-            )),
+            ))
         }
     }
 }

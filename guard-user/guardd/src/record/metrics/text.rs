@@ -19,9 +19,10 @@ impl MetricsFormat {
     /// The format for a scraper that sends this `Accept` header.
     #[must_use]
     pub(crate) fn accepted(header: &str) -> Self {
-        match header.contains("application/openmetrics-text") {
-            true => Self::OpenMetrics,
-            false => Self::Plain,
+        if header.contains("application/openmetrics-text") {
+            Self::OpenMetrics
+        } else {
+            Self::Plain
         }
     }
 

@@ -116,17 +116,16 @@ impl RequestHook {
     }
 
     fn command(&self) -> Command {
-        let mut command = match self.by_manager {
-            true => self.managed(),
-            false => {
-                let mut command = Command::new(&self.words[0]);
-                // As root, this gives up the groups as well.
-                command
-                    .args(&self.words[1..])
-                    .gid(self.account.gid)
-                    .uid(self.account.uid);
-                command
-            }
+        let mut command = if self.by_manager {
+            self.managed()
+        } else {
+            let mut command = Command::new(&self.words[0]);
+            // As root, this gives up the groups as well.
+            command
+                .args(&self.words[1..])
+                .gid(self.account.gid)
+                .uid(self.account.uid);
+            command
         };
         command.env_clear().env("PATH", PATH).current_dir("/");
         command

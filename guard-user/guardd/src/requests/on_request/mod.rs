@@ -122,9 +122,10 @@ impl Notified {
         let now = pending(shared);
         let news = now.iter().filter_map(|one| {
             let id = one.told.id.clone();
-            match self.ids.contains(&one.told) {
-                false => Some(News::Request(id)),
-                true => one.has_code_to_tell.then_some(News::Code(id)),
+            if self.ids.contains(&one.told) {
+                one.has_code_to_tell.then_some(News::Code(id))
+            } else {
+                Some(News::Request(id))
             }
         });
         let news = news.collect();

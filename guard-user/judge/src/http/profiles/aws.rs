@@ -123,9 +123,10 @@ pub(super) fn judge(view: &View<'_>) -> Opinion {
         }
         _ if models::amazon(view) => {
             let asks = Opinion::read(PROFILE, "a question to a model");
-            match view.is_at(models::is_bedrock) {
-                true => asks.without_forms(),
-                false => asks,
+            if view.is_at(models::is_bedrock) {
+                asks.without_forms()
+            } else {
+                asks
             }
         }
         _ => Opinion::None,
@@ -139,9 +140,10 @@ fn json(view: &View<'_>) -> Result<Opinion, Opinion> {
         let why = "no header says which action, or several do";
         return Ok(Opinion::doubt(PROFILE, UNKNOWN, why));
     };
-    let named = match ALSO.contains(&target) {
-        true => Opinion::read(PROFILE, &format!("`{target}`")),
-        false => by_name(target.rsplit('.').next().unwrap_or_default()),
+    let named = if ALSO.contains(&target) {
+        Opinion::read(PROFILE, &format!("`{target}`"))
+    } else {
+        by_name(target.rsplit('.').next().unwrap_or_default())
     };
     // What a model is asked may be longer than a body that is read.
     let is_models = || view.is_at(|host| QUESTIONS.iter().any(|at| host.starts_with(at)));
@@ -202,9 +204,10 @@ fn is_customers(host: &str) -> bool {
 const UNKNOWN: &str = "AWS action that is not known";
 
 fn by_name(action: &str) -> Opinion {
-    match reads(action) {
-        true => Opinion::read(PROFILE, &format!("`{}`", shown(action))),
-        false => no_read(action),
+    if reads(action) {
+        Opinion::read(PROFILE, &format!("`{}`", shown(action)))
+    } else {
+        no_read(action)
     }
 }
 

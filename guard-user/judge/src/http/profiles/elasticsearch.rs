@@ -52,9 +52,10 @@ pub(super) fn judge(view: &View<'_>) -> Opinion {
         return doubt;
     }
     let asks = view.is_post() || (view.method() == "GET" && view.facts.has_body);
-    match asks && reads(&view.segments()) {
-        true => Opinion::read(PROFILE, "a search"),
-        false => Opinion::None,
+    if asks && reads(&view.segments()) {
+        Opinion::read(PROFILE, "a search")
+    } else {
+        Opinion::None
     }
 }
 
@@ -90,12 +91,13 @@ fn keeps_nothing(view: &View<'_>) -> Result<(), Opinion> {
         return Err(doubt());
     }
     let json = view.json(PROFILE, KIND)?;
-    match TOLD.iter().any(|name| json.get(name).is_some()) {
-        true => Err(Opinion::write(
+    if TOLD.iter().any(|name| json.get(name).is_some()) {
+        Err(Opinion::write(
             PROFILE,
             "Elasticsearch: keeps what it finds",
-        )),
-        false => Ok(()),
+        ))
+    } else {
+        Ok(())
     }
 }
 

@@ -61,8 +61,9 @@ fn begins_nothing(view: &View<'_>) -> Result<(), Opinion> {
     if !view.has_media_type(JSON) {
         return Err(doubt("its body is not said to be JSON"));
     }
-    match view.json(PROFILE, KIND)?.has_only(FIELDS) {
-        true => Ok(()),
-        false => Err(doubt("its body says more than what is asked for")),
+    if view.json(PROFILE, KIND)?.has_only(FIELDS) {
+        Ok(())
+    } else {
+        Err(doubt("its body says more than what is asked for"))
     }
 }

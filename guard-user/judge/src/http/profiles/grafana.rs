@@ -7,12 +7,13 @@ use super::{Opinion, View, service};
 const PROFILE: Profile = Profile::Grafana;
 
 pub(super) fn judge(view: &View<'_>) -> Opinion {
-    match is_handed_through(&view.words()) {
-        true => Opinion::write(
+    if is_handed_through(&view.words()) {
+        Opinion::write(
             PROFILE,
             "Grafana: sends any request through to a data source",
-        ),
-        false => service::judge(view, PROFILE),
+        )
+    } else {
+        service::judge(view, PROFILE)
     }
 }
 

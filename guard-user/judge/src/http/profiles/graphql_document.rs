@@ -55,9 +55,10 @@ impl Document {
                 _ => return Err("the document defines types"),
             }
         }
-        match operations.is_empty() {
-            true => Err("the document has no operation"),
-            false => Ok(Self { operations }),
+        if operations.is_empty() {
+            Err("the document has no operation")
+        } else {
+            Ok(Self { operations })
         }
     }
 

@@ -17,13 +17,14 @@ pub(super) fn judge(view: &View<'_>) -> Opinion {
     }
     let called = format!("{service}/{method}");
     let listed = view.lists.grpc_methods.iter().any(|m| matches(m, &called));
-    match listed {
-        true => Opinion::read(Profile::Grpc, &format!("`{}`", shown(&called))),
-        false => Opinion::doubt(
+    if listed {
+        Opinion::read(Profile::Grpc, &format!("`{}`", shown(&called)))
+    } else {
+        Opinion::doubt(
             Profile::Grpc,
             format!("calls `{}` (gRPC)", shown(&called)),
             "the method is not in `grpc_methods`",
-        ),
+        )
     }
 }
 

@@ -149,12 +149,13 @@ fn one(view: &View<'_>, call: &Json) -> Result<(), Opinion> {
 
 fn listed(view: &View<'_>, method: &str) -> Result<(), Opinion> {
     let mut listed = view.lists.jsonrpc_methods.iter();
-    match listed.any(|pattern| matches(pattern, method)) {
-        true => Ok(()),
-        false => Err(Opinion::doubt(
+    if listed.any(|pattern| matches(pattern, method)) {
+        Ok(())
+    } else {
+        Err(Opinion::doubt(
             PROFILE,
             format!("calls `{}` (JSON-RPC)", shown(method)),
             "the method is not in `jsonrpc_methods`",
-        )),
+        ))
     }
 }

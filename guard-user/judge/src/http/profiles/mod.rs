@@ -102,9 +102,10 @@ impl Opinion {
     }
 
     fn stricter(self, other: Self) -> Self {
-        match other.strictness() > self.strictness() {
-            true => other,
-            false => self,
+        if other.strictness() > self.strictness() {
+            other
+        } else {
+            self
         }
     }
 }

@@ -204,9 +204,10 @@ impl Line {
         let count = self.words().count();
         let begins = |at: &[&str]| self.words().zip(at).all(fits);
         method
-            && match self.path.ends_with(REST) {
-                true => words.windows(count).any(begins),
-                false => words.len() >= count && begins(&words[words.len() - count..]),
+            && if self.path.ends_with(REST) {
+                words.windows(count).any(begins)
+            } else {
+                words.len() >= count && begins(&words[words.len() - count..])
             }
     }
 }
@@ -306,9 +307,12 @@ mod tests {
 
     /// The operations that a line is about: a star for each parameter, and nothing else but the version of an API.
     fn meant<'o>(line: &Line, all: &'o [(&'o str, Vec<&'o str>)]) -> Vec<&'o Vec<&'o str>> {
-        let fits = |(pattern, segment): (&str, &&str)| match segment.starts_with('{') {
-            true => ["*", REST].contains(&pattern),
-            false => pattern == *segment || (pattern == "v*.php" && *segment == "v2.php"),
+        let fits = |(pattern, segment): (&str, &&str)| {
+            if segment.starts_with('{') {
+                ["*", REST].contains(&pattern)
+            } else {
+                pattern == *segment || (pattern == "v*.php" && *segment == "v2.php")
+            }
         };
         let found = all.iter().filter(|(method, path)| {
             *method == line.method

@@ -9,8 +9,9 @@ use super::{Opinion, View};
 const READS: &[&str] = &["PROPFIND", "REPORT", "SEARCH"];
 
 pub(super) fn judge(view: &View<'_>) -> Opinion {
-    match READS.contains(&view.method()) {
-        true => Opinion::read(Profile::Webdav, view.method()),
-        false => Opinion::None,
+    if READS.contains(&view.method()) {
+        Opinion::read(Profile::Webdav, view.method())
+    } else {
+        Opinion::None
     }
 }

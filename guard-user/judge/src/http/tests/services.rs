@@ -693,12 +693,13 @@ fn each_operation_of_a_servers_description_is_judged_as_its_list_says() {
         let rules = profile(server);
         let operations = operations.lines().filter(|line| !line.starts_with('#'));
         for (method, path) in operations.filter_map(|line| line.split_once(' ')) {
-            let filled = path
-                .split('/')
-                .map(|segment| match segment.starts_with('{') {
-                    true => "x1",
-                    false => segment,
-                });
+            let filled = path.split('/').map(|segment| {
+                if segment.starts_with('{') {
+                    "x1"
+                } else {
+                    segment
+                }
+            });
             let filled = filled.collect::<Vec<_>>().join("/");
             let wire = match method {
                 "GET" => Wire::of(&format!("GET {filled}")),

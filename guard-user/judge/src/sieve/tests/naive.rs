@@ -38,9 +38,10 @@ pub(super) fn read(input: &[u8], limits: &Limits) -> Reading {
     let mut last = false;
     while reading.passed < input.len() {
         let rest = &input[reading.passed..];
-        let message = match last {
-            true => Err(Stop::Wrong(0)),
-            false => message(rest, reading.requests.is_empty(), limits),
+        let message = if last {
+            Err(Stop::Wrong(0))
+        } else {
+            message(rest, reading.requests.is_empty(), limits)
         };
         match message {
             Ok((request, length, is_last)) => {
@@ -136,9 +137,10 @@ fn lines(input: &[u8], most: usize) -> Read<(Vec<String>, Option<usize>)> {
             Some(line) => lines.push(line.to_owned()),
         }
     }
-    match input.len() >= most {
-        true => Err(Stop::Wrong(0)),
-        false => Ok((lines, None)),
+    if input.len() >= most {
+        Err(Stop::Wrong(0))
+    } else {
+        Ok((lines, None))
     }
 }
 
@@ -341,8 +343,9 @@ fn trailers(input: &[u8], before: usize, limits: &Limits) -> Read<usize> {
             || name.starts_with("if-")
             || name.starts_with("x-forwarded-")
     };
-    match fields.iter().any(|(name, _)| late(name)) {
-        true => Err(Stop::Wrong(before)),
-        false => whole.ok_or(Stop::Short(before)),
+    if fields.iter().any(|(name, _)| late(name)) {
+        Err(Stop::Wrong(before))
+    } else {
+        whole.ok_or(Stop::Short(before))
     }
 }

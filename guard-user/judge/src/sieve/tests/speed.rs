@@ -74,9 +74,10 @@ fn a_connection() {
                     drop(client);
                 };
                 let receive = async {
-                    match sieved {
-                        true => count(SievedIo::new(server, requests())).await,
-                        false => count(server).await,
+                    if sieved {
+                        count(SievedIo::new(server, requests())).await
+                    } else {
+                        count(server).await
                     }
                 };
                 let (_, received) = tokio::join!(send, receive);

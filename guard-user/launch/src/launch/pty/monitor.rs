@@ -185,9 +185,10 @@ impl Monitor {
     /// Signals that stand for the end of a job, or its stop, are for all of it, as a terminal and a shell send them.
     /// It fails only for what has ended, whose end is about to be seen.
     fn send(&self, signal: i32) {
-        let _ = match signal::is_for_jobs(signal) {
-            true => signal::send_to_group(self.child, signal),
-            false => signal::send(self.child, signal),
+        let _ = if signal::is_for_jobs(signal) {
+            signal::send_to_group(self.child, signal)
+        } else {
+            signal::send(self.child, signal)
         };
     }
 
