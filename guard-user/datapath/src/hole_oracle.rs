@@ -300,11 +300,13 @@ proptest! {
         // One connection is taken from the hole that lets it through, and from no other.
         let entry = hole_list::entries(&memory.list).iter().find(|entry| entry.id == decision.hole);
         let (used, wanted) = asks;
-        let is_new = |entry: &&HoleEntry| if entry.kind.reads() {
-wanted == Wanted::Any
-} else {
-entry.id != used
-};
+        let is_new = |entry: &&HoleEntry| {
+            if entry.kind.reads() {
+                wanted == Wanted::Any
+            } else {
+                entry.id != used
+            }
+        };
         let taken = entry.filter(|entry| entry.kind.is_counted()).filter(is_new);
         let taken = taken.map(|entry| BudgetId::of(entry.id, entry.kind));
         for (key, left) in before {

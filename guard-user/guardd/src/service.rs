@@ -193,9 +193,10 @@ async fn live(cli: &Cli, object: &Object, passed: Option<UnixListener>) -> Resul
     }
     stop(cli, &shared, idle.as_ref().err());
     drop(lock);
-    match idle? {
-        true if cli.until_idle => undo(cli, shared, shelves).await,
-        _ => Ok(()),
+    if idle? && cli.until_idle {
+        undo(cli, shared, shelves).await
+    } else {
+        Ok(())
     }
 }
 

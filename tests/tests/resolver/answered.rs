@@ -371,7 +371,7 @@ fn what_is_no_plain_answer_names_nothing_and_harms_nothing() -> Tested {
         let asked = question(&[name.as_bytes(), b"example", b"com"]);
         let to = format!("192.0.2.{}", 100 + number);
         asking.tries(DNS, &asked, &to)?;
-        let host = if is_named {
+        let host = if *is_named {
             Value::from(format!("{name}.example.com"))
         } else {
             Value::Null

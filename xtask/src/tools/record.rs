@@ -194,7 +194,7 @@ impl<'a> RunRecord<'a> {
         let ended = ended.iter().filter(|(test, _)| self.tried.contains(*test));
         let ended: Vec<_> = ended.collect();
         for (test, is_passed) in &ended {
-            if is_passed {
+            if *is_passed {
                 passed.insert((*test).to_owned())
             } else {
                 passed.remove(*test)

@@ -23,9 +23,11 @@ fn top_level_names(text: &str) -> Vec<String> {
             '}' | ')' | ']' => depth -= 1,
             _ => {}
         }
-        match c.is_ascii_alphanumeric() || c == '_' {
-            true if depth == 0 => names.last_mut().unwrap().push(c),
-            _ => names.push(String::new()),
+        let is_of_name = c.is_ascii_alphanumeric() || c == '_';
+        if is_of_name && depth == 0 {
+            names.last_mut().unwrap().push(c);
+        } else {
+            names.push(String::new());
         }
     }
     names.retain(|name| !name.is_empty());
