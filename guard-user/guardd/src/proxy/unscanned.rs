@@ -9,6 +9,7 @@ use guard_proto::wire::{Number, Passing, RedirectTarget, Tgid, ToProxy, Unscanne
 use guard_sys::clock;
 
 use crate::{
+    changes::Change,
     relays::{ClientSession, Scanned, Upstreams},
     requests::RequestKey,
     state::State,
@@ -182,6 +183,8 @@ impl State {
         if let Err(error) = self.note_event(&event) {
             tracing::warn!(%error, session = id.0, "a refusal cannot be noted");
         }
+        // It may have made a request, and no tick need be near that would keep it.
+        self.apply(Change::Requests);
     }
 }
 
