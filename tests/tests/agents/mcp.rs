@@ -178,6 +178,20 @@ fn it_says_what_to_do_where_there_is_no_guardd_and_goes_on_with_the_next() -> Te
 }
 
 #[test]
+fn what_it_has_asked_for_waits_on_where_guardd_is_killed_right_after() -> Tested {
+    let mut scene = AgentScene::new()?;
+    let mut mcp = scene.mcp(&[V4])?;
+    let asked = json!({"destination": "192.0.2.20:443", "reason": "to read the queue"});
+    assert!(mcp.tool("request", asked)?.1);
+    scene.daemon.kill()?;
+    scene.daemon.start()?;
+    let pending = scene.daemon.json(["pending"])?;
+    let is_mine = |one: &Value| one["note"] == "to read the queue";
+    assert!(pending.list()?.iter().any(is_mine), "{pending}");
+    Ok(())
+}
+
+#[test]
 fn outside_of_a_session_it_says_so() -> Tested {
     let scene = AgentScene::new()?;
     let mut mcp = Mcp::over(scene.daemon.agent(["mcp"]).spawn()?);

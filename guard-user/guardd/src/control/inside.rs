@@ -13,6 +13,7 @@ use guard_proto::{
 use guard_sys::clock::{self, Clocks};
 
 use crate::{
+    changes::Change,
     control::{advice, auth::Agent, explain, explain_session::HTTPS, failure::CallError, ids},
     policies::{InForce, Policies},
     process::{Process, SeenProcess},
@@ -321,6 +322,7 @@ impl State {
         {
             self.write_note(id, &key, note);
         }
+        self.apply(Change::Requests);
         Ok(noted)
     }
 
