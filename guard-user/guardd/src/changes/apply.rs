@@ -63,8 +63,8 @@ impl State {
             // The kernel and held clients come before the proxy.
             Change::Terms => self.settle_held_clients(),
             Change::Approvers => self.renew_holds(),
-            // What could not be written down or put in force is tried again.
-            Change::Bundle => self.keep_base(),
+            // The tick behind it tries again what could not be written down or put in force: once for each offer.
+            Change::Bundle => {}
         }
     }
 }
