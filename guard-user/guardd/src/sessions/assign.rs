@@ -251,8 +251,7 @@ pub(crate) async fn make(
     shared.with(|state| {
         let started = state.assign(cgroup, slot, base, wanted, warnings);
         // That of a cgroup which is not made a session.
-        state.collect_slots();
-        started
+        started.inspect_err(|_| state.collect_slots())
     })
 }
 

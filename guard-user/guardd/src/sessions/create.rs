@@ -112,9 +112,8 @@ pub(crate) async fn run(
     let (slots, warnings) = put_in_place(shared, who, &call, source).await?;
     let mut started = shared.with(|state| {
         let started = state.start(who, launcher, call, slots, warnings);
-        // Those of a session that does not start.
-        state.collect_slots();
-        started
+        // Those of a session that does not start. Behind one that does a tick comes, in its turn: others' sessions may be about to start.
+        started.inspect_err(|_| state.collect_slots())
     })?;
     started
         .warnings
