@@ -96,4 +96,20 @@ impl Relay {
             tail: 0,
         }
     }
+
+    /// The same, by which nothing is decided any more: the kernel half takes it for one that is being written.
+    #[must_use]
+    pub const fn void(self, at: BootTime) -> Self {
+        Self {
+            head: at.0,
+            tail: !at.0,
+            ..self
+        }
+    }
+
+    /// Whether it is decided by.
+    #[must_use]
+    pub const fn is_whole(&self) -> bool {
+        self.head == self.tail
+    }
 }

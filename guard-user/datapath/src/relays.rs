@@ -82,14 +82,27 @@ impl Datapath {
         Ok(entries.iter().map(|(_, value)| read(value)).collect())
     }
 
-    /// Evicts a listener: a connection to it, if it still exists, is held until it is scanned.
+    /// Evicts a listener: connections to it are held until it is scanned, open ones too, since guardd does not note any more what it
+    /// connects to. The map keeps what is `kept` of it, which only [`Self::relay`] and [`Self::relays_known`] read.
     ///
     /// # Errors
     ///
     /// The system's.
-    pub fn evict_relay(&mut self, ticket: Ticket) -> Result<()> {
-        gone(self.relays()?.known.remove(&ticket.0))
-            .map_err(DatapathError::ebpf("write the map RELAYS"))
+    pub fn evict_relay(&mut self, ticket: Ticket, kept: Option<&Relay>) -> Result<()> {
+        let relays = self.relays()?;
+        if let Some(followed) = &mut relays.followed {
+            gone(followed.remove(&ticket.0))
+                .map_err(DatapathError::ebpf("write the map FOLLOWED"))?;
+        }
+        let written = match kept {
+            Some(relay) => {
+                let void = relay.void(clock::now());
+                relays.known.insert(ticket.0, bytes(&void), 0)
+            }
+            None => gone(relays.known.remove(&ticket.0)),
+        };
+        written.map_err(DatapathError::ebpf("write the map RELAYS"))?;
+        self.maps.bump_generation()
     }
 
     /// Admits new connections of sessions to a listener until then; for good if dials are not reported.

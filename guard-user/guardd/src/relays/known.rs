@@ -130,6 +130,15 @@ pub(super) struct KnownListener {
     hurried: BootTime,
 }
 
+/// A listener that has made room for another. guardd does not note any more what it connects to, so nothing passes to it before the next
+/// scan, on open connections either.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Evicted {
+    pub(super) ticket: Ticket,
+    /// What the kernel map keeps of it until then, if no scan finds all of that again.
+    pub(super) kept: Option<Relay>,
+}
+
 /// The upstreams that a hole for a listener's own address opens as well.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ReachableUpstreams {
@@ -188,7 +197,8 @@ impl Relays {
                 busy: now,
                 due: Some(now),
                 step: 0,
-                in_kernel: Some(relay),
+                // What was evicted is scanned before it counts again.
+                in_kernel: relay.is_whole().then_some(relay),
                 unread: false,
                 is_outdated: false,
                 has_ended: false,
@@ -263,14 +273,14 @@ impl Relays {
     }
 
     /// Notes that a session, inside `outermost` and judged by `chain`, connects to a listener. `tells`: the kernel reports the
-    /// listener's own connections. Returns the ticket of a listener that was evicted for it.
+    /// listener's own connections. Returns the listener that was evicted for it, if the kernel map has that.
     pub(super) fn note(
         &mut self,
         event: &Event,
         outermost: SessionId,
         chain: &[PolicyId],
         tells: bool,
-    ) -> Option<Ticket> {
+    ) -> Option<Evicted> {
         let ticket = Ticket(event.count);
         let (netns, port) = (NetnsCookie(event.cgroup), event.port);
         let mut gone = None;
@@ -342,14 +352,18 @@ impl Relays {
     }
 
     /// Evicts a listener if there are too many ([`evicted`]), as connections to it may wait until somebody connects there again. Where a
-    /// client stays connected, it is in use. Returns its ticket, if nothing is lost with it.
-    fn make_room(&mut self) -> Option<Ticket> {
+    /// client stays connected, it is in use. Returns it, if the kernel map has it: of one that waits for its scan that has at most what was
+    /// kept of it before.
+    fn make_room(&mut self) -> Option<Evicted> {
         if self.known.len() < MAX_KNOWN {
             return None;
         }
         let ticket = evicted(self.known.values().map(KnownListener::candidate))?;
         let known = self.known.remove(&ticket)?;
-        (!known.has_upstream()).then_some(ticket)
+        known.in_kernel.is_some().then(|| Evicted {
+            ticket,
+            kept: known.has_upstream().then_some(known.relay),
+        })
     }
 
     /// The listener that accepts connections to an address and port that began at `since`. A listener that only an earlier guardd scanned
@@ -787,6 +801,8 @@ impl KnownListener {
 mod tests {
     use std::net::IpAddr;
 
+    use anyhow::Context as _;
+
     use super::*;
     use crate::relays::Scanned;
 
@@ -941,7 +957,7 @@ mod tests {
             if ticket == busy {
                 known.busy = BootTime(u64::MAX);
             }
-            gone
+            gone.map(|gone| gone.ticket)
         };
         assert_eq!(note(others, 2), None);
         let all = MAX_KNOWN as u64;
@@ -969,7 +985,7 @@ mod tests {
             let gone = relays.note(&event, event.session, &[], true);
             let known = relays.known.get_mut(&Ticket(ticket)).unwrap();
             known.in_kernel = Some(known.relay);
-            gone
+            gone.map(|gone| gone.ticket)
         };
         assert_eq!(note(thirds, 3), None);
         // Both use all, the third's as well, and the last to connect is one of them.
@@ -990,10 +1006,8 @@ mod tests {
             session: SessionId(1),
             ..Event::default()
         };
-        assert_eq!(
-            relays.note(&event, event.session, &[], true),
-            Some(Ticket(thirds))
-        );
+        let gone = relays.note(&event, event.session, &[], true);
+        assert_eq!(gone.map(|gone| gone.ticket), Some(Ticket(thirds)));
     }
 
     #[test]
@@ -1099,7 +1113,7 @@ mod tests {
             if ticket < 10 || owner != 0 {
                 known.add_upstream(&upstream);
             }
-            gone.map(|gone| gone.0)
+            gone.map(|gone| gone.ticket.0)
         };
         let all = MAX_KNOWN as u64;
         for ticket in 1..=all {
@@ -1110,6 +1124,59 @@ mod tests {
             assert!(note(all + more, 7).unwrap() > 9);
         }
     }
+
+    /// guardd does not note what an evicted listener connects to: the kernel half is to let nothing pass there.
+    #[test]
+    fn the_kernel_half_is_told_of_each_that_is_evicted_and_keeps_what_no_scan_finds_again()
+    -> anyhow::Result<()> {
+        let mut relays = Relays::default();
+        let mut note = |ticket: u64| {
+            let event = Event {
+                count: ticket,
+                at: BootTime(ticket),
+                ..Event::default()
+            };
+            let gone = relays.note(&event, ALONE, &[], true);
+            let known = relays.known.get_mut(&Ticket(ticket));
+            let known = known.context("it was not noted")?;
+            // All but the second and the third have an upstream, and all but the third were scanned.
+            if ![2, 3].contains(&ticket) {
+                let upstream = Connection::new(Address::default(), Protocol::TCP, 5432);
+                known.add_upstream(&upstream);
+            }
+            known.in_kernel = (ticket != 3).then_some(known.relay);
+            anyhow::Ok(gone)
+        };
+        let all = MAX_KNOWN as u64;
+        for ticket in 1..=all {
+            assert_eq!(note(ticket)?, None);
+        }
+        let gone = note(all + 1)?.context("the second stays")?;
+        assert_eq!((gone.ticket, gone.kept), (Ticket(2), None));
+        assert_eq!(note(all + 2)?, None);
+        let gone = note(all + 3)?.context("the first stays")?;
+        assert_eq!(gone.ticket, Ticket(1));
+        assert_eq!(gone.kept.map(|kept| kept.len), Some(1));
+        assert!(!relays.known.contains_key(&Ticket(3)));
+        Ok(())
+    }
+
+    #[test]
+    fn what_an_earlier_guardd_has_evicted_counts_after_a_scan() {
+        let relay = |ticket| Relay::new(Ticket(ticket), NetnsCookie(1), Address::default(), 5432);
+        let void = relay(2).void(BootTime(5));
+        let relays = Relays::recalled(vec![relay(1), void], BootTime(10));
+        let known = |ticket| &relays.known[&Ticket(ticket)];
+        assert_eq!(known(1).in_kernel, Some(relay(1)));
+        assert_eq!(
+            (known(2).in_kernel, known(2).due),
+            (None, Some(BootTime(10)))
+        );
+        // As if it was never scanned.
+        let due = relays.due(BootTime(10));
+        assert_eq!(due.first().map(|(ticket, _)| *ticket), Some(Ticket(2)));
+    }
+
     #[test]
     fn a_program_that_is_started_again_is_known_again() {
         let mut relays = Relays::default();

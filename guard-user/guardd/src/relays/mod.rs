@@ -189,9 +189,10 @@ impl Relays {
             return;
         };
         let tells = kernel.dials_problem().is_none();
-        // The kernel map evicts the least recently used entry, which may be one that matters.
+        // What passes there was allowed on the condition that its upstreams are noted; and the kernel map evicts the least recently used
+        // entry, which may be one that matters.
         if let Some(gone) = self.note(event, session.outermost(), &session.chain, tells)
-            && let Err(error) = kernel.evict_relay(gone)
+            && let Err(error) = kernel.evict_relay(gone.ticket, gone.kept.as_ref())
         {
             tracing::warn!(%error, "a listener stays known to the kernel");
         }
