@@ -1,6 +1,6 @@
 //! The listeners that guardd knows, and when each is scanned.
 
-use std::{collections::HashSet, net::SocketAddr, rc::Rc, time::Duration};
+use std::{collections::HashSet, iter, net::SocketAddr, rc::Rc, time::Duration};
 
 use guard_common::{
     Address, BootTime, Connection, DNS_PORT, Event, MAX_UPSTREAMS, NetnsCookie, PolicyId, Protocol,
@@ -40,11 +40,13 @@ pub(super) const LATER_SCANS: Duration = Duration::from_secs(30);
 const DIALED_AGAIN: Duration = Duration::from_secs(1);
 /// Ports of this machine that one listener's processes connect to.
 const MAX_DIALED: usize = 64;
-/// Listeners that are known at once. The kernel map has room for twice as many: for those, too, that are known no more, but may still have
-/// connections (another one listens at their port by now). Of these it evicts the least recently used ones, whose connections are cut for
-/// good once they are judged again; what it evicts of the others the next scan writes again, at the latest when a session connects. Before
-/// Linux 6.16 it may do so with fewer, since each processor keeps up to 128 free entries to itself.
+/// Listeners that are known at once, those among them that were replaced, but may still have connections. The kernel map has room for twice
+/// as many: it keeps what was known of evicted ones. What it evicts of known ones the next scan writes again, at the latest when a session
+/// connects; of one that was replaced it cuts the connections for good once they are judged again. Before Linux 6.16 it may do so with
+/// fewer, since each processor keeps up to 128 free entries to itself.
 const MAX_KNOWN: usize = 2048;
+/// Those of one port that were replaced: each scan of the port goes on with all of them.
+const MAX_REPLACED: usize = 16;
 /// Listeners not yet scanned, of one outermost session and those inside it.
 const MAX_WAITING: usize = 256;
 /// A listener without connections for this long is no longer scanned.
@@ -121,6 +123,9 @@ pub(super) struct KnownListener {
     pub(super) in_kernel: Option<Relay>,
     /// The last scan found nobody who listens there, nor who is connected.
     pub(super) has_ended: bool,
+    /// A session has connected to another listener at its address and port since: a scan finds that one. It may still have connections, and
+    /// listen, too (`SO_REUSEPORT`).
+    pub(super) is_replaced: bool,
     /// Its upstream may be anything, only because something could not be read.
     pub(super) unread: bool,
     /// It was not scanned since policies changed: an upstream that was simply allowed before them is not among those that are known.
@@ -202,6 +207,7 @@ impl Relays {
                 unread: false,
                 is_outdated: false,
                 has_ended: false,
+                is_replaced: false,
                 dialed: Vec::new(),
                 hurried: BootTime(0),
             };
@@ -231,8 +237,8 @@ impl Relays {
                 known.followed = BootTime(0);
                 followed.push(*ticket);
             }
-            // One that nobody has used for long is scanned when somebody does.
-            if was_followed || known.due.is_some() {
+            // One that nobody has used for long is scanned when somebody does, and so is one that was replaced.
+            if !known.is_replaced && (was_followed || known.due.is_some()) {
                 known.due = Some(known.due.map_or(now, |due| due.min(now)));
             }
         }
@@ -273,20 +279,22 @@ impl Relays {
     }
 
     /// Notes that a session, inside `outermost` and judged by `chain`, connects to a listener. `tells`: the kernel reports the
-    /// listener's own connections. Returns the listener that was evicted for it, if the kernel map has that.
+    /// listener's own connections. Returns the listeners that were evicted for it, if the kernel map has them.
     pub(super) fn note(
         &mut self,
         event: &Event,
         outermost: SessionId,
         chain: &[PolicyId],
         tells: bool,
-    ) -> Option<Evicted> {
+    ) -> Vec<Evicted> {
         let ticket = Ticket(event.count);
         let (netns, port) = (NetnsCookie(event.cgroup), event.port);
-        let mut gone = None;
+        let mut gone = Vec::new();
         if !self.known.contains_key(&ticket) {
-            self.evict_those_before(netns, event.destination, port);
-            gone = self.make_room();
+            self.replace_those_before(netns, event.destination, port);
+            let spot = ListeningPort { netns, port };
+            gone.extend(iter::from_fn(|| self.evict_replaced(spot)));
+            gone.extend(self.make_room());
             self.let_wait(outermost);
         }
         let new = || KnownListener::new(ticket, event, outermost);
@@ -300,6 +308,7 @@ impl Relays {
         }
         known.used = event.at;
         known.has_ended = false;
+        known.is_replaced = false;
         known.chain = chain.to_vec();
         let is_followed = known.in_kernel.is_some() && event.at < known.followed;
         known.step = if is_followed && tells {
@@ -320,21 +329,72 @@ impl Relays {
         gone
     }
 
-    /// Evicts earlier listeners at that address and port, but for the upstreams of a program that is started again or also
-    /// listens at another address of that port. One whose network namespace is unknown stays: a session may have its own
-    /// namespace.
-    fn evict_those_before(&mut self, netns: NetnsCookie, address: Address, port: u16) {
+    /// Notes that another one listens at that address and port. What is known of the earlier ones counts for their open connections alone,
+    /// and for a program that is started again or also listens at another address of that port. One whose network namespace is unknown
+    /// stays as it is: a session may have its own namespace.
+    fn replace_those_before(&mut self, netns: NetnsCookie, address: Address, port: u16) {
         let is_there = |known: &KnownListener| {
             let relay = &known.relay;
-            relay.netns == netns && netns.0 != 0 && relay.port == port
+            let is_at = relay.netns == netns && netns.0 != 0 && relay.port == port;
+            is_at && !known.is_replaced
         };
         for known in self.known.values().filter(|known| is_there(known)) {
             if let Some(before) = known.as_past() {
                 self.past.add(known.spot(), before, known.used);
             }
         }
+        let is_before = |known: &KnownListener| is_there(known) && known.relay.address == address;
+        // Nothing passes to one that was not scanned.
         self.known
-            .retain(|_, known| !is_there(known) || known.relay.address != address);
+            .retain(|_, known| !is_before(known) || known.in_kernel.is_some());
+        for known in self.known.values_mut().filter(|known| is_before(known)) {
+            known.is_replaced = true;
+            known.due = None;
+        }
+    }
+
+    /// Evicts the least recently used of those that were replaced at a port, if there are too many. Returns it.
+    fn evict_replaced(&mut self, spot: ListeningPort) -> Option<Evicted> {
+        let there = self.known.values();
+        let there = there.filter(|known| known.is_replaced && known.spot() == spot);
+        if there.clone().count() <= MAX_REPLACED {
+            return None;
+        }
+        let oldest = there.min_by_key(|known| known.used.max(known.busy))?;
+        let ticket = oldest.relay.ticket;
+        self.known.remove(&ticket)?.evicted()
+    }
+
+    /// Those that were not replaced.
+    pub(super) fn current(&self) -> impl Iterator<Item = &KnownListener> + Clone {
+        self.known.values().filter(|known| !known.is_replaced)
+    }
+
+    /// Adds what a listener connects to to those that it replaced, as far as the same processes serve them: their connections go on, and
+    /// no scan is about them. Returns the tickets of all that it replaced.
+    pub(super) fn add_to_replaced(&mut self, ticket: Ticket) -> Vec<Ticket> {
+        let Some(known) = self.known.get(&ticket) else {
+            return Vec::new();
+        };
+        let of = self.known.iter();
+        let of = of.filter(|(_, one)| one.is_replaced && one.spot() == known.spot());
+        let replaced: Vec<(Ticket, bool)> = of
+            .map(|(ticket, one)| (*ticket, one.shares_process_with(known)))
+            .collect();
+        let upstreams = known.upstreams().to_vec();
+        let is_anywhere = known.is_anywhere() && !known.unread;
+        for (ticket, is_shared) in &replaced {
+            let Some(one) = self.known.get_mut(ticket).filter(|_| *is_shared) else {
+                continue;
+            };
+            for upstream in &upstreams {
+                one.add_upstream(upstream);
+            }
+            if is_anywhere {
+                one.mark_anywhere();
+            }
+        }
+        replaced.into_iter().map(|(ticket, _)| ticket).collect()
     }
 
     /// Evicts a listener not yet scanned, if one outermost session uses too many; the kernel reports it again.
@@ -359,11 +419,7 @@ impl Relays {
             return None;
         }
         let ticket = evicted(self.known.values().map(KnownListener::candidate))?;
-        let known = self.known.remove(&ticket)?;
-        known.in_kernel.is_some().then(|| Evicted {
-            ticket,
-            kept: known.has_upstream().then_some(known.relay),
-        })
+        self.known.remove(&ticket)?.evicted()
     }
 
     /// The listener that accepts connections to an address and port that began at `since`. A listener that only an earlier guardd scanned
@@ -374,7 +430,7 @@ impl Relays {
         port: u16,
         since: BootTime,
     ) -> Option<&KnownListener> {
-        let mut at = self.known.values().filter(|known| {
+        let mut at = self.current().filter(|known| {
             let is_there = known.relay.address == address && known.relay.port == port;
             let was_seen = known.used.0 != 0 || since.0 < self.began.0;
             known.in_kernel.is_some() && is_there && was_seen
@@ -406,7 +462,7 @@ impl Relays {
         to: &Connection,
     ) -> impl Iterator<Item = &KnownListener> {
         let is_there = |at: Address| at == to.to || (at.is_loopback() && to.to.is_loopback());
-        self.known.values().filter(move |known| {
+        self.current().filter(move |known| {
             let is_here = known.relay.netns == self.own && self.own.0 != 0;
             (is_here || known.clients.has(by.outermost))
                 && !known.has_ended
@@ -428,7 +484,7 @@ impl Relays {
             return ReachableUpstreams::default();
         }
         let is_there = |at: Address| at == to.to || (at.is_loopback() && to.to.is_loopback());
-        let there = self.known.values().filter(|known| {
+        let there = self.current().filter(|known| {
             let is_here = known.relay.netns == self.own && self.own.0 != 0;
             (is_here || known.clients.has(by.outermost))
                 && known.relay.port == to.port
@@ -453,7 +509,7 @@ impl Relays {
         by: ClientSession,
         is_one: impl Fn(&Connection) -> bool,
     ) -> Option<(SocketAddr, usize)> {
-        let known = self.known.values().filter(|known| {
+        let known = self.current().filter(|known| {
             let relay = &known.relay;
             let listener = Connection::new(relay.address, Protocol::TCP, relay.port);
             let is_here = relay.netns == self.own && self.own.0 != 0;
@@ -475,7 +531,7 @@ impl Relays {
             let pid = known.who.as_ref().and_then(|who| who.pid);
             is_there && pid.is_some() && pid == found.pid
         };
-        for known in self.known.values().filter(is_it) {
+        for known in self.current().filter(is_it) {
             found.anywhere |= known.is_anywhere() && !known.unread;
             let new = known.upstreams().iter();
             let new: Vec<_> = new
@@ -505,7 +561,7 @@ impl Relays {
 
     /// The known upstreams of the listener that sessions reach at an address of the loopback.
     pub(crate) fn upstreams(&self, address: Address, port: u16) -> Vec<Endpoint> {
-        let known = self.known.values();
+        let known = self.current();
         let there =
             known.filter(|known| (known.relay.address, known.relay.port) == (address, port));
         let upstreams = there.flat_map(|known| known.upstreams().iter());
@@ -587,6 +643,7 @@ impl KnownListener {
             unread: false,
             is_outdated: false,
             has_ended: false,
+            is_replaced: false,
             dialed: Vec::new(),
             hurried: BootTime(0),
         }
@@ -596,9 +653,18 @@ impl KnownListener {
         Candidate {
             ticket: self.relay.ticket,
             clients: &self.clients,
-            loses: self.has_upstream(),
+            loses: self.has_upstream() && !self.is_replaced,
             used: self.used.max(self.busy),
         }
+    }
+
+    /// As the kernel map has it, if it has it.
+    fn evicted(&self) -> Option<Evicted> {
+        self.in_kernel?;
+        Some(Evicted {
+            ticket: self.relay.ticket,
+            kept: self.has_upstream().then_some(self.relay),
+        })
     }
 
     /// Whether a scan is due, or under way, before new connections reach it.
@@ -795,6 +861,11 @@ impl KnownListener {
         let who = self.who.as_ref();
         who.is_some_and(|who| who.processes.iter().any(|one| one.pid == process))
     }
+
+    fn shares_process_with(&self, other: &Self) -> bool {
+        let mut own = self.who.iter().flat_map(|who| &who.processes);
+        own.any(|process| other.is_served_by(process.pid))
+    }
 }
 
 #[cfg(test)]
@@ -802,6 +873,7 @@ mod tests {
     use std::net::IpAddr;
 
     use anyhow::Context as _;
+    use guard_datapath::ServingProcess;
 
     use super::*;
     use crate::relays::Scanned;
@@ -957,7 +1029,7 @@ mod tests {
             if ticket == busy {
                 known.busy = BootTime(u64::MAX);
             }
-            gone.map(|gone| gone.ticket)
+            gone.first().map(|gone| gone.ticket)
         };
         assert_eq!(note(others, 2), None);
         let all = MAX_KNOWN as u64;
@@ -985,7 +1057,7 @@ mod tests {
             let gone = relays.note(&event, event.session, &[], true);
             let known = relays.known.get_mut(&Ticket(ticket)).unwrap();
             known.in_kernel = Some(known.relay);
-            gone.map(|gone| gone.ticket)
+            gone.first().map(|gone| gone.ticket)
         };
         assert_eq!(note(thirds, 3), None);
         // Both use all, the third's as well, and the last to connect is one of them.
@@ -1007,7 +1079,8 @@ mod tests {
             ..Event::default()
         };
         let gone = relays.note(&event, event.session, &[], true);
-        assert_eq!(gone.map(|gone| gone.ticket), Some(Ticket(thirds)));
+        let gone = gone.first().map(|gone| gone.ticket);
+        assert_eq!(gone, Some(Ticket(thirds)));
     }
 
     #[test]
@@ -1113,7 +1186,7 @@ mod tests {
             if ticket < 10 || owner != 0 {
                 known.add_upstream(&upstream);
             }
-            gone.map(|gone| gone.ticket.0)
+            gone.first().map(|gone| gone.ticket.0)
         };
         let all = MAX_KNOWN as u64;
         for ticket in 1..=all {
@@ -1145,7 +1218,7 @@ mod tests {
                 known.add_upstream(&upstream);
             }
             known.in_kernel = (ticket != 3).then_some(known.relay);
-            anyhow::Ok(gone)
+            anyhow::Ok(gone.first().copied())
         };
         let all = MAX_KNOWN as u64;
         for ticket in 1..=all {
@@ -1158,6 +1231,77 @@ mod tests {
         assert_eq!(gone.ticket, Ticket(1));
         assert_eq!(gone.kept.map(|kept| kept.len), Some(1));
         assert!(!relays.known.contains_key(&Ticket(3)));
+        Ok(())
+    }
+
+    /// Several workers of a relay may each have a listener at one port (`SO_REUSEPORT`), and a session may be connected to all of them.
+    #[test]
+    fn what_one_of_two_listeners_at_a_port_connects_to_counts_for_open_connections_to_the_other()
+    -> anyhow::Result<()> {
+        let mut relays = Relays::default();
+        let address = Address::from(IpAddr::from([127, 0, 0, 1]));
+        let event = |ticket| Event {
+            count: ticket,
+            at: BootTime(ticket),
+            cgroup: 1,
+            destination: address,
+            port: 8080,
+            protocol: Protocol::TCP,
+            ..Event::default()
+        };
+        let note = |relays: &mut Relays, ticket: u64, processes: &[u32]| {
+            relays.note(&event(ticket), ALONE, &[], true);
+            let known = relays.known.get_mut(&Ticket(ticket));
+            let known = known.context("it was not noted")?;
+            let process = |pid: &u32| ServingProcess {
+                pid: *pid,
+                cgroup: 0,
+            };
+            known.who = Some(ScanResult {
+                processes: processes.iter().map(process).collect(),
+                ..ScanResult::default()
+            });
+            known.in_kernel = Some(known.relay);
+            anyhow::Ok(())
+        };
+        // The first is another program's, and the fourth was never scanned.
+        let before: [(u64, &[u32]); 4] = [(1, &[5]), (2, &[7, 8]), (3, &[8]), (4, &[8])];
+        for (ticket, processes) in before {
+            note(&mut relays, ticket, processes)?;
+        }
+        let fourth = relays.known.get_mut(&Ticket(4)).context("no fourth")?;
+        fourth.in_kernel = None;
+        note(&mut relays, 5, &[7, 8])?;
+        assert!(!relays.known.contains_key(&Ticket(4)));
+        let at = relays.at(address, 8080, BootTime(9));
+        assert_eq!(at.map(|known| known.relay.ticket), Some(Ticket(5)));
+        assert_eq!(relays.current().count(), 1);
+        assert_eq!(relays.next_scan(), Some(BootTime(5)));
+        assert!(relays.outdate(BootTime(10)).is_empty());
+        let is_due = |relays: &Relays, ticket| relays.known[&Ticket(ticket)].due.is_some();
+        assert!([1, 2, 3].iter().all(|ticket| !is_due(&relays, *ticket)));
+
+        let fifth = relays.known.get_mut(&Ticket(5)).context("no fifth")?;
+        let upstream = IpAddr::from([192, 0, 2, 1]).into();
+        fifth.add_upstream(&Connection::new(upstream, Protocol::TCP, 443));
+        let mut told = relays.add_to_replaced(Ticket(5));
+        told.sort_unstable();
+        assert_eq!(told, [1, 2, 3].map(Ticket));
+        let upstreams = [1, 2, 3].map(|ticket| relays.known[&Ticket(ticket)].upstreams().len());
+        assert_eq!(upstreams, [0, 1, 1]);
+        // It listens still.
+        relays.note(&event(3), ALONE, &[], true);
+        assert_eq!(relays.current().count(), 2);
+        assert!(is_due(&relays, 3));
+        // A server may be started again and again: each that was replaced is one more to go on with.
+        let last = 30;
+        for ticket in 6..=last {
+            note(&mut relays, ticket, &[9])?;
+        }
+        assert_eq!(relays.known.len(), MAX_REPLACED + 1);
+        let gone = relays.note(&event(last + 1), ALONE, &[], true);
+        let gone: Vec<u64> = gone.iter().map(|gone| gone.ticket.0).collect();
+        assert_eq!(gone, [last - MAX_REPLACED as u64]);
         Ok(())
     }
 

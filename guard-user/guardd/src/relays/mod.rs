@@ -191,10 +191,10 @@ impl Relays {
         let tells = kernel.dials_problem().is_none();
         // What passes there was allowed on the condition that its upstreams are noted; and the kernel map evicts the least recently used
         // entry, which may be one that matters.
-        if let Some(gone) = self.note(event, session.outermost(), &session.chain, tells)
-            && let Err(error) = kernel.evict_relay(gone.ticket, gone.kept.as_ref())
-        {
-            tracing::warn!(%error, "a listener stays known to the kernel");
+        for gone in self.note(event, session.outermost(), &session.chain, tells) {
+            if let Err(error) = kernel.evict_relay(gone.ticket, gone.kept.as_ref()) {
+                tracing::warn!(%error, "a listener stays known to the kernel");
+            }
         }
     }
 
@@ -228,7 +228,8 @@ impl Relays {
                 known.mark_anywhere();
                 continue;
             }
-            stirs |= known.note_local_dial(event);
+            // No scan is about one that was replaced: what the other connects to is added (`tell_replaced`).
+            stirs |= !known.is_replaced && known.note_local_dial(event);
             let is_way = !to.to.is_loopback() && !known.is_for_names(&to);
             if is_way && counts(policies, &chains, &known.chain, &to) {
                 known.add_upstream(&to);
@@ -336,7 +337,12 @@ impl Relays {
         let Some(known) = self.known.get_mut(&ticket) else {
             return false;
         };
-        if found.is_connected {
+        // Another one listens there by now.
+        if known.is_replaced {
+            return false;
+        }
+        let is_connected = found.is_connected;
+        if is_connected {
             // A client may stay for long, and cause an upstream connection late.
             known.busy = now;
         }
@@ -371,7 +377,27 @@ impl Relays {
             known.learn(found, owner);
             known.is_outdated = false;
         }
-        self.follow(kernel, sessions, ticket, now)
+        let is_news = self.tell_replaced(kernel, ticket, is_connected.then_some(now));
+        self.follow(kernel, sessions, ticket, now) || is_news
+    }
+
+    /// Writes what a listener connects to to the kernel map for those that it replaced, too. `connected`: now, where a client is connected at
+    /// their port, which may be one of theirs; then the kernel goes on to report what their processes connect to. True if the map had less.
+    fn tell_replaced(
+        &mut self,
+        kernel: &mut Datapath,
+        ticket: Ticket,
+        connected: Option<BootTime>,
+    ) -> bool {
+        let mut is_news = false;
+        for replaced in self.add_to_replaced(ticket) {
+            if let (Some(now), Some(known)) = (connected, self.known.get_mut(&replaced)) {
+                known.busy = now;
+                known.trace(kernel, now, after(now, FOLLOWED));
+            }
+            is_news |= self.tell_kernel(kernel, replaced);
+        }
+        is_news
     }
 
     /// The policies of these slots are gone, and the slots may soon be others'.
@@ -422,16 +448,7 @@ impl Relays {
             return self.tell_kernel(kernel, ticket);
         }
         let until = after(now, FOLLOWED);
-        let who = known.who.clone().unwrap_or_default();
-        match kernel.follow_dials(&who.processes, now, until) {
-            Ok(true) => {}
-            // More processes than the map holds.
-            Ok(false) => known.mark_anywhere(),
-            Err(error) => {
-                tracing::warn!(%error, "cannot trace a listener's connections: its upstream may be anything");
-                known.mark_anywhere();
-            }
-        }
+        known.trace(kernel, now, until);
         let was_followed = now < std::mem::replace(&mut known.followed, until);
         let is_new = self.tell_kernel(kernel, ticket);
         if let Err(error) = kernel.let_begin(ticket, until) {
@@ -539,7 +556,7 @@ impl Relays {
             let is_itself = known.relay.address == to.to && known.relay.port == to.port;
             known.relay.port == port && (is_itself || known.upstreams().contains(&to))
         };
-        let known = self.known.values().filter(is_on_the_way);
+        let known = self.current().filter(is_on_the_way);
         let known = known
             .max_by_key(|known| known.used)
             .map(KnownListener::through);
@@ -566,6 +583,25 @@ impl Relays {
             Verdict::Confirm
         } else {
             judged.verdict
+        }
+    }
+}
+
+impl KnownListener {
+    /// Has the kernel report until then what its processes connect to.
+    fn trace(&mut self, kernel: &mut Datapath, now: BootTime, until: BootTime) {
+        let processes = self
+            .who
+            .as_ref()
+            .map_or(&[][..], |who| who.processes.as_slice());
+        match kernel.follow_dials(processes, now, until) {
+            Ok(true) => {}
+            // More processes than the map holds.
+            Ok(false) => self.mark_anywhere(),
+            Err(error) => {
+                tracing::warn!(%error, "cannot trace a listener's connections: its upstream may be anything");
+                self.mark_anywhere();
+            }
         }
     }
 }
