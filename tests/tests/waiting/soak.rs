@@ -112,7 +112,7 @@ fn ask_all(daemon: &Daemon, requests: u32) -> Tested<BTreeSet<u32>> {
         }
     };
     thread::scope(|scope| -> Tested<_> {
-        let all: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(&ask_in_turn)).collect();
+        let all: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(ask_in_turn)).collect();
         let mut unwatched = BTreeSet::new();
         for one in all {
             unwatched.extend(joined(one)?);
