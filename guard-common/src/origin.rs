@@ -147,7 +147,8 @@ pub struct Origin {
     pub several: u8,
     /// Of connections: 1 where guardd had not scanned what listens there.
     pub unscanned: u8,
-    /// Of datagrams: the [`QuestionHash`] of the question. Of connections: the low half of the ticket of what guardd had not scanned.
+    /// Of datagrams: the [`QuestionHash`] of the question. Of connections: the low half of the ticket of what listened there on this
+    /// machine; 0 where nothing did.
     pub hash: u32,
 }
 

@@ -364,8 +364,7 @@ pub(crate) struct RedirectState {
     pub(crate) reason: u64,
     /// The process that asked.
     pub(crate) tgid: u32,
-    /// Of a question: 1 where it was asked by UDP. Of a connection that was redirected before guardd had scanned what listens there: the low
-    /// half of that listener's ticket.
+    /// Of a question: 1 where it was asked by UDP. Of a connection to the proxy: the low half of the ticket of what listened there.
     pub(crate) detail: u32,
 }
 

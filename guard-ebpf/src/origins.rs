@@ -51,9 +51,8 @@ fn tell_of_segment(skb: *mut __sk_buff, redirect: Redirect) -> bool {
     let key = OriginKey::new(proxy.netns, segment.from, segment.port);
     let (session, tgid) = (redirect.session(), redirect.tgid());
     let mut origin = Origin::new(kernel::boot_time(), session, tgid, asked.to, asked.port);
-    if let Some(ticket) = redirect.unscanned() {
-        (origin.unscanned, origin.hash) = (1, ticket);
-    }
+    let (ticket, is_unscanned) = redirect.listener();
+    (origin.hash, origin.unscanned) = (ticket, u8::from(is_unscanned));
     ORIGINS.insert(key, origin, 0).is_ok()
 }
 

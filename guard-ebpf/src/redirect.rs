@@ -86,14 +86,16 @@ impl Redirect {
         )
     }
 
-    /// The low half of the ticket of what listens at the other destination, where guardd had not scanned it.
+    /// The low half of the ticket of what listened at the other destination, 0 where nothing did; and whether guardd had not scanned it.
     #[inline(always)]
-    pub(crate) fn unscanned(self) -> Option<u32> {
-        if self.reason().0 != Reason::UNSCANNED {
-            return None;
+    pub(crate) fn listener(self) -> (u32, bool) {
+        let reason = self.reason().0;
+        if !matches!(reason, Reason::REDIRECTED | Reason::UNSCANNED) {
+            return (0, false);
         }
         // SAFETY: a live map value; one aligned word.
-        Some(unsafe { (&raw const (*self.0).detail).read_volatile() })
+        let ticket = unsafe { (&raw const (*self.0).detail).read_volatile() };
+        (ticket, reason == Reason::UNSCANNED)
     }
 
     /// Clears it: the socket connects again.

@@ -31,7 +31,7 @@ pub struct AuthorityScope {
     pub prefixes: Option<Vec<(IpAddr, u8)>>,
 }
 
-/// A session and the original destination of one of its connections.
+/// A session and the original destination of some of its connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RedirectTarget {
     /// The session's number.
@@ -40,6 +40,8 @@ pub struct RedirectTarget {
     pub address: IpAddr,
     /// The TCP port.
     pub port: u16,
+    /// What listened there when they began, on this machine: the low half of its number in the kernel half; 0 where nothing did.
+    pub listener: u32,
 }
 
 /// From the proxy.

@@ -563,6 +563,7 @@ mod tests {
             session: 1,
             address: [192, 0, 2, 1].into(),
             port,
+            listener: 0,
         }
     }
 

@@ -284,6 +284,7 @@ mod tests {
             session,
             address: [192, 0, 2, 1].into(),
             port: 443,
+            listener: 0,
         };
         (target, format!("n{number}.example.com").into())
     }

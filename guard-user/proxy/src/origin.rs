@@ -38,6 +38,7 @@ pub(super) fn of(
             session: origin.session.0,
             address: origin.destination.to_ip(),
             port: origin.port,
+            listener: origin.hash,
         },
         tgid: Tgid(origin.tgid),
         unscanned: (origin.unscanned != 0).then_some(UnscannedListener {

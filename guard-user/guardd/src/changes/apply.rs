@@ -59,6 +59,8 @@ impl State {
                 self.proxy.renew();
                 self.review_held();
             }
+            // The kernel half was told of each.
+            Change::ListenersEvicted => self.proxy.renew(),
             Change::NameServers => self.resolver.renew_names(),
             // The kernel and held clients come before the proxy.
             Change::Terms => self.settle_held_clients(),

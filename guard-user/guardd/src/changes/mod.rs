@@ -27,6 +27,8 @@ pub(crate) enum Change {
     Chains,
     /// A listener was scanned, so its upstreams are known.
     Listeners,
+    /// Listeners were evicted: what they connect to is not noted any more.
+    ListenersEvicted,
     /// The machine has other name servers, or another search list.
     NameServers,
     /// The proxy is about to be told that it has old terms.
@@ -54,6 +56,7 @@ impl Change {
             | Self::Policies(_)
             | Self::Slots
             | Self::Chains
+            | Self::ListenersEvicted
             | Self::NameServers
             | Self::Terms => false,
         }

@@ -86,13 +86,14 @@ pub(super) fn rule_of(access: TargetAccess) -> Option<String> {
     }
 }
 
-/// The target of a request.
+/// The target of a request, whatever listens there.
 #[must_use]
 pub(crate) fn target(key: &RequestKey) -> RedirectTarget {
     RedirectTarget {
         session: key.session.0,
         address: key.destination.to_ip(),
         port: key.port,
+        listener: 0,
     }
 }
 

@@ -200,11 +200,14 @@ impl State {
     }
 
     /// Whether a target on this machine has an upstream to which neither a policy nor a hole lets the session: upstreams may be known only
-    /// after the connection was redirected.
+    /// after the connection was redirected. Of a listener that was evicted since they are not noted.
     fn is_shut_upstream(&self, target: &RedirectTarget) -> bool {
         let Some(session) = self.sessions.live(SessionId(target.session)) else {
             return true;
         };
+        if self.relays.is_evicted(target.listener) {
+            return true;
+        }
         let asked = Connection::new(Address::from(target.address), Protocol::TCP, target.port);
         let subject = VerdictSubject {
             stands: true,
@@ -215,7 +218,9 @@ impl State {
             judged.map_or(Verdict::Deny, |judged| judged.verdict)
         };
         let by_sni = |to: &Connection| self.policies.is_by_sni(subject, to);
-        let upstreams = (self.relays).stricter_than_reading(session, &asked, judge, by_sni);
+        let listener = target.listener;
+        let upstreams =
+            (self.relays).stricter_than_reading(session, &asked, listener, judge, by_sni);
         if upstreams.is_empty() {
             return false;
         }

@@ -455,6 +455,34 @@ impl Relays {
         known.filter(|known| known.in_kernel.is_some())
     }
 
+    /// The listener with a ticket, of which that is the low half, if it was scanned; also one that was replaced.
+    fn scanned_one(&self, ticket: u32) -> Option<&KnownListener> {
+        let is_it = |known: &&KnownListener| {
+            known.relay.ticket.0 as u32 == ticket && known.in_kernel.is_some()
+        };
+        self.known.values().find(is_it)
+    }
+
+    /// Whether a listener with a ticket, of which that is the low half, was evicted, and not scanned since: what it connects to is not noted.
+    /// 0 is none.
+    pub(crate) fn is_evicted(&self, ticket: u32) -> bool {
+        ticket != 0 && self.scanned_one(ticket).is_none()
+    }
+
+    /// The listeners that a session's proxied connections may have got, as [`Self::reached_by`]: also the one with a ticket, of which
+    /// `ticket` is the low half, where it was replaced since they began.
+    pub(super) fn read_by(
+        &self,
+        by: ClientSession,
+        to: &Connection,
+        ticket: u32,
+    ) -> impl Iterator<Item = &KnownListener> {
+        let replaced = self
+            .scanned_one(ticket)
+            .filter(move |known| known.is_replaced && known.relay.owner != by.cgroup);
+        self.reached_by(by, to).chain(replaced)
+    }
+
     /// As [`Self::reached_by`], whether they were scanned or not.
     pub(super) fn asked_by(
         &self,
@@ -1231,6 +1259,18 @@ mod tests {
         assert_eq!(gone.ticket, Ticket(1));
         assert_eq!(gone.kept.map(|kept| kept.len), Some(1));
         assert!(!relays.known.contains_key(&Ticket(3)));
+        // Nor does the proxy read from one before it is scanned again.
+        assert!([1, 2, 3].iter().all(|ticket| relays.is_evicted(*ticket)));
+        assert!([0, 4].iter().all(|ticket| !relays.is_evicted(*ticket)));
+        let again = Event {
+            count: 2,
+            ..Event::default()
+        };
+        relays.note(&again, ALONE, &[], true);
+        assert!(relays.is_evicted(2));
+        let known = relays.known.get_mut(&Ticket(2)).context("no second")?;
+        known.in_kernel = Some(known.relay);
+        assert!(!relays.is_evicted(2));
         Ok(())
     }
 
@@ -1289,6 +1329,17 @@ mod tests {
         assert_eq!(told, [1, 2, 3].map(Ticket));
         let upstreams = [1, 2, 3].map(|ticket| relays.known[&Ticket(ticket)].upstreams().len());
         assert_eq!(upstreams, [0, 1, 1]);
+        // What the proxy reads on a connection that began before is judged by the earlier one, too.
+        let to = Connection::new(address, Protocol::TCP, 8080);
+        let read = |ticket| -> Vec<u64> {
+            let all = relays.read_by(inside(0, 42), &to, ticket);
+            all.map(|known| known.relay.ticket.0).collect()
+        };
+        assert_eq!(read(1), [5, 1]);
+        assert_eq!(read(3), [5, 3]);
+        for none in [0, 4, 5] {
+            assert_eq!(read(none), [5]);
+        }
         // It listens still.
         relays.note(&event(3), ALONE, &[], true);
         assert_eq!(relays.current().count(), 2);

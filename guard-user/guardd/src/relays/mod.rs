@@ -184,18 +184,18 @@ impl Relays {
         kernel: &mut Datapath,
         sessions: &Sessions,
         event: &Event,
-    ) {
-        let Some(session) = sessions.live(event.session) else {
-            return;
-        };
+    ) -> Option<Change> {
+        let session = sessions.live(event.session)?;
         let tells = kernel.dials_problem().is_none();
+        let evicted = self.note(event, session.outermost(), &session.chain, tells);
         // What passes there was allowed on the condition that its upstreams are noted; and the kernel map evicts the least recently used
         // entry, which may be one that matters.
-        for gone in self.note(event, session.outermost(), &session.chain, tells) {
+        for gone in &evicted {
             if let Err(error) = kernel.evict_relay(gone.ticket, gone.kept.as_ref()) {
                 tracing::warn!(%error, "a listener stays known to the kernel");
             }
         }
+        (!evicted.is_empty()).then_some(Change::ListenersEvicted)
     }
 
     /// A process of a listener connects: that is an upstream. A process may have many connections; only those count that a
@@ -512,15 +512,17 @@ impl Relays {
 
     /// The destinations that a proxied connection of the session may reach by a listener, where a policy is stricter about them than about
     /// reading: upstreams of the listeners that may accept it, and `to` itself if one may connect anywhere, or has to show a name in TLS (`by_sni`).
+    /// `ticket`: as of [`Self::read_by`].
     pub(crate) fn stricter_than_reading(
         &self,
         session: &Session,
         to: &Connection,
+        ticket: u32,
         judge: impl Fn(&Connection) -> Verdict,
         by_sni: impl Fn(&Connection) -> bool,
     ) -> Vec<Connection> {
         let mut all = Vec::new();
-        for known in self.reached_by(ClientSession::of(session), to) {
+        for known in self.read_by(ClientSession::of(session), to, ticket) {
             // An upstream that may only be read from is asked about: nobody reads what the listener sends there.
             let is_stricter = |upstream: &&Connection| judge(upstream) != Verdict::Allow;
             all.extend(known.upstreams().iter().filter(is_stricter));

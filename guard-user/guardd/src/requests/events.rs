@@ -243,15 +243,15 @@ impl State {
     /// Notes a listener that is to be scanned, or what one's processes connect to. False: it is about something else.
     fn note_of_listener(&mut self, event: &Event) -> bool {
         let (kernel, sessions) = (&mut self.datapath, &self.sessions);
-        if event.hook == Hook::Listener as u8 {
-            self.relays.note_listener(kernel, sessions, event);
-            return true;
-        }
-        if event.hook != Hook::Dial as u8 && event.hook != Hook::ManyDials as u8 {
+        let is_dial = event.hook == Hook::Dial as u8 || event.hook == Hook::ManyDials as u8;
+        let noted = if event.hook == Hook::Listener as u8 {
+            self.relays.note_listener(kernel, sessions, event)
+        } else if is_dial {
+            (self.relays).note_dial(kernel, sessions, &self.policies, event)
+        } else {
             return false;
-        }
-        let found = (self.relays).note_dial(kernel, sessions, &self.policies, event);
-        if let Some(change) = found {
+        };
+        if let Some(change) = noted {
             self.apply(change);
         }
         true

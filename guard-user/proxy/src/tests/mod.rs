@@ -165,6 +165,7 @@ impl Lab {
             session: 1,
             address: to.ip(),
             port: to.port(),
+            listener: 0,
         };
         spawn_local(async move {
             loop {

@@ -151,10 +151,10 @@ const WORDS: &[&str] = &[
 ];
 
 const SAID: &[&str] = &[
-    r#"{"say":"terms","number":1,"target":{"session":1,"address":"192.0.2.1","port":80}}"#,
+    r#"{"say":"terms","number":1,"target":{"session":1,"address":"192.0.2.1","port":80,"listener":0}}"#,
     r#"{"say":"gone","number":18446744073709551615}"#,
     r#"{"say":"sockets","network":0}"#,
-    r#"{"say":"log","target":{"session":1,"address":"::1","port":80},"entry":{"outcome":"refused","method":"é\u0000","path":null,"host":null,"rule":null,"why":null,"status":400}}"#,
+    r#"{"say":"log","target":{"session":1,"address":"::1","port":80,"listener":7},"entry":{"outcome":"refused","method":"é\u0000","path":null,"host":null,"rule":null,"why":null,"status":400}}"#,
     r#"{"say":"answer","number":1,"verdict":{"answer":"no","request":null,"why":"","fix":""}}"#,
     r#"{"say":"terms","number":1,"terms":{"rules":[],"account":1}}"#,
     r#"{"say":"hello"}"#,
