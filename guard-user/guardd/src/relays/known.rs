@@ -360,7 +360,8 @@ impl Relays {
         if there.clone().count() <= MAX_REPLACED {
             return None;
         }
-        let oldest = there.min_by_key(|known| known.used.max(known.busy))?;
+        // A client that a scan finds at the port may be connected to any of them.
+        let oldest = there.min_by_key(|known| known.used)?;
         let ticket = oldest.relay.ticket;
         self.known.remove(&ticket)?.evicted()
     }
