@@ -1,5 +1,6 @@
 //! What listens on the loopback outside of a session, and where it leads.
 
+mod evicted;
 mod scene;
 
 use std::{thread, time::Duration};

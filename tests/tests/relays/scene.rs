@@ -68,6 +68,11 @@ const SERVER: &str = include_str!("server.py");
 const REVERSE: &str = include_str!("reverse.py");
 const READER: &str = include_str!("reader.py");
 const AGAIN: &str = include_str!("again.py");
+const TOLD: &str = include_str!("told.py");
+const KEEPER: &str = include_str!("keeper.py");
+const OTHER: &str = include_str!("other.py");
+const MANY: &str = include_str!("many.py");
+const FLOOD: &str = include_str!("flood.py");
 const PYTHON: &str = "/usr/bin/python3";
 
 /// One with production, and programs that listen.
@@ -184,6 +189,95 @@ impl RelayScene {
         Ok(shell.line_with("ended")?.trim().to_owned())
     }
 
+    /// Has a session read `/` from that port over one connection, until that ends.
+    pub(crate) fn read_on(&self, shell: &mut Shell) -> Tested {
+        let reader = self.script("reader.py", READER)?;
+        shell.tell(&format!("{reader} on"))?;
+        shell.line_with("began")?;
+        Ok(())
+    }
+
+    /// A relay outside that connects to where it is told to; with `http`, a web server that does. If it is `shared`, it may listen with
+    /// several sockets.
+    pub(crate) fn told(&self, port: u16, more: &[&str]) -> Tested<ToldRelay> {
+        self.script("told.py", TOLD)?;
+        let mut command = self.network.dev().command_as(AGENT, PYTHON);
+        command.arg(self.daemon.dir().join("told.py"));
+        let mut running = Running::start(command.arg(port.to_string()).args(more))?;
+        running.line_with("listening", PATIENCE)?;
+        Ok(ToldRelay(running))
+    }
+
+    /// Has a session keep a connection to a port, which was answered.
+    pub(crate) fn keep(&self, shell: &mut Shell, port: u16) -> Tested {
+        let keeper = self.script("keeper.py", KEEPER)?;
+        shell.tell(&format!("{keeper} {port}"))?;
+        shell.line_with("kept")?;
+        Ok(())
+    }
+
+    /// Has a session connect to a port until the second socket that a relay listens with there has answered.
+    pub(crate) fn reach_second(&self, shell: &mut Shell, port: u16) -> Tested {
+        let other = self.script("other.py", OTHER)?;
+        shell.tell(&format!("{other} {port}"))?;
+        shell.line_with("reached")?;
+        Ok(())
+    }
+
+    /// Has one server after the other listen at a port, each with a connection of a session.
+    pub(crate) fn replace(&self, shell: &mut Shell, port: u16, times: usize) -> Tested {
+        for _ in 0..times {
+            let _server = self.server("127.0.0.1", port)?;
+            // The proxy refuses what the attempt says there.
+            shell.attempt(&tcp("127.0.0.1", port))?;
+        }
+        Ok(())
+    }
+
+    /// A program outside that listens at many ports.
+    pub(crate) fn many(&self, first: u16, count: usize) -> Tested<Running> {
+        self.script("many.py", MANY)?;
+        let mut command = self.network.dev().command_as(AGENT, PYTHON);
+        command.arg(self.daemon.dir().join("many.py"));
+        let args = [first.to_string(), count.to_string()];
+        let mut running = Running::start(command.args(args))?;
+        running.line_with("listening", PATIENCE)?;
+        Ok(running)
+    }
+
+    /// Has a session connect to many ports, over and over, beside all else, from [`Self::let_flood`] on.
+    pub(crate) fn flood(&self, shell: &mut Shell, first: u16, count: usize) -> Tested {
+        let flood = self.script("flood.py", FLOOD)?;
+        let begun = self.begun();
+        shell.tell(&format!("{flood} {first} {count} {} &", begun.display()))?;
+        Ok(())
+    }
+
+    /// Lets them begin.
+    pub(crate) fn let_flood(&self) -> Tested {
+        Ok(std::fs::write(self.begun(), "")?)
+    }
+
+    /// The file that is there once sessions are to connect to many ports.
+    fn begun(&self) -> PathBuf {
+        self.daemon.dir().join("begun")
+    }
+
+    /// Whether the log says that somebody was refused that address.
+    pub(crate) fn says_denied(&self, address: &str) -> Tested<bool> {
+        let denied = self.daemon.logged("denied")?;
+        Ok(denied
+            .iter()
+            .any(|one| one["destination"]["address"] == address))
+    }
+
+    /// The command that runs a script.
+    fn script(&self, name: &str, text: &str) -> Tested<String> {
+        let file = self.daemon.dir().join(name);
+        std::fs::write(&file, text)?;
+        Ok(format!("{PYTHON} {}", file.display()))
+    }
+
     /// How it ends that a session's client comes to its own server over and over, from one port.
     pub(crate) fn reach_again(&self, shell: &mut Shell) -> Tested<String> {
         let again = self.daemon.dir().join("again.py");
@@ -257,6 +351,39 @@ impl RelayScene {
     pub(crate) fn reached(&self, to: &str) -> Tested<usize> {
         let all = self.production.reached_at(to, 5432)?;
         Ok(all.iter().filter(|one| one.kind == "tcp").count())
+    }
+}
+
+/// A relay that does as it is told.
+pub(crate) struct ToldRelay(Running);
+
+impl ToldRelay {
+    fn tell(&mut self, line: &str) -> Tested {
+        self.0.write(&format!("{line}\n"))?;
+        self.0.line_with("done", PATIENCE)?;
+        Ok(())
+    }
+
+    /// Has it connect to an address, and keep that connection.
+    pub(crate) fn dial(&mut self, address: &str) -> Tested {
+        self.tell(&format!("dial {address}"))
+    }
+
+    /// Has it listen with one more socket at its port.
+    pub(crate) fn listen_again(&mut self) -> Tested {
+        self.tell("again")
+    }
+
+    /// Has it listen no more. It goes on with its clients.
+    pub(crate) fn close(&mut self) -> Tested {
+        self.tell("close")
+    }
+
+    /// Waits until it gets something that its clients send from now on.
+    pub(crate) fn gets_more(&mut self) -> Tested {
+        self.0.write("next\n")?;
+        self.0.line_with("got", PATIENCE)?;
+        Ok(())
     }
 }
 

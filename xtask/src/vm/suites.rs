@@ -163,6 +163,7 @@ impl Suite {
 const LEFT_OUT: &[&str] = &[
     "lab::on_purpose::fails_each_time",
     "lab::on_purpose::fails_one_time_in_three",
+    "relays::evicted::a_flood_of_listeners_gets_nothing_through_a_relay",
     "resolver::churn::a_million_addresses_are_reached_at_once",
     "resolver::churn::addresses_that_change_each_second_are_reached_for_ten_minutes",
     "waiting::soak::soak_of_ten_thousand_requests",

@@ -1,0 +1,122 @@
+//! Open connections to listeners that guardd has evicted, or that others have replaced at their port, where these connect elsewhere later.
+
+use guard_lab::{Shell, Tested};
+
+use super::scene::{DENIED, READ_ALL, RelayScene, ToldRelay};
+
+/// The listeners at one port that were replaced, of which guardd knows what they connect to.
+const REPLACED: usize = 16;
+/// The outermost sessions of a flood, and the listeners that each connects to: together more than guardd knows at once. Each session has
+/// few of those at a time, so that one with a client that says nothing new is soon the least recently used of its own.
+const SESSIONS: u16 = 16;
+const LISTENERS: u16 = 160;
+const FIRST: u16 = 20_000;
+
+/// Sees that a kept connection stalls, and that nothing passes on it any more once its relay has connected to what is denied. Nobody is told
+/// of that: guardd does not know the relay any more.
+fn passes_nothing_more(scene: &RelayScene, shell: &mut Shell, relay: &mut ToldRelay) -> Tested {
+    shell.line_with("stalled")?;
+    relay.dial(DENIED)?;
+    ends(shell)?;
+    assert!(!scene.says_denied(DENIED)?, "the relay was known still");
+    Ok(())
+}
+
+/// Sees that a connection that has stalled ends, without another byte.
+fn ends(shell: &mut Shell) -> Tested {
+    shell.tell("")?;
+    let ended = shell.line_with("ended")?;
+    assert!(!ended.contains("passed"), "{ended}");
+    Ok(())
+}
+
+#[test]
+fn nothing_passes_on_a_connection_to_a_relay_that_was_evicted() -> Tested {
+    let scene = RelayScene::new()?;
+    let mut relay = scene.told(5432, &[])?;
+    let mut shell = scene.shell("asks")?;
+    scene.keep(&mut shell, 5432)?;
+    relay.close()?;
+    let mut other = scene.shell("asks")?;
+    scene.replace(&mut other, 5432, REPLACED)?;
+    relay.gets_more()?;
+    scene.replace(&mut other, 5432, 1)?;
+    passes_nothing_more(&scene, &mut shell, &mut relay)
+}
+
+#[test]
+fn nothing_is_read_on_a_connection_to_a_listener_that_was_evicted() -> Tested {
+    let scene = RelayScene::new()?;
+    let mut server = scene.told(7080, &["http"])?;
+    let mut shell = scene.shell("reads")?;
+    scene.read_on(&mut shell)?;
+    server.close()?;
+    let mut other = scene.shell("reads")?;
+    scene.replace(&mut other, 7080, REPLACED)?;
+    server.gets_more()?;
+    scene.replace(&mut other, 7080, 1)?;
+    shell.line_with("ended")?;
+    // Nobody listens there now, and then another one that may be read from.
+    let nobody = scene.read(&mut shell, "own")?;
+    assert!(nobody.contains("after 0"), "{nobody}");
+    let _server = scene.reads_from_production()?;
+    assert_eq!(scene.read(&mut shell, "own")?, READ_ALL);
+    Ok(())
+}
+
+#[test]
+fn what_is_read_of_a_listener_that_was_replaced_ends_when_that_connects_elsewhere() -> Tested {
+    let scene = RelayScene::new()?;
+    let mut server = scene.told(7080, &["http"])?;
+    let mut shell = scene.shell("reads")?;
+    scene.read_on(&mut shell)?;
+    server.close()?;
+    let mut other = scene.shell("reads")?;
+    scene.replace(&mut other, 7080, 1)?;
+    server.gets_more()?;
+    server.dial(DENIED)?;
+    shell.line_with("ended")?;
+    Ok(())
+}
+
+/// Of workers that share a port each has a listener, and a client may be connected to all of them.
+#[test]
+fn a_connection_to_one_listener_of_a_port_is_judged_by_what_its_relay_connects_to_once_another_is_known()
+-> Tested {
+    let scene = RelayScene::new()?;
+    let mut relay = scene.told(5432, &["shared"])?;
+    let mut shell = scene.shell("asks")?;
+    scene.keep(&mut shell, 5432)?;
+    relay.listen_again()?;
+    let mut other = scene.shell("asks")?;
+    scene.reach_second(&mut other, 5432)?;
+    relay.gets_more()?;
+    relay.dial(DENIED)?;
+    shell.line_with("stalled")?;
+    ends(&mut shell)
+}
+
+/// Whoever connects to very many listeners has guardd evict the relay that it is connected to.
+#[test]
+#[ignore = "it takes half a minute"]
+fn a_flood_of_listeners_gets_nothing_through_a_relay() -> Tested {
+    let scene = RelayScene::new()?;
+    let _many = scene.many(FIRST, usize::from(SESSIONS * LISTENERS))?;
+    let mut relay = scene.told(5432, &[])?;
+    let _server = scene.told(7080, &["http"])?;
+    let mut shells = Vec::new();
+    for nth in 0..SESSIONS {
+        let mut shell = scene.shell("reads")?;
+        scene.flood(&mut shell, FIRST + nth * LISTENERS, usize::from(LISTENERS))?;
+        shells.push(shell);
+    }
+    let [keeper, reader, ..] = shells.as_mut_slice() else {
+        unreachable!("there are more sessions");
+    };
+    scene.keep(keeper, 5432)?;
+    scene.read_on(reader)?;
+    scene.let_flood()?;
+    passes_nothing_more(&scene, keeper, &mut relay)?;
+    reader.line_with("ended")?;
+    Ok(())
+}
