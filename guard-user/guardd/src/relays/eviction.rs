@@ -2,10 +2,7 @@
 //! goes that is charged to a session with most. So a session loses none while it uses less than an equal part of all, whoever else
 //! connects to the same, and however many do so together.
 
-use std::{
-    cmp::Reverse,
-    collections::{BTreeSet, HashMap, HashSet},
-};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use guard_common::{BootTime, SessionId, Ticket};
 
@@ -61,17 +58,24 @@ pub(super) struct Candidate<'k> {
     pub(super) used: BootTime,
 }
 
-/// The listener that goes: of those charged to a session with most, the least recently used one, and last one with which something is lost.
-pub(super) fn evicted<'k>(all: impl Iterator<Item = Candidate<'k>>) -> Option<Ticket> {
+/// The listeners that go, `most` at once: of those charged to a session with most, the least recently used ones, and last those with which
+/// something is lost.
+pub(super) fn evicted<'k>(all: impl Iterator<Item = Candidate<'k>>, most: usize) -> Vec<Ticket> {
     let all: Vec<_> = all.collect();
     let mut uses = Counts::default();
     for client in all.iter().flat_map(|one| one.clients.accounts()) {
         uses.add(client);
     }
-    let first = all
-        .iter()
-        .min_by_key(|one| (Reverse(uses.fewest(one.clients)), one.loses, one.used));
-    first.map(|one| one.ticket)
+    let all = all.into_iter().map(|one| (uses.fewest(one.clients), one));
+    let all: Vec<_> = all.collect();
+    let highest = all.iter().map(|(uses, _)| *uses).max();
+    let mut first: Vec<_> = all
+        .into_iter()
+        .filter(|(uses, _)| Some(*uses) == highest)
+        .map(|(_, one)| one)
+        .collect();
+    first.sort_unstable_by_key(|one| (one.loses, one.used));
+    first.into_iter().take(most).map(|one| one.ticket).collect()
 }
 
 /// How many listeners, or turns, each has.
@@ -170,14 +174,18 @@ mod tests {
 
         /// Against each by itself.
         #[test]
-        fn none_is_to_go_before_what_goes(all in prop::collection::vec(listed(), 0..12)) {
-            let Some(gone) = evicted(candidates(&all)) else {
-                prop_assert!(all.is_empty());
-                return Ok(());
-            };
-            let gone = &all[usize::try_from(gone.0).unwrap()];
-            let before = all.iter().find(|one| naive_goes_before(&all, one, gone));
-            prop_assert!(before.is_none(), "{:?} before {:?}", before, gone);
+        fn none_is_to_go_before_what_goes(all in prop::collection::vec(listed(), 0..12), most in 1_usize..6) {
+            let listed = |ticket: &Ticket| &all[usize::try_from(ticket.0).unwrap()];
+            let gone = evicted(candidates(&all), most);
+            prop_assert_eq!(gone.is_empty(), all.is_empty());
+            prop_assert!(gone.len() <= most);
+            let stays = (0..).zip(&all).filter(|(number, _)| !gone.contains(&Ticket(*number)));
+            let stays: Vec<_> = stays.map(|(_, one)| one).collect();
+            for gone in gone.iter().map(listed) {
+                let before = stays.iter().find(|one| naive_goes_before(&all, one, gone));
+                prop_assert!(before.is_none(), "{:?} before {:?}", before, gone);
+                prop_assert_eq!(naive_fewest(&all, gone), all.iter().map(|one| naive_fewest(&all, one)).max().unwrap());
+            }
         }
 
         /// Whatever the others do, together or not.
@@ -185,6 +193,7 @@ mod tests {
         fn who_uses_less_than_its_part_loses_none(
             connects in prop::collection::vec((1_u32..5, 0_u64..40), 1..200),
             room in 4_usize..16,
+            most in 1_usize..4,
         ) {
             let mut table: HashMap<u64, ClientSessions> = HashMap::new();
             for (session, listener) in connects {
@@ -195,13 +204,16 @@ mod tests {
                         loses: false,
                         used: BootTime(*ticket),
                     });
-                    let gone = evicted(all).unwrap();
+                    let gone = evicted(all, most);
+                    prop_assert!(!gone.is_empty());
                     let accounts: BTreeSet<_> = table.values().flat_map(ClientSessions::accounts).collect();
-                    for client in table[&gone.0].accounts() {
+                    for client in gone.iter().flat_map(|gone| table[&gone.0].accounts()) {
                         let uses = table.values().filter(|clients| clients.has(client)).count();
                         prop_assert!(uses * accounts.len() >= room, "{:?} has {}", client, uses);
                     }
-                    table.remove(&gone.0);
+                    for gone in gone {
+                        table.remove(&gone.0);
+                    }
                 }
                 let outermost = SessionId(session);
                 let known = table.entry(listener).or_insert_with(|| ClientSessions::of(outermost));

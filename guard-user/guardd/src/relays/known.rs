@@ -45,6 +45,8 @@ const MAX_DIALED: usize = 64;
 /// connects; of one that was replaced it cuts the connections for good once they are judged again. Before Linux 6.16 it may do so with
 /// fewer, since each processor keeps up to 128 free entries to itself.
 const MAX_KNOWN: usize = 2048;
+/// Those that make room at once, if one session has so many.
+const EVICTED_AT_ONCE: usize = 64;
 /// Those of one port that were replaced: each scan of the port goes on with all of them.
 const MAX_REPLACED: usize = 16;
 /// Listeners not yet scanned, of one outermost session and those inside it.
@@ -406,21 +408,24 @@ impl Relays {
         if waiting().count() < MAX_WAITING {
             return;
         }
-        let gone = evicted(waiting().map(KnownListener::candidate));
-        if let Some(ticket) = gone {
+        for ticket in evicted(waiting().map(KnownListener::candidate), 1) {
             self.known.remove(&ticket);
         }
     }
 
-    /// Evicts a listener if there are too many ([`evicted`]), as connections to it may wait until somebody connects there again. Where a
-    /// client stays connected, it is in use. Returns it, if the kernel map has it: of one that waits for its scan that has at most what was
-    /// kept of it before.
-    fn make_room(&mut self) -> Option<Evicted> {
+    /// Evicts listeners if there are too many ([`evicted`]), as connections to them may wait until somebody connects there again. Where a
+    /// client stays connected, a listener is in use. Returns those that the kernel map has: of one that waits for its scan that has at most
+    /// what was kept of it before. Several go at once, for all are gone through, and all verdicts are taken anew.
+    fn make_room(&mut self) -> Vec<Evicted> {
         if self.known.len() < MAX_KNOWN {
-            return None;
+            return Vec::new();
         }
-        let ticket = evicted(self.known.values().map(KnownListener::candidate))?;
-        self.known.remove(&ticket)?.evicted()
+        let gone = evicted(
+            self.known.values().map(KnownListener::candidate),
+            EVICTED_AT_ONCE,
+        );
+        let gone = gone.iter().filter_map(|ticket| self.known.remove(ticket));
+        gone.filter_map(|known| known.evicted()).collect()
     }
 
     /// The listener that accepts connections to an address and port that began at `since`. A listener that only an earlier guardd scanned
@@ -1031,7 +1036,8 @@ mod tests {
             let known = relays.known.get_mut(&Ticket(ticket)).unwrap();
             known.in_kernel = Some(known.relay);
         }
-        assert_eq!(relays.known.len(), MAX_KNOWN);
+        let room = MAX_KNOWN - EVICTED_AT_ONCE..=MAX_KNOWN;
+        assert!(room.contains(&relays.known.len()));
         let of_first = relays
             .known
             .values()
@@ -1058,16 +1064,16 @@ mod tests {
             if ticket == busy {
                 known.busy = BootTime(u64::MAX);
             }
-            gone.first().map(|gone| gone.ticket)
+            gone.iter().map(|gone| gone.ticket.0).collect::<Vec<_>>()
         };
-        assert_eq!(note(others, 2), None);
+        assert!(note(others, 2).is_empty());
         let all = MAX_KNOWN as u64;
         for ticket in 1..=all {
-            assert_eq!(note(ticket, 1), None);
+            assert!(note(ticket, 1).is_empty());
         }
-        for more in 1..=100 {
-            assert_eq!(note(all + more, 1), Some(Ticket(busy + more)));
-        }
+        let gone: Vec<_> = (1..=100).flat_map(|more| note(all + more, 1)).collect();
+        let least_used = busy + 1..=busy + 2 * EVICTED_AT_ONCE as u64;
+        assert_eq!(gone, least_used.collect::<Vec<_>>());
     }
 
     #[test]
@@ -1086,30 +1092,33 @@ mod tests {
             let gone = relays.note(&event, event.session, &[], true);
             let known = relays.known.get_mut(&Ticket(ticket)).unwrap();
             known.in_kernel = Some(known.relay);
-            gone.first().map(|gone| gone.ticket)
+            gone.iter().map(|gone| gone.ticket.0).collect::<Vec<_>>()
         };
-        assert_eq!(note(thirds, 3), None);
+        assert!(note(thirds, 3).is_empty());
         // Both use all, the third's as well, and the last to connect is one of them.
         for session in [1, 2] {
             for ticket in 1..=all {
-                assert_eq!(note(ticket, session), None);
+                assert!(note(ticket, session).is_empty());
             }
         }
-        for more in 1..=100 {
-            let gone = note(all + more, 1);
-            assert_eq!(gone, Some(Ticket(thirds + more)));
-            assert_eq!(note(all + more, 2), None);
+        let mut gone = Vec::new();
+        let mut last = all;
+        while gone.len() < 2 * EVICTED_AT_ONCE || last % EVICTED_AT_ONCE as u64 != 0 {
+            last += 1;
+            gone.extend(note(last, 1));
+            assert!(note(last, 2).is_empty());
         }
+        let least_used = thirds + 1..=thirds + gone.len() as u64;
+        assert_eq!(gone, least_used.collect::<Vec<_>>());
         // Once the third has ended, it is theirs alone, and the least recently used.
         relays.keep_clients(&HashSet::from([SessionId(1), SessionId(2)]));
         let event = Event {
-            count: all + 101,
+            count: last + 1,
             session: SessionId(1),
             ..Event::default()
         };
         let gone = relays.note(&event, event.session, &[], true);
-        let gone = gone.first().map(|gone| gone.ticket);
-        assert_eq!(gone, Some(Ticket(thirds)));
+        assert!(gone.iter().any(|gone| gone.ticket == Ticket(thirds)));
     }
 
     #[test]
@@ -1215,15 +1224,16 @@ mod tests {
             if ticket < 10 || owner != 0 {
                 known.add_upstream(&upstream);
             }
-            gone.first().map(|gone| gone.ticket.0)
+            gone.iter().map(|gone| gone.ticket.0).collect::<Vec<_>>()
         };
         let all = MAX_KNOWN as u64;
         for ticket in 1..=all {
-            assert_eq!(note(ticket, 0), None);
+            assert!(note(ticket, 0).is_empty());
         }
-        assert_eq!([note(all + 1, 7), note(all + 2, 7)], [Some(10), Some(11)]);
-        for more in 12..all + 100 {
-            assert!(note(all + more, 7).unwrap() > 9);
+        let first = note(all + 1, 7);
+        assert_eq!(first, (10..10 + EVICTED_AT_ONCE as u64).collect::<Vec<_>>());
+        for more in 2..all + 100 {
+            assert!(note(all + more, 7).iter().all(|gone| *gone > 9));
         }
     }
 
@@ -1247,22 +1257,22 @@ mod tests {
                 known.add_upstream(&upstream);
             }
             known.in_kernel = (ticket != 3).then_some(known.relay);
-            anyhow::Ok(gone.first().copied())
+            anyhow::Ok(gone)
         };
         let all = MAX_KNOWN as u64;
         for ticket in 1..=all {
-            assert_eq!(note(ticket)?, None);
+            assert!(note(ticket)?.is_empty());
         }
-        let gone = note(all + 1)?.context("the second stays")?;
-        assert_eq!((gone.ticket, gone.kept), (Ticket(2), None));
-        assert_eq!(note(all + 2)?, None);
-        let gone = note(all + 3)?.context("the first stays")?;
-        assert_eq!(gone.ticket, Ticket(1));
-        assert_eq!(gone.kept.map(|kept| kept.len), Some(1));
+        // All together: the third, which the kernel half does not have, and with the others the first.
+        let gone = note(all + 1)?;
+        assert_eq!(gone.len(), EVICTED_AT_ONCE - 1);
+        assert_eq!((gone[0].ticket, gone[0].kept), (Ticket(2), None));
+        assert_eq!(gone[1].ticket, Ticket(1));
+        assert_eq!(gone[1].kept.map(|kept| kept.len), Some(1));
         assert!(!relays.known.contains_key(&Ticket(3)));
         // Nor does the proxy read from one before it is scanned again.
         assert!([1, 2, 3].iter().all(|ticket| relays.is_evicted(*ticket)));
-        assert!([0, 4].iter().all(|ticket| !relays.is_evicted(*ticket)));
+        assert!([0, 99].iter().all(|ticket| !relays.is_evicted(*ticket)));
         let again = Event {
             count: 2,
             ..Event::default()
