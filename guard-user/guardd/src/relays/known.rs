@@ -14,7 +14,7 @@ use super::{
     Opened, Relays,
     eviction::{Candidate, ClientSessions, Counts, evicted},
     past::{ListeningPort, Past, PastProgram},
-    scan::ScanResult,
+    scan::{MAX_PROCESSES, ScanResult},
     shown, through,
 };
 use crate::{requests::RequestKey, sessions::Session, times::after};
@@ -771,6 +771,20 @@ impl KnownListener {
         }
     }
 
+    /// Keeps the processes that served it and live, where a scan finds others: a listener that is closed keeps its open connections, and
+    /// before a session connects to the one that has its port since, a scan takes that for it.
+    pub(super) fn keep_serving(&self, found: &mut ScanResult, lives: impl Fn(u32) -> bool) {
+        let before = self.who.iter().flat_map(|who| &who.processes);
+        for process in before {
+            if !found.processes.contains(process) && lives(process.pid) {
+                found.processes.push(*process);
+            }
+        }
+        // Of what the rest connect to nothing is reported, nor by the next scan.
+        found.anywhere |= found.processes.len() > MAX_PROCESSES;
+        found.processes.truncate(MAX_PROCESSES);
+    }
+
     /// Where it listens.
     fn spot(&self) -> ListeningPort {
         ListeningPort {
@@ -1283,6 +1297,32 @@ mod tests {
         known.in_kernel = Some(known.relay);
         assert!(!relays.is_evicted(2));
         Ok(())
+    }
+
+    #[test]
+    fn processes_that_served_a_listener_count_for_as_long_as_they_live() {
+        let process = |pid| ServingProcess { pid, cgroup: 0 };
+        let found = |processes: &[u32]| ScanResult {
+            listens: true,
+            processes: processes.iter().copied().map(process).collect(),
+            ..ScanResult::default()
+        };
+        let mut known = KnownListener::new(Ticket(1), &Event::default(), SessionId(1));
+        let mut scan = |processes: &[u32], ended: u32| {
+            let mut found = found(processes);
+            known.keep_serving(&mut found, |pid| pid != ended);
+            known.learn(found, 0);
+            let served = (1..=40).filter(|pid| known.is_served_by(*pid));
+            (served.collect::<Vec<_>>(), known.is_anywhere())
+        };
+        assert_eq!(scan(&[1, 2], 0), (vec![1, 2], false));
+        // Another program has its port.
+        assert_eq!(scan(&[3], 0), (vec![1, 2, 3], false));
+        assert_eq!(scan(&[3], 1), (vec![2, 3], false));
+        // More than are followed.
+        let many: Vec<u32> = (4..=34).collect();
+        assert!(scan(&many, 0).1);
+        assert!(scan(&[3], 2).1);
     }
 
     /// Several workers of a relay may each have a listener at one port (`SO_REUSEPORT`), and a session may be connected to all of them.

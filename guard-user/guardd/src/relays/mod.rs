@@ -28,6 +28,7 @@ use crate::{
     changes::Change,
     machine::Machine,
     policies::{ChainVerdict, Policies},
+    process,
     requests::RequestKey,
     sessions::{Session, Sessions},
     times::after,
@@ -373,6 +374,7 @@ impl Relays {
         }
         if found.listens || known.who.is_none() {
             known.keep_ending_process(&mut found);
+            known.keep_serving(&mut found, process::lives);
             known.take_over(&found, owner, &mut self.past);
             known.learn(found, owner);
             known.is_outdated = false;

@@ -31,7 +31,7 @@ const MAX_COMMAND: u64 = 16 * 1024;
 /// Descriptors read of a session's process; one with more is not scanned.
 const MAX_OPEN: usize = 1024;
 /// Processes of one listener that are followed; of a listener with more the upstream may be anything.
-const MAX_PROCESSES: usize = 32;
+pub(super) const MAX_PROCESSES: usize = 32;
 
 impl ScanContext {
     /// The id of the cgroup of the session that a process is in: 0 if unknown, none if it is in no session. `known` caches
