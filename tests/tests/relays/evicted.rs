@@ -2,10 +2,15 @@
 
 use guard_lab::{Shell, Tested};
 
-use super::scene::{DENIED, READ_ALL, RelayScene, ToldRelay};
+use super::scene::{DENIED, READ_ALL, RelayScene, ToldRelay, tcp};
 
 /// The listeners at one port that were replaced, of which guardd knows what they connect to.
 const REPLACED: usize = 16;
+/// Those of them during which a client sees its own listener go on.
+const WATCHED: usize = 12;
+/// Ports of a relay that listens with two sockets. `connect` does not know yet which port it comes from, so at each port the kernel half finds
+/// the same socket every time. What it does not find is asked about: at half of the ports that is the second.
+const SHARED_PORTS: std::ops::Range<u16> = 5432..5448;
 /// The outermost sessions of a flood, and the listeners that each connects to: together more than guardd knows at once. Each session has
 /// few of those at a time, so that one with a client that says nothing new is soon the least recently used of its own.
 const SESSIONS: u16 = 16;
@@ -34,13 +39,14 @@ fn ends(shell: &mut Shell) -> Tested {
 fn nothing_passes_on_a_connection_to_a_relay_that_was_evicted() -> Tested {
     let scene = RelayScene::new()?;
     let mut relay = scene.told(5432, &[])?;
-    let mut shell = scene.shell("asks")?;
+    let (mut shell, mut other) = (scene.shell("asks")?, scene.shell("asks")?);
     scene.keep(&mut shell, 5432)?;
     relay.close()?;
-    let mut other = scene.shell("asks")?;
-    scene.replace(&mut other, 5432, REPLACED)?;
-    relay.gets_more()?;
     scene.replace(&mut other, 5432, 1)?;
+    relay.gets_more()?;
+    scene.replace(&mut other, 5432, WATCHED - 1)?;
+    relay.gets_more()?;
+    scene.replace(&mut other, 5432, REPLACED + 1 - WATCHED)?;
     passes_nothing_more(&scene, &mut shell, &mut relay)
 }
 
@@ -48,13 +54,14 @@ fn nothing_passes_on_a_connection_to_a_relay_that_was_evicted() -> Tested {
 fn nothing_is_read_on_a_connection_to_a_listener_that_was_evicted() -> Tested {
     let scene = RelayScene::new()?;
     let mut server = scene.told(7080, &["http"])?;
-    let mut shell = scene.shell("reads")?;
+    let (mut shell, mut other) = (scene.shell("reads")?, scene.shell("reads")?);
     scene.read_on(&mut shell)?;
     server.close()?;
-    let mut other = scene.shell("reads")?;
-    scene.replace(&mut other, 7080, REPLACED)?;
-    server.gets_more()?;
     scene.replace(&mut other, 7080, 1)?;
+    server.gets_more()?;
+    scene.replace(&mut other, 7080, WATCHED - 1)?;
+    server.gets_more()?;
+    scene.replace(&mut other, 7080, REPLACED + 1 - WATCHED)?;
     shell.line_with("ended")?;
     // Nobody listens there now, and then another one that may be read from.
     let nobody = scene.read(&mut shell, "own")?;
@@ -68,10 +75,9 @@ fn nothing_is_read_on_a_connection_to_a_listener_that_was_evicted() -> Tested {
 fn what_is_read_of_a_listener_that_was_replaced_ends_when_that_connects_elsewhere() -> Tested {
     let scene = RelayScene::new()?;
     let mut server = scene.told(7080, &["http"])?;
-    let mut shell = scene.shell("reads")?;
+    let (mut shell, mut other) = (scene.shell("reads")?, scene.shell("reads")?);
     scene.read_on(&mut shell)?;
     server.close()?;
-    let mut other = scene.shell("reads")?;
     scene.replace(&mut other, 7080, 1)?;
     server.gets_more()?;
     server.dial(DENIED)?;
@@ -84,12 +90,36 @@ fn what_is_read_of_a_listener_that_was_replaced_ends_when_that_connects_elsewher
 fn a_connection_to_one_listener_of_a_port_is_judged_by_what_its_relay_connects_to_once_another_is_known()
 -> Tested {
     let scene = RelayScene::new()?;
-    let mut relay = scene.told(5432, &["shared"])?;
+    for port in SHARED_PORTS {
+        let mut relay = scene.told(port, &["shared"])?;
+        let (mut shell, mut other) = (scene.shell("asks")?, scene.shell("asks")?);
+        scene.keep(&mut shell, port)?;
+        relay.listen_again()?;
+        if !scene.reach_second(&mut other, port)? {
+            continue;
+        }
+        relay.gets_more()?;
+        relay.dial(DENIED)?;
+        shell.line_with("stalled")?;
+        return ends(&mut shell);
+    }
+    panic!("the second socket was reached at no port");
+}
+
+/// Before a session connects to the one that has its port, a scan of the first finds that one's process.
+#[test]
+fn a_connection_to_a_closed_listener_is_judged_by_what_its_relay_connects_to_once_another_has_its_port()
+-> Tested {
+    let scene = RelayScene::new()?;
+    let mut relay = scene.told(5432, &[])?;
     let mut shell = scene.shell("asks")?;
     scene.keep(&mut shell, 5432)?;
-    relay.listen_again()?;
-    let mut other = scene.shell("asks")?;
-    scene.reach_second(&mut other, 5432)?;
+    relay.close()?;
+    let _server = scene.server("127.0.0.1", 5432)?;
+    // A session under another policy has all of them scanned again; so they are once it gets to one that is new.
+    let _other = scene.server("127.0.0.1", 5433)?;
+    let mut other = scene.shell("reads")?;
+    assert!(other.reaches(&tcp("127.0.0.1", 5433))?);
     relay.gets_more()?;
     relay.dial(DENIED)?;
     shell.line_with("stalled")?;
