@@ -776,7 +776,9 @@ impl KnownListener {
     pub(super) fn keep_serving(&self, found: &mut ScanResult, lives: impl Fn(u32) -> bool) {
         let before = self.who.iter().flat_map(|who| &who.processes);
         for process in before {
-            if !found.processes.contains(process) && lives(process.pid) {
+            // The same one may be in another session by now.
+            let is_found = found.processes.iter().any(|one| one.pid == process.pid);
+            if !is_found && lives(process.pid) {
                 found.processes.push(*process);
             }
         }
