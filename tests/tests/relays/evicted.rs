@@ -8,9 +8,6 @@ use super::scene::{DENIED, READ_ALL, RelayScene, ToldRelay, tcp};
 const REPLACED: usize = 16;
 /// Those of them during which a client sees its own listener go on.
 const WATCHED: usize = 12;
-/// Ports of a relay that listens with two sockets. `connect` does not know yet which port it comes from, so at each port the kernel half finds
-/// the same socket every time. What it does not find is asked about: at half of the ports that is the second.
-const SHARED_PORTS: std::ops::Range<u16> = 5432..5448;
 /// The outermost sessions of a flood, and the listeners that each connects to: together more than guardd knows at once. Each session has
 /// few of those at a time, so that one with a client that says nothing new is soon the least recently used of its own.
 const SESSIONS: u16 = 16;
@@ -83,27 +80,6 @@ fn what_is_read_of_a_listener_that_was_replaced_ends_when_that_connects_elsewher
     server.dial(DENIED)?;
     shell.line_with("ended")?;
     Ok(())
-}
-
-/// Of workers that share a port each has a listener, and a client may be connected to all of them.
-#[test]
-fn a_connection_to_one_listener_of_a_port_is_judged_by_what_its_relay_connects_to_once_another_is_known()
--> Tested {
-    let scene = RelayScene::new()?;
-    for port in SHARED_PORTS {
-        let mut relay = scene.told(port, &["shared"])?;
-        let (mut shell, mut other) = (scene.shell("asks")?, scene.shell("asks")?);
-        scene.keep(&mut shell, port)?;
-        relay.listen_again()?;
-        if !scene.reach_second(&mut other, port)? {
-            continue;
-        }
-        relay.gets_more()?;
-        relay.dial(DENIED)?;
-        shell.line_with("stalled")?;
-        return ends(&mut shell);
-    }
-    panic!("the second socket was reached at no port");
 }
 
 /// Before a session connects to the one that has its port, a scan of the first finds that one's process.

@@ -70,7 +70,6 @@ const READER: &str = include_str!("reader.py");
 const AGAIN: &str = include_str!("again.py");
 const TOLD: &str = include_str!("told.py");
 const KEEPER: &str = include_str!("keeper.py");
-const OTHER: &str = include_str!("other.py");
 const MANY: &str = include_str!("many.py");
 const FLOOD: &str = include_str!("flood.py");
 const PYTHON: &str = "/usr/bin/python3";
@@ -197,8 +196,7 @@ impl RelayScene {
         Ok(())
     }
 
-    /// A relay outside that connects to where it is told to; with `http`, a web server that does. If it is `shared`, it may listen with
-    /// several sockets.
+    /// A relay outside that connects to where it is told to; with `http`, a web server that does.
     pub(crate) fn told(&self, port: u16, more: &[&str]) -> Tested<ToldRelay> {
         self.script("told.py", TOLD)?;
         let mut command = self.network.dev().command_as(AGENT, PYTHON);
@@ -214,13 +212,6 @@ impl RelayScene {
         shell.tell(&format!("{keeper} {port}"))?;
         shell.line_with("kept")?;
         Ok(())
-    }
-
-    /// Has a session connect to a port until the second socket that a relay listens with there has answered. False: none did.
-    pub(crate) fn reach_second(&self, shell: &mut Shell, port: u16) -> Tested<bool> {
-        let other = self.script("other.py", OTHER)?;
-        shell.tell(&format!("{other} {port}"))?;
-        Ok(shell.line_with("second ")?.contains("reached"))
     }
 
     /// Has one server after the other listen at a port, each with a connection of a session.
@@ -366,11 +357,6 @@ impl ToldRelay {
     /// Has it connect to an address, and keep that connection.
     pub(crate) fn dial(&mut self, address: &str) -> Tested {
         self.tell(&format!("dial {address}"))
-    }
-
-    /// Has it listen with one more socket at its port.
-    pub(crate) fn listen_again(&mut self) -> Tested {
-        self.tell("again")
     }
 
     /// Has it listen no more. It goes on with its clients.

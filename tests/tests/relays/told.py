@@ -1,10 +1,9 @@
-# A relay that does as it is told. At 127.0.0.1 PORT it answers each byte with how many sockets had begun to listen there before the one by
-# which its client came; with `http` it answers requests. It is told by lines: `next` has it print `got` with the next that it gets, `again`
-# has it listen there with one more socket (it has to be `shared`), `close` with none, and with `dial ADDRESS` it keeps a connection to there.
+# A relay that does as it is told. At 127.0.0.1 PORT it answers what it gets with a byte; with `http` it answers requests. It is told by lines:
+# `next` has it print `got` with the next that it gets, `close` has it listen no more, and with `dial ADDRESS` it keeps a connection to there.
 import http.server, socket, sys, threading
 
-port, is_web, is_shared = int(sys.argv[1]), "http" in sys.argv, "shared" in sys.argv
-awaited, servers, kept = threading.Event(), [], []
+port, is_web = int(sys.argv[1]), "http" in sys.argv
+awaited, kept = threading.Event(), []
 
 
 def got():
@@ -13,20 +12,20 @@ def got():
         print("got", flush=True)
 
 
-def serve(client, number):
+def serve(client):
     try:
         while client.recv(65536):
             got()
-            client.sendall(number)
+            client.sendall(b"!")
     except OSError:
         pass
 
 
-def accept(server, number):
+def accept(server):
     try:
         while True:
             client, _ = server.accept()
-            threading.Thread(target=serve, args=(client, number), daemon=True).start()
+            threading.Thread(target=serve, args=(client,), daemon=True).start()
     except OSError:
         pass
 
@@ -34,13 +33,10 @@ def accept(server, number):
 def listen():
     server = socket.socket()
     server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if is_shared:
-        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     server.bind(("127.0.0.1", port))
     server.listen(64)
-    number = str(len(servers)).encode()
-    threading.Thread(target=accept, args=(server, number), daemon=True).start()
-    servers.append(server)
+    threading.Thread(target=accept, args=(server,), daemon=True).start()
+    return server
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -61,7 +57,7 @@ def close():
     if is_web:
         web.shutdown()
         web.server_close()
-    for server in servers:
+    else:
         # Else it listens for as long as a thread accepts.
         server.shutdown(socket.SHUT_RDWR)
         server.close()
@@ -71,16 +67,14 @@ if is_web:
     web = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
     threading.Thread(target=web.serve_forever, args=(0.05,), daemon=True).start()
 else:
-    listen()
+    server = listen()
 print("listening", flush=True)
 for line in sys.stdin:
     word, *to = line.split()
     if word == "next":
         awaited.set()
         continue
-    if word == "again":
-        listen()
-    elif word == "close":
+    if word == "close":
         close()
     elif word == "dial":
         kept.append(socket.create_connection((to[0], 5432)))
