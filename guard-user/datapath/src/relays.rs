@@ -90,10 +90,6 @@ impl Datapath {
     /// The system's.
     pub fn evict_relay(&mut self, ticket: Ticket, kept: Option<&Relay>) -> Result<()> {
         let relays = self.relays()?;
-        if let Some(followed) = &mut relays.followed {
-            gone(followed.remove(&ticket.0))
-                .map_err(DatapathError::ebpf("write the map FOLLOWED"))?;
-        }
         let written = match kept {
             Some(relay) => {
                 let void = relay.void(clock::now());
@@ -102,7 +98,13 @@ impl Datapath {
             None => gone(relays.known.remove(&ticket.0)),
         };
         written.map_err(DatapathError::ebpf("write the map RELAYS"))?;
-        self.maps.bump_generation()
+        // Before what may fail.
+        self.maps.bump_generation()?;
+        match &mut self.relays()?.followed {
+            Some(followed) => gone(followed.remove(&ticket.0))
+                .map_err(DatapathError::ebpf("write the map FOLLOWED")),
+            None => Ok(()),
+        }
     }
 
     /// Admits new connections of sessions to a listener until then; for good if dials are not reported.

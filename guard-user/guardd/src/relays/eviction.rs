@@ -59,7 +59,7 @@ pub(super) struct Candidate<'k> {
 }
 
 /// The listeners that go, `most` at once: of those charged to a session with most, the least recently used ones, and last those with which
-/// something is lost.
+/// something is lost. No more at once than that session has beyond the next, but one.
 pub(super) fn evicted<'k>(all: impl Iterator<Item = Candidate<'k>>, most: usize) -> Vec<Ticket> {
     let all: Vec<_> = all.collect();
     let mut uses = Counts::default();
@@ -69,12 +69,14 @@ pub(super) fn evicted<'k>(all: impl Iterator<Item = Candidate<'k>>, most: usize)
     let all = all.into_iter().map(|one| (uses.fewest(one.clients), one));
     let all: Vec<_> = all.collect();
     let highest = all.iter().map(|(uses, _)| *uses).max();
+    let beyond = uses.beyond_the_next(highest.unwrap_or(0));
     let mut first: Vec<_> = all
         .into_iter()
         .filter(|(uses, _)| Some(*uses) == highest)
         .map(|(_, one)| one)
         .collect();
     first.sort_unstable_by_key(|one| (one.loses, one.used));
+    let most = most.min(beyond).max(1);
     first.into_iter().take(most).map(|one| one.ticket).collect()
 }
 
@@ -89,6 +91,17 @@ impl Counts {
 
     fn add(&mut self, client: SessionId) {
         *self.0.entry(client).or_default() += 1;
+    }
+
+    /// How many more than the next one a session has that has `highest`; 0 where several have so many.
+    fn beyond_the_next(&self, highest: usize) -> usize {
+        let mut counts: Vec<_> = self.0.values().map(|uses| (*uses).min(highest)).collect();
+        counts.sort_unstable();
+        match counts.as_slice() {
+            [.., next, most] => most - next,
+            [only] => *only,
+            [] => 0,
+        }
     }
 
     /// How many that one of a listener's clients has which has fewest.
@@ -237,6 +250,22 @@ mod tests {
             prop_assert_eq!(turns.0.values().sum::<usize>(), taken);
             prop_assert!(turns.0.values().all(|turns| *turns <= limit));
         }
+    }
+
+    #[test]
+    fn a_session_with_most_loses_no_more_at_once_than_it_has_beyond_the_next() {
+        let of = |session: u32, count| {
+            let one = Listed {
+                clients: clients(&[session].into()),
+                loses: false,
+                used: 0,
+            };
+            vec![one; count]
+        };
+        let gone = |all: &[Listed]| evicted(candidates(all), 64).len();
+        assert_eq!(gone(&[of(1, 40), of(2, 37)].concat()), 3);
+        assert_eq!(gone(&[of(1, 40), of(2, 40)].concat()), 1);
+        assert_eq!(gone(&[of(1, 90), of(2, 3)].concat()), 64);
     }
 
     #[test]

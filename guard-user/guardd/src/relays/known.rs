@@ -400,6 +400,22 @@ impl Relays {
         replaced.into_iter().map(|(ticket, _)| ticket).collect()
     }
 
+    /// Those that were replaced by listeners of other processes.
+    pub(super) fn unscanned_replaced(&self) -> Vec<Ticket> {
+        let all = self.known.keys().copied();
+        all.filter(|ticket| self.is_unscanned_replaced(*ticket))
+            .collect()
+    }
+
+    /// Whether a listener was replaced by those of other processes: no scan tells what it connects to any more.
+    pub(super) fn is_unscanned_replaced(&self, ticket: Ticket) -> bool {
+        let known = self.known.get(&ticket).filter(|known| known.is_replaced);
+        known.is_some_and(|known| {
+            let mut there = self.current().filter(|one| one.spot() == known.spot());
+            !there.any(|one| known.shares_process_with(one))
+        })
+    }
+
     /// Evicts a listener not yet scanned, if one outermost session uses too many; the kernel reports it again.
     fn let_wait(&mut self, outermost: SessionId) {
         let waits =
@@ -870,18 +886,23 @@ impl KnownListener {
         self.unread = false;
     }
 
-    /// Notes that a process of the listener connects to this machine itself. True if that listener must be scanned too.
-    pub(super) fn note_local_dial(&mut self, event: &Event) -> bool {
+    /// Whether a connection of the listener's process is to its own machine. The loopback of another network namespace is not this one, and
+    /// name servers are no upstream.
+    pub(super) fn is_local_dial(&self, event: &Event) -> bool {
         let ip = event.destination.to_ip();
         let who = self.who.as_ref();
         let is_here =
             event.destination.is_loopback() || who.is_some_and(|who| who.here.contains(&ip));
-        // The loopback of another network namespace is not this one, and name servers are no upstream.
         let is_there = [0, event.cgroup].contains(&self.relay.netns.0);
-        if !is_here || !is_there || event.port == DNS_PORT {
+        is_here && is_there && event.port != DNS_PORT
+    }
+
+    /// Notes that a process of the listener connects to this machine itself. True if that listener must be scanned too.
+    pub(super) fn note_local_dial(&mut self, event: &Event) -> bool {
+        if !self.is_local_dial(event) {
             return false;
         }
-        let to = SocketAddr::new(ip, event.port);
+        let to = SocketAddr::new(event.destination.to_ip(), event.port);
         let is_known = self.dialed.contains(&to);
         match self.dialed.len() < MAX_DIALED {
             _ if is_known => {}
@@ -1374,6 +1395,7 @@ mod tests {
         let is_due = |relays: &Relays, ticket| relays.known[&Ticket(ticket)].due.is_some();
         assert!([1, 2, 3].iter().all(|ticket| !is_due(&relays, *ticket)));
 
+        assert_eq!(relays.unscanned_replaced(), [Ticket(1)]);
         let fifth = relays.known.get_mut(&Ticket(5)).context("no fifth")?;
         let upstream = IpAddr::from([192, 0, 2, 1]).into();
         fifth.add_upstream(&Connection::new(upstream, Protocol::TCP, 443));

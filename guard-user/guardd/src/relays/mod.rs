@@ -220,12 +220,18 @@ impl Relays {
             return None;
         }
         let chains = sessions.chains(policies.default_chain());
+        let unscanned = served.iter().copied();
+        let unscanned: Vec<_> = unscanned
+            .filter(|ticket| self.is_unscanned_replaced(*ticket))
+            .collect();
         let mut stirs = false;
         for ticket in &served {
             let Some(known) = self.known.get_mut(ticket) else {
                 continue;
             };
-            if is_many {
+            // What is local may connect anywhere, and no scan goes on to it.
+            let is_lost = unscanned.contains(ticket) && known.is_local_dial(event);
+            if is_many || is_lost {
                 known.mark_anywhere();
                 continue;
             }
@@ -247,6 +253,13 @@ impl Relays {
 
     /// Has listeners scanned again, after policies or sessions changed and before another connection to one begins.
     pub(crate) fn scan_again(&mut self, kernel: &mut Datapath) {
+        // What they are connected to may have been allowed, and so not be among what is known.
+        for ticket in self.unscanned_replaced() {
+            if let Some(known) = self.known.get_mut(&ticket) {
+                known.mark_anywhere();
+            }
+            self.tell_kernel(kernel, ticket);
+        }
         for ticket in self.outdate(now()) {
             if let Err(error) = kernel.let_begin(ticket, BootTime(0)) {
                 tracing::warn!(%error, "a listener counts as it did");
