@@ -613,7 +613,9 @@ fn a_machines_page_has_its_sessions_and_its_holes_until_it_is_removed(
     central.sees(&cookie, "2 there")?;
     central.fleet.remove(central.id(1))?;
     central.sees(&cookie, "1 there, 1 of them enforce; 0 away")?;
-    assert_eq!(central.http.get(&place, Some(&cookie)).status, 404);
+    eventually("its page is gone", || {
+        Ok(central.http.get(&place, Some(&cookie)).status == 404)
+    })?;
     Ok(())
 }
 

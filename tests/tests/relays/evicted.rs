@@ -28,20 +28,6 @@ fn ends(shell: &mut Shell) -> Tested {
     Ok(())
 }
 
-#[test]
-fn what_is_read_of_a_listener_that_was_replaced_ends_when_that_connects_elsewhere() -> Tested {
-    let scene = RelayScene::new()?;
-    let mut server = scene.told(7080, &["http"])?;
-    let (mut shell, mut other) = (scene.shell("reads")?, scene.shell("reads")?);
-    scene.read_on(&mut shell)?;
-    server.close()?;
-    scene.replace(&mut other, 7080, 1)?;
-    server.gets_more()?;
-    server.dial(DENIED)?;
-    shell.line_with("ended")?;
-    Ok(())
-}
-
 /// Before a session connects to the one that has its port, a scan of the first finds that one's process.
 #[test]
 fn a_connection_to_a_closed_listener_is_judged_by_what_its_relay_connects_to_once_another_has_its_port()

@@ -214,16 +214,6 @@ impl RelayScene {
         Ok(())
     }
 
-    /// Has one server after the other listen at a port, each with a connection of a session.
-    pub(crate) fn replace(&self, shell: &mut Shell, port: u16, times: usize) -> Tested {
-        for _ in 0..times {
-            let _server = self.server("127.0.0.1", port)?;
-            // The proxy refuses what the attempt says there.
-            shell.attempt(&tcp("127.0.0.1", port))?;
-        }
-        Ok(())
-    }
-
     /// A program outside that listens at many ports.
     pub(crate) fn many(&self, first: u16, count: usize) -> Tested<Running> {
         self.script("many.py", MANY)?;
