@@ -21,6 +21,28 @@ pub(crate) struct Answering {
     pub(crate) signed: Option<Rc<SignedBy>>,
 }
 
+#[cfg(test)]
+impl Answering {
+    /// A user who decides for themselves, of whose process nothing is known.
+    pub(crate) fn by(uid: u32, right: &str, name: &str) -> Self {
+        let from = DecisionOrigin {
+            uid,
+            right: right.to_owned(),
+            pid: None,
+            comm: None,
+            exe: None,
+            command: Vec::new(),
+            terminal: None,
+        };
+        Self {
+            who: Approver::on_behalf_of(uid),
+            from,
+            name: Some(name.to_owned()),
+            signed: None,
+        }
+    }
+}
+
 /// A signed answer, for the audit log.
 #[derive(Clone, Debug)]
 pub(crate) struct SignedBy {

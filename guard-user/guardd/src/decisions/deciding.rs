@@ -305,27 +305,11 @@ fn whose(who: Approver, uid: Option<u32>) -> Result<u32, CallError> {
 mod tests {
     use std::{fs, path::Path};
 
-    use guard_proto::record::DecisionOrigin;
-
     use super::*;
     use crate::{machine::machine, record::recorder};
 
     fn developer() -> Answering {
-        let from = DecisionOrigin {
-            uid: 1000,
-            right: "owner".to_owned(),
-            pid: None,
-            comm: None,
-            exe: None,
-            command: Vec::new(),
-            terminal: None,
-        };
-        Answering {
-            who: Approver::on_behalf_of(1000),
-            from,
-            name: Some("dev".to_owned()),
-            signed: None,
-        }
+        Answering::by(1000, "owner", "dev")
     }
 
     fn place() -> NamedPlace {

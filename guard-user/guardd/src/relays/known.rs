@@ -1082,26 +1082,32 @@ mod tests {
         assert_eq!(of_first.count(), 11);
     }
 
+    /// Notes that a session connects to a listener at a port of its own, which is scanned. Returns the tickets of those that are evicted for it.
+    fn note_scanned(relays: &mut Relays, ticket: u64, session: u32) -> Vec<u64> {
+        let event = Event {
+            count: ticket,
+            at: BootTime(ticket),
+            cgroup: 1,
+            port: u16::try_from(ticket).unwrap(),
+            session: SessionId(session),
+            ..Event::default()
+        };
+        let gone = relays.note(&event, event.session, &[], true);
+        let known = relays.known.get_mut(&Ticket(ticket)).unwrap();
+        known.in_kernel = Some(known.relay);
+        gone.iter().map(|gone| gone.ticket.0).collect()
+    }
+
     #[test]
     fn who_connects_to_very_many_cuts_nothing_that_others_use() {
         let mut relays = Relays::default();
         let (others, busy) = (1, 2);
         let mut note = |ticket: u64, session| {
-            let event = Event {
-                count: ticket,
-                at: BootTime(ticket),
-                cgroup: 1,
-                port: u16::try_from(ticket).unwrap(),
-                session: SessionId(session),
-                ..Event::default()
-            };
-            let gone = relays.note(&event, event.session, &[], true);
-            let known = relays.known.get_mut(&Ticket(ticket)).unwrap();
-            known.in_kernel = Some(known.relay);
+            let gone = note_scanned(&mut relays, ticket, session);
             if ticket == busy {
-                known.busy = BootTime(u64::MAX);
+                relays.known.get_mut(&Ticket(ticket)).unwrap().busy = BootTime(u64::MAX);
             }
-            gone.iter().map(|gone| gone.ticket.0).collect::<Vec<_>>()
+            gone
         };
         assert!(note(others, 2).is_empty());
         let all = MAX_KNOWN as u64;
@@ -1117,20 +1123,7 @@ mod tests {
     fn who_connect_to_very_many_together_cut_nothing_that_a_third_uses() {
         let mut relays = Relays::default();
         let (thirds, all) = (1, MAX_KNOWN as u64);
-        let mut note = |ticket: u64, session| {
-            let event = Event {
-                count: ticket,
-                at: BootTime(ticket),
-                cgroup: 1,
-                port: u16::try_from(ticket).unwrap(),
-                session: SessionId(session),
-                ..Event::default()
-            };
-            let gone = relays.note(&event, event.session, &[], true);
-            let known = relays.known.get_mut(&Ticket(ticket)).unwrap();
-            known.in_kernel = Some(known.relay);
-            gone.iter().map(|gone| gone.ticket.0).collect::<Vec<_>>()
-        };
+        let mut note = |ticket, session| note_scanned(&mut relays, ticket, session);
         assert!(note(thirds, 3).is_empty());
         // Both use all, the third's as well, and the last to connect is one of them.
         for session in [1, 2] {

@@ -502,12 +502,9 @@ fn not_written(error: &std::io::Error) -> CallError {
 mod tests {
     use std::{fs, path::Path};
 
-    use guard_proto::record::DecisionOrigin;
-
     use super::*;
     use crate::{
         config::AnswersTable,
-        control::auth::Approver,
         machine::machine,
         record::{recorder, shelf::Shelf},
         signed_answers::{AnswerFiles, people::People},
@@ -517,21 +514,7 @@ mod tests {
         "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKs3ULRy3vxDYvU4qRrWRZLKLbBGZBtO7Y7ZkYqgB8jX";
 
     fn root() -> Answering {
-        let from = DecisionOrigin {
-            uid: 0,
-            right: "root".to_owned(),
-            pid: None,
-            comm: None,
-            exe: None,
-            command: Vec::new(),
-            terminal: None,
-        };
-        Answering {
-            who: Approver::on_behalf_of(0),
-            from,
-            name: Some("root".to_owned()),
-            signed: None,
-        }
+        Answering::by(0, "root", "root")
     }
 
     fn alice() -> Enrolment {
