@@ -362,6 +362,8 @@ async fn reload(shared: &Shared) {
 fn stop(cli: &Cli, shared: &Shared, error: Option<&anyhow::Error>) {
     notify(&[NotifyState::Stopping]);
     shared.with(|state| {
+        // The next guardd finds those in the ring buffer alone.
+        state.read_events();
         state.holds.stop_all(&mut state.datapath);
         state.policies.keep_names(true);
         state.with_flows(|flows, kernel, known| flows.read_and_keep(kernel, known));

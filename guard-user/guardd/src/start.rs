@@ -39,7 +39,7 @@ use crate::{
     proxy::Proxy,
     record::{Recorder, audit::Audit},
     relays::Relays,
-    requests::{Requests, followers::Followers},
+    requests::{Requests, followers::Followers, turns::Events},
     resolver,
     sessions::{Sessions, launchers::Launchers},
     signed_answers::{SignedAnswers, people::People},
@@ -245,7 +245,7 @@ fn owners(
     } = opened;
     let relays = Relays::recalled(datapath.relays_known()?, crate::relays::now());
     Ok(State {
-        events: datapath.events()?,
+        events: Events::of(datapath.events()?),
         datapath,
         relays,
         machine,

@@ -11,7 +11,7 @@ use std::{
 };
 
 use guard_common::SessionId;
-use guard_datapath::{Datapath, EventReader};
+use guard_datapath::Datapath;
 use guard_policy::Environment;
 use guard_proto as proto;
 use guard_sys::pidfd::Peer;
@@ -32,7 +32,7 @@ use crate::{
     proxy::Proxy,
     record::{Recorder, shelf::Shelf},
     relays::Relays,
-    requests::{Requests, StoredRequest, offers::LastYes},
+    requests::{Requests, StoredRequest, offers::LastYes, turns::Events},
     resolver::Resolver,
     sessions::{self, Sessions},
     signed_answers::{self, SignedAnswers, enrolling::Enrolling},
@@ -163,7 +163,7 @@ pub(crate) struct State {
     /// The kernel half.
     pub(crate) datapath: Datapath,
     /// The kernel half's events.
-    pub(crate) events: EventReader,
+    pub(crate) events: Events,
     /// The machine that it is on.
     pub(crate) machine: Machine,
     /// The settings.

@@ -1,6 +1,6 @@
 //! The kernel half's events.
 //!
-//! `State::read_events` takes each event out of the ring buffer. A listener or a dial goes to `relays`. A refusal is judged again, by
+//! `State::read_events` takes each event out of the ring buffer, and in turn (`turns.rs`). A listener or a dial goes to `relays`. A refusal is judged again, by
 //! the policies of now (`verdict_on`), and becomes a `denied` record, a request as well where a hole could allow it
 //! (`drafts.rs`), or nothing. A connection that is held goes to `holds/review.rs`, which asks too.
 
@@ -24,6 +24,7 @@ use crate::{
         decided::counted_as,
         drafts::AskersWords,
         refused_sockets::{self, SocketRefusals},
+        turns,
     },
     state::State,
 };
@@ -34,7 +35,7 @@ pub(crate) const MANY_BUDGETS: &str = "more than two of the holes that it needs 
 /// Why a connection to the guard's own proxy is refused.
 const OWN_PROXY: &str = "guard's own proxy listens there, for what guard redirects to it alone: connect to the destination itself";
 
-/// More events than the ring buffer holds.
+/// More events than the ring buffer holds, and those that wait.
 const MAX_UNREAD: usize = 8192;
 /// For how long events are handled before others get their turn.
 const TURN: Duration = Duration::from_millis(20);
@@ -109,7 +110,7 @@ impl State {
         let before = self.requests.version();
         let mut is_empty = false;
         for _ in 0..MAX_UNREAD {
-            match self.events.next() {
+            match self.next_event() {
                 Some(KernelEvent::Connection(event)) => {
                     if let Err(error) = self.note_event(&event) {
                         tracing::warn!(%error, session = event.session.0, "a refusal cannot be noted");
@@ -133,6 +134,18 @@ impl State {
             self.apply(Change::Requests);
         }
         is_empty
+    }
+
+    /// The next event.
+    fn next_event(&mut self) -> Option<KernelEvent> {
+        let (sessions, recorder) = (&self.sessions, &mut self.recorder);
+        let outermost_of = |session| sessions.outermost_of(session);
+        self.events.next(outermost_of, |left_out| match left_out {
+            // The kernel half reports it again when somebody connects.
+            KernelEvent::Connection(event) if event.hook == Hook::Listener as u8 => {}
+            KernelEvent::Connection(event) => recorder.note_left_out(event.session, 1),
+            KernelEvent::Other(_) => {}
+        })
     }
 
     /// Handles one about a connection.
@@ -243,10 +256,9 @@ impl State {
     /// Notes a listener that is to be scanned, or what one's processes connect to. False: it is about something else.
     fn note_of_listener(&mut self, event: &Event) -> bool {
         let (kernel, sessions) = (&mut self.datapath, &self.sessions);
-        let is_dial = event.hook == Hook::Dial as u8 || event.hook == Hook::ManyDials as u8;
         let noted = if event.hook == Hook::Listener as u8 {
             self.relays.note_listener(kernel, sessions, event)
-        } else if is_dial {
+        } else if turns::is_dial(event.hook) {
             (self.relays).note_dial(kernel, sessions, &self.policies, event)
         } else {
             return false;

@@ -30,6 +30,7 @@ mod settled;
 pub(crate) mod shown;
 pub(crate) mod stored;
 pub(crate) mod tries;
+pub(crate) mod turns;
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
