@@ -362,10 +362,9 @@ async fn reload(shared: &Shared) {
 fn stop(cli: &Cli, shared: &Shared, error: Option<&anyhow::Error>) {
     notify(&[NotifyState::Stopping]);
     shared.with(|state| {
-        // The next guardd finds those in the ring buffer alone.
-        state.read_events();
         state.holds.stop_all(&mut state.datapath);
         state.policies.keep_names(true);
+        state.read_last_events();
         state.with_flows(|flows, kernel, known| flows.read_and_keep(kernel, known));
         state
             .config
@@ -418,10 +417,15 @@ async fn undo(cli: &Cli, shared: Rc<Shared>, shelves: Shelves) -> Result<()> {
 
 /// Handles the kernel half's events as they come: `State::read_some_events` in `requests/events.rs`.
 async fn hear(shared: Rc<Shared>, listening: Readiness) {
+    let stir = shared.with(|state| state.events.stirs());
     loop {
         let mut is_empty = false;
         let heard = listening.drained(|| is_empty = shared.with(State::read_some_events));
-        if let Err(error) = heard.await {
+        let heard = tokio::select! {
+            heard = heard => heard,
+            () = stir.notified() => Ok(()),
+        };
+        if let Err(error) = heard {
             return tracing::error!(%error, "no more events are heard");
         }
         while !is_empty {

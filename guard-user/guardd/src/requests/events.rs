@@ -1,6 +1,6 @@
 //! The kernel half's events.
 //!
-//! `State::read_events` takes each event out of the ring buffer, and in turn (`turns.rs`). A listener or a dial goes to `relays`. A refusal is judged again, by
+//! `State::read_events` takes each event out of the ring buffer, and handles them in turn (`turns.rs`). A listener or a dial goes to `relays`. A refusal is judged again, by
 //! the policies of now (`verdict_on`), and becomes a `denied` record, a request as well where a hole could allow it
 //! (`drafts.rs`), or nothing. A connection that is held goes to `holds/review.rs`, which asks too.
 
@@ -17,15 +17,16 @@ use crate::{
     policies::NameAsker,
     process::SeenProcess,
     proxy::worker::ProxyWorker,
-    record::{audit::LogEntry, meters::AdmittedRecord},
+    record::{Recorder, audit::LogEntry, meters::AdmittedRecord},
     requests::{
         Noted, RequestKey,
         attempts::AttemptJudge,
         decided::counted_as,
         drafts::AskersWords,
         refused_sockets::{self, SocketRefusals},
-        turns,
+        turns::{self, Causer},
     },
+    sessions::Sessions,
     state::State,
 };
 
@@ -35,10 +36,11 @@ pub(crate) const MANY_BUDGETS: &str = "more than two of the holes that it needs 
 /// Why a connection to the guard's own proxy is refused.
 const OWN_PROXY: &str = "guard's own proxy listens there, for what guard redirects to it alone: connect to the destination itself";
 
-/// More events than the ring buffer holds, and those that wait.
-const MAX_UNREAD: usize = 8192;
-/// For how long events are handled before others get their turn.
+/// For how long events are handled before others get their turn; before a call is answered; before a session ends; and before guardd stops.
 const TURN: Duration = Duration::from_millis(20);
+const BEFORE_A_CALL: Duration = Duration::from_millis(200);
+const BEFORE_AN_END: Duration = Duration::from_secs(1);
+const BEFORE_THE_STOP: Duration = Duration::from_secs(3);
 
 /// Whether that was a UDP socket refused at `connect`, which sends nothing: so the C library sorts the addresses of a name (RFC 6724).
 fn sends_nothing(event: &Event) -> bool {
@@ -95,22 +97,39 @@ impl State {
         }
     }
 
-    /// Handles the events that are unread in the ring buffer: as many as it holds, however many come meanwhile.
+    /// Handles the events that there are. Where sessions cause more than can be handled soon, each has had its turns, and the rest waits.
     pub(crate) fn read_events(&mut self) {
-        self.read_events_until(None);
+        self.read_events_for(None, BEFORE_A_CALL);
+    }
+
+    /// Handles those of a session that is about to end, and of those around and inside it.
+    pub(crate) fn read_events_of(&mut self, session: SessionId) {
+        let outermost = self.sessions.outermost_of(session);
+        self.read_events_for(Some(Causer::Refused(outermost)), BEFORE_AN_END);
     }
 
     /// Handles events for a short while. False where there are more: sessions may cause events without end, and others wait for guardd.
     pub(crate) fn read_some_events(&mut self) -> bool {
-        self.read_events_until(Some(Instant::now() + TURN))
+        self.read_events_for(None, TURN)
     }
 
-    /// The same until then. False where there may be more.
-    fn read_events_until(&mut self, end: Option<Instant>) -> bool {
+    /// Handles those that guardd has taken out of the ring buffer, which the next guardd would not find there.
+    pub(crate) fn read_last_events(&mut self) {
+        if self.read_events_for(None, BEFORE_THE_STOP) {
+            return;
+        }
+        while let Some(left_out) = self.next_event(None) {
+            note_left_out(&self.sessions, &mut self.recorder, &left_out);
+        }
+    }
+
+    /// Handles events, `of` one causer or of all, for no longer than that. False where there may be more.
+    fn read_events_for(&mut self, of: Option<Causer>, longest: Duration) -> bool {
         let before = self.requests.version();
+        let end = Instant::now() + longest;
         let mut is_empty = false;
-        for _ in 0..MAX_UNREAD {
-            match self.next_event() {
+        while !is_empty && Instant::now() < end {
+            match self.next_event(of) {
                 Some(KernelEvent::Connection(event)) => {
                     if let Err(error) = self.note_event(&event) {
                         tracing::warn!(%error, session = event.session.0, "a refusal cannot be noted");
@@ -121,31 +140,22 @@ impl State {
                     let recorder = &mut self.recorder;
                     (self.sockets).record_stop(machine, sessions, recorder, &event);
                 }
-                None => {
-                    is_empty = true;
-                    break;
-                }
-            }
-            if end.is_some_and(|end| Instant::now() >= end) {
-                break;
+                None => is_empty = true,
             }
         }
         if self.requests.version() != before {
             self.apply(Change::Requests);
         }
+        // The ring buffer tells nobody of those that were taken out of it.
+        self.events.stir_if_some_wait();
         is_empty
     }
 
     /// The next event.
-    fn next_event(&mut self) -> Option<KernelEvent> {
+    fn next_event(&mut self, of: Option<Causer>) -> Option<KernelEvent> {
         let (sessions, recorder) = (&self.sessions, &mut self.recorder);
-        let outermost_of = |session| sessions.outermost_of(session);
-        self.events.next(outermost_of, |left_out| match left_out {
-            // The kernel half reports it again when somebody connects.
-            KernelEvent::Connection(event) if event.hook == Hook::Listener as u8 => {}
-            KernelEvent::Connection(event) => recorder.note_left_out(event.session, 1),
-            KernelEvent::Other(_) => {}
-        })
+        let left_out = |event| note_left_out(sessions, recorder, &event);
+        self.events.next(of, sessions, left_out)
     }
 
     /// Handles one about a connection.
@@ -344,6 +354,20 @@ impl State {
             None => record.into(),
         };
         self.recorder.note(entry.admitted(admitted));
+    }
+}
+
+/// Counts an event that is not handled as a record that is lacking. The kernel half reports a listener again when somebody connects.
+fn note_left_out(sessions: &Sessions, recorder: &mut Recorder, event: &KernelEvent) {
+    let session = match event {
+        KernelEvent::Connection(event) if event.hook == Hook::Listener as u8 => None,
+        KernelEvent::Connection(event) => Some(event.session),
+        KernelEvent::Other(event) => sessions
+            .of_cgroup(event.cgroup)
+            .map(|session| session.cgroup.id),
+    };
+    if let Some(session) = session {
+        recorder.note_left_out(session, 1);
     }
 }
 

@@ -61,7 +61,7 @@ impl State {
     /// Closes a session that has no process left.
     fn end_session(&mut self, id: SessionId, now: BootTime) {
         // Events from while it lived are judged by its policies, which it is about to leave.
-        self.read_events();
+        self.read_events_of(id);
         let Some(ended) = self.sessions.end(&mut self.datapath, id, now) else {
             return;
         };
