@@ -48,6 +48,31 @@ fn a_connection_to_a_closed_listener_is_judged_by_what_its_relay_connects_to_onc
     ends(&mut shell)
 }
 
+/// The relay that the client's connection got counts, and not the one that has its port. Nobody has to answer before the client is told.
+#[test]
+fn a_held_write_is_judged_by_what_its_relay_connects_to_once_another_has_its_port() -> Tested {
+    let scene = RelayScene::new()?;
+    let _watcher = scene.watcher()?;
+    let mut relay = scene.told(7080, &["http"])?;
+    let mut shell = scene.shell("reads")?;
+    scene.write(&mut shell)?;
+    let id = scene.held()?;
+    scene.daemon.root(["approve", &id]).run()?.success()?;
+    let passed = shell.line_with("ended")?;
+    assert!(passed.contains("status 200"), "{passed}");
+    scene.write(&mut shell)?;
+    scene.held()?;
+    relay.close()?;
+    let _server = scene.server("127.0.0.1", 7080)?;
+    // That one is scanned, and has taken the relay's place.
+    let mut other = scene.shell("asks")?;
+    assert!(other.reaches(&tcp("127.0.0.1", 7080))?);
+    relay.dial(DENIED)?;
+    let ended = shell.line_with("ended")?;
+    assert!(ended.contains("nothing may pass there any more"), "{ended}");
+    Ok(())
+}
+
 /// Whoever connects to very many listeners has guardd evict the relay that it is connected to.
 #[test]
 #[ignore = "it takes half a minute"]

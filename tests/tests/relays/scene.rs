@@ -70,6 +70,7 @@ const READER: &str = include_str!("reader.py");
 const AGAIN: &str = include_str!("again.py");
 const TOLD: &str = include_str!("told.py");
 const KEEPER: &str = include_str!("keeper.py");
+const WRITER: &str = include_str!("writer.py");
 const MANY: &str = include_str!("many.py");
 const FLOOD: &str = include_str!("flood.py");
 const PYTHON: &str = "/usr/bin/python3";
@@ -194,6 +195,26 @@ impl RelayScene {
         shell.tell(&format!("{reader} on"))?;
         shell.line_with("began")?;
         Ok(())
+    }
+
+    /// Has a session read `/` from that port, and then write there over the same connection.
+    pub(crate) fn write(&self, shell: &mut Shell) -> Tested {
+        let writer = self.script("writer.py", WRITER)?;
+        shell.tell(&writer)?;
+        shell.line_with("began")?;
+        Ok(())
+    }
+
+    /// The id of the request whose client is held, once one is.
+    pub(crate) fn held(&self) -> Tested<String> {
+        let mut id = None;
+        eventually("a client is held", || {
+            let pending = self.pending()?;
+            let held = pending.iter().find(|one| one["held"] == true);
+            id = held.and_then(|one| one["id"].as_str()).map(str::to_owned);
+            Ok(id.is_some())
+        })?;
+        Ok(id.unwrap())
     }
 
     /// A relay outside that connects to where it is told to; with `http`, a web server that does.

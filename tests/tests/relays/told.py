@@ -49,6 +49,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(b"ok")
 
+    do_POST = do_GET
+
     def log_message(self, *_):
         pass
 

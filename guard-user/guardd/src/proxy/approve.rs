@@ -6,7 +6,7 @@ use guard_policy::Prefix;
 use guard_proto::{
     self as proto, HoleTerms, HttpHole, HttpRequest, moment,
     record::{Answered, HoleOpen},
-    wire::AskAnswer,
+    wire::{AskAnswer, RedirectTarget},
 };
 use guard_sys::clock::{self, Clocks};
 
@@ -307,7 +307,7 @@ impl State {
         held.sort_by_key(|(_, client)| client.request != request);
         for (number, client) in held {
             let held_for = Some(client.request.as_str());
-            if let Some(answer) = self.spend_hole(&client.key, held_for, now) {
+            if let Some(answer) = self.spend_hole(&client.key, &client.target, held_for, now) {
                 self.proxy
                     .end_hold(&mut self.requests, number, &client, answer);
                 answered.push(client.request);
@@ -318,17 +318,18 @@ impl State {
         }
     }
 
-    /// Uses a hole for a request, if there is one, and answers it. `held_for`: the request for whose answer its client is
-    /// held, if it is.
+    /// Uses a hole for a request of a connection to `target`, if there is one, and answers it. `held_for`: the request for whose answer its
+    /// client is held, if it is.
     pub(super) fn spend_hole(
         &mut self,
         key: &RequestKey,
+        target: &RedirectTarget,
         held_for: Option<&str>,
         now: BootTime,
     ) -> Option<AskAnswer> {
         let (id, requests) = self.holes.for_request(key, held_for, now)?;
         let request = requests.request.clone();
-        let answer = self.pass(key, Some(&request), Some(id));
+        let answer = self.pass(key, target, Some(&request), Some(id));
         if answer != AskAnswer::Yes {
             return Some(answer);
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use guard_common::{BootTime, SessionId};
-use guard_proto::wire::{Number, Tgid};
+use guard_proto::wire::{Number, RedirectTarget, Tgid};
 
 use crate::requests::RequestKey;
 
@@ -15,6 +15,8 @@ const MAX_HELD: usize = 64;
 pub(crate) struct HeldClient {
     /// Its process.
     pub(crate) tgid: Tgid,
+    /// What its connection was redirected for: the answer is judged by what listened there, too.
+    pub(crate) target: RedirectTarget,
     /// What its request is about.
     pub(crate) key: RequestKey,
     /// The id of the request that an approver sees.
@@ -103,6 +105,8 @@ impl HeldClients {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use guard_common::{Address, Protocol};
 
     use super::*;
@@ -110,6 +114,12 @@ mod tests {
     fn client(request: &str, until: u64) -> HeldClient {
         HeldClient {
             tgid: Tgid(0),
+            target: RedirectTarget {
+                session: 1,
+                address: Ipv4Addr::LOCALHOST.into(),
+                port: 443,
+                listener: 7,
+            },
             key: RequestKey::new(SessionId(1), Address::default(), Protocol::TCP, 443),
             request: request.to_owned(),
             until: BootTime(until),

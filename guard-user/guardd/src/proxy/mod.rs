@@ -182,7 +182,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        proxy::held::HeldClient,
+        proxy::{held::HeldClient, record_pass::target},
         requests::{RequestKey, RequestOwner, tests::shown},
     };
 
@@ -216,6 +216,7 @@ mod tests {
             Number(3),
             HeldClient {
                 tgid: Tgid(0),
+                target: target(&key),
                 key,
                 request: "r1".to_owned(),
                 until: BootTime(9),

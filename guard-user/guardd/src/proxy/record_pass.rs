@@ -86,7 +86,7 @@ pub(super) fn rule_of(access: TargetAccess) -> Option<String> {
     }
 }
 
-/// The target of a request, whatever listens there.
+/// The target of a request, whatever listens there. A held client has its own.
 #[must_use]
 pub(crate) fn target(key: &RequestKey) -> RedirectTarget {
     RedirectTarget {

@@ -15,7 +15,7 @@ use guard_sys::clock::{self, Clocks};
 use super::{
     Proxy,
     held::HeldClient,
-    record_pass::{self, PassedBy, rule_of, target},
+    record_pass::{self, PassedBy, rule_of},
     terms::TargetAccess,
 };
 use crate::{
@@ -94,20 +94,21 @@ impl State {
         let key = RequestKey::of_http(id, to, target.port, http);
         if is_open {
             // The terms have changed since the proxy got them.
-            return Some(self.pass(&key, None, None));
+            return Some(self.pass(&key, target, None, None));
         }
-        self.put_write(number, tgid, key, hold)
+        self.put_write(number, tgid, *target, key, hold)
     }
 
     fn put_write(
         &mut self,
         number: Number,
         tgid: Tgid,
+        target: RedirectTarget,
         key: RequestKey,
         hold: Option<Duration>,
     ) -> Option<AskAnswer> {
         let now = clock::now();
-        if let Some(answer) = self.spend_hole(&key, None, now) {
+        if let Some(answer) = self.spend_hole(&key, &target, None, now) {
             return Some(answer);
         }
         let is_new = self.requests.find(&key).is_none();
@@ -125,6 +126,7 @@ impl State {
                     Some(hold) => {
                         let client = HeldClient {
                             tgid,
+                            target,
                             key,
                             request: id,
                             until: after(now, hold),
@@ -144,17 +146,23 @@ impl State {
         }
     }
 
-    /// The answer yes, if it can be written to the audit log. `request` is the request that a person answered, and `hole`
-    /// what that opened; without both, the policy has come to allow all.
+    /// The answer yes, if something may pass at `target` still and it can be written to the audit log. `request` is the request that a
+    /// person answered, and `hole` what that opened; without both, the policy has come to allow all.
     #[must_use]
     pub(super) fn pass(
         &mut self,
         key: &RequestKey,
+        target: &RedirectTarget,
         request: Option<&str>,
         hole: Option<HoleId>,
     ) -> AskAnswer {
+        let access = self.target_access(target);
+        // A yes is for a request, not for where the listener that its connection got has come to lead.
+        if matches!(access, TargetAccess::Closed) {
+            return closed();
+        }
         let by = PassedBy {
-            rule: rule_of(self.target_access(&target(key))),
+            rule: rule_of(access),
             request,
             hole,
         };
@@ -176,12 +184,12 @@ impl State {
     fn settled(&mut self, client: &HeldClient, now: BootTime) -> Option<AskAnswer> {
         let key = &client.key;
         let request = Some(client.request.as_str());
-        match self.target_access(&target(key)) {
+        match self.target_access(&client.target) {
             TargetAccess::Closed => return Some(closed()),
-            TargetAccess::Open => return Some(self.pass(key, request, None)),
+            TargetAccess::Open => return Some(self.pass(key, &client.target, request, None)),
             TargetAccess::Judged { .. } => {}
         }
-        if let Some(answer) = self.spend_hole(key, request, now) {
+        if let Some(answer) = self.spend_hole(key, &client.target, request, now) {
             return Some(answer);
         }
         if self.requests.is_refused(key, now) {
@@ -204,7 +212,9 @@ impl State {
             let left = client.until.0.saturating_sub(clock::now().0);
             self.proxy.held.remove(number);
             let hold = Some(Duration::from_nanos(left));
-            if let Some(answer) = self.put_write(number, client.tgid, client.key, hold) {
+            if let Some(answer) =
+                self.put_write(number, client.tgid, client.target, client.key, hold)
+            {
                 self.proxy.answer(number, answer);
             }
         }
