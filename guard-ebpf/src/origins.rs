@@ -10,6 +10,7 @@ use crate::{
     maps::{self, ORIGINS},
     questions,
     redirect::Redirect,
+    relay,
 };
 
 /// Tells the proxy the original destination of a connection that begins, or the resolver that of a question. False if it could not.
@@ -26,7 +27,7 @@ extern "C" fn guard_origin(skb: *mut __sk_buff) -> u32 {
     let is_told = match kernel::packet_socket(skb).and_then(Redirect::of) {
         None => false,
         Some(redirect) if redirect.is_datagram() => tell_of_datagram(skb, redirect),
-        Some(redirect) => tell_of_segment(skb, redirect),
+        Some(redirect) => !relay::is_overtaken(skb, redirect) && tell_of_segment(skb, redirect),
     };
     u32::from(is_told)
 }

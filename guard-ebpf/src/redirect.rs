@@ -86,16 +86,21 @@ impl Redirect {
         )
     }
 
+    /// Whether it was redirected to the proxy.
+    #[inline(always)]
+    pub(crate) fn is_to_proxy(self) -> bool {
+        matches!(self.reason().0, Reason::REDIRECTED | Reason::UNSCANNED)
+    }
+
     /// The low half of the ticket of what listened at the other destination, 0 where nothing did; and whether guardd had not scanned it.
     #[inline(always)]
     pub(crate) fn listener(self) -> (u32, bool) {
-        let reason = self.reason().0;
-        if !matches!(reason, Reason::REDIRECTED | Reason::UNSCANNED) {
+        if !self.is_to_proxy() {
             return (0, false);
         }
         // SAFETY: a live map value; one aligned word.
         let ticket = unsafe { (&raw const (*self.0).detail).read_volatile() };
-        (ticket, reason == Reason::UNSCANNED)
+        (ticket, self.reason().0 == Reason::UNSCANNED)
     }
 
     /// Clears it: the socket connects again.

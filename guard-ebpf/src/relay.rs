@@ -27,6 +27,7 @@ use crate::{
     kernel::{self, SocketAddress},
     maps::{self, ListenerState},
     rates,
+    redirect::Redirect,
 };
 
 /// The listener that receives a connection: one of the numbers below [`Self::FIRST_TICKET`], or its [`guard_common::Ticket`]; with two
@@ -304,6 +305,50 @@ extern "C" fn guard_taking_over(skb: *mut __sk_buff, to: *const Connection, cgro
         },
     );
     found.unwrap_or(Receiver::NO_LISTENER) | Receiver::BEGINS
+}
+
+/// Whether a packet begins a connection that was redirected to the guard's own proxy, and another listens on this machine where it wanted to
+/// go than its `connect` found there: that may be long ago (TCP_FASTOPEN_CONNECT). The proxy is about to connect there, and nobody judges what
+/// gets its connection. Who has begun to listen since has another ticket, or none yet.
+///
+/// A function of its own for the sake of the stack, as [`crate::emit::due`].
+#[inline(never)]
+pub(crate) fn is_overtaken(skb: *mut __sk_buff, redirect: Redirect) -> bool {
+    let asked = redirect.asked();
+    if !redirect.is_to_proxy() || !asked.to.is_loopback() {
+        return false;
+    }
+    let mut segment = MaybeUninit::uninit();
+    if !ctx::segment(skb, &mut segment) {
+        return true;
+    }
+    // SAFETY: `segment` wrote it.
+    if !unsafe { segment.assume_init_ref() }.begins() {
+        return false;
+    }
+    let localhost = asked.to.localhost();
+    // As `guard_listener`, which found the other one.
+    let found = kernel::with_receiver(
+        skb.cast(),
+        SocketAddress::nobody(&localhost),
+        SocketAddress::of(&asked),
+        ticket_of,
+    );
+    match found {
+        Some(ticket) => ticket == 0 || ticket as u32 != redirect.listener().0,
+        // It is not there any more.
+        None => false,
+    }
+}
+
+/// The ticket of a listener; 0 where it has none.
+#[inline(always)]
+fn ticket_of(listener: *mut bpf_sock) -> u64 {
+    let state = kernel::socket_storage::<ListenerState>(maps::listener_states(), listener);
+    // SAFETY: a live map value; one aligned word.
+    state.map_or(0, |state| unsafe {
+        (&raw const (*state).ticket).read_volatile()
+    })
 }
 
 #[inline(always)]

@@ -1,6 +1,7 @@
 //! What listens on the loopback outside of a session, and where it leads.
 
 mod evicted;
+mod late;
 mod scene;
 
 use std::{thread, time::Duration};

@@ -71,6 +71,7 @@ const AGAIN: &str = include_str!("again.py");
 const TOLD: &str = include_str!("told.py");
 const KEEPER: &str = include_str!("keeper.py");
 const WRITER: &str = include_str!("writer.py");
+const LATE: &str = include_str!("late.py");
 const MANY: &str = include_str!("many.py");
 const FLOOD: &str = include_str!("flood.py");
 const PYTHON: &str = "/usr/bin/python3";
@@ -232,6 +233,23 @@ impl RelayScene {
         let keeper = self.script("keeper.py", KEEPER)?;
         shell.tell(&format!("{keeper} {port}"))?;
         shell.line_with("kept")?;
+        Ok(())
+    }
+
+    /// A client outside of the port that may only be read from, of which nothing was sent yet.
+    pub(crate) fn late(&self) -> Tested<Running> {
+        self.script("late.py", LATE)?;
+        let mut command = self.network.dev().command_as(AGENT, PYTHON);
+        let mut running = Running::start(command.arg(self.daemon.dir().join("late.py")))?;
+        running.line_with("connected", PATIENCE)?;
+        Ok(running)
+    }
+
+    /// The same in a session.
+    pub(crate) fn connect_late(&self, shell: &mut Shell) -> Tested {
+        let late = self.script("late.py", LATE)?;
+        shell.tell(&late)?;
+        shell.line_with("connected")?;
         Ok(())
     }
 
