@@ -83,7 +83,9 @@ impl ConnectionContext {
         }
     }
 
-    /// Connects to the destination.
+    /// Connects to the destination. On this machine that is by address, too: where another program has begun to listen there since the client's
+    /// SYN, that gets the connection, and guardd answers by the one before until it scans the port. The proxy is in no session, so the kernel
+    /// half does not judge what gets its connections; which listener that was only its socket's storage tells, which no program here can read.
     pub(super) fn connect(&self) -> Rc<Upstream> {
         let to = SocketAddr::new(self.target.address, self.target.port);
         let (network, link) = (Rc::clone(&self.network), Rc::clone(&self.link));
