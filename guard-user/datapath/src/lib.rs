@@ -57,6 +57,7 @@ pub use log_of::LogOf;
 pub use lsm::SecurityHooks;
 pub use object::Object;
 pub use probe::{has_types, security_hooks};
+pub use relays::EvictedRelay;
 pub use sessions::SessionCgroup;
 pub use start::Start;
 pub use sweep::Swept;

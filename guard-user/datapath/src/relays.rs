@@ -18,6 +18,16 @@ pub(super) struct Relays {
     followed: Option<HashMap<MapData, u64, u64>>,
 }
 
+/// A listener that has made room for another. guardd does not note any more what it connects to, so nothing passes to it before the next
+/// scan, on open connections either.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EvictedRelay {
+    /// Its ticket.
+    pub ticket: Ticket,
+    /// What the map keeps of it until then, if no scan finds all of that again.
+    pub kept: Option<Relay>,
+}
+
 impl Relays {
     pub(super) fn open(dir: &Path, object: &Object) -> Result<Self> {
         let followed = object.tells().then(|| open(dir, "FOLLOWED"));
@@ -26,6 +36,34 @@ impl Relays {
             followed: followed.transpose()?,
         })
     }
+
+    /// Keeps what is to be kept of a listener, void; where there is no memory for that, nothing.
+    fn void(&mut self, evicted: &EvictedRelay) -> std::result::Result<(), MapError> {
+        let ticket = evicted.ticket.0;
+        let void = evicted.kept.map(|relay| relay.void(clock::now()));
+        let is_kept = void.is_some_and(|void| self.known.insert(ticket, bytes(&void), 0).is_ok());
+        if is_kept {
+            Ok(())
+        } else {
+            gone(self.known.remove(&ticket))
+        }
+    }
+
+    /// Admits no new connections to a listener.
+    fn admit_none(&mut self, ticket: Ticket) -> std::result::Result<(), MapError> {
+        match &mut self.followed {
+            Some(followed) => gone(followed.remove(&ticket.0)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Does something with each, whatever fails. Returns the first error.
+fn with_each<T, E>(
+    all: &[T],
+    work: impl FnMut(&T) -> std::result::Result<(), E>,
+) -> std::result::Result<(), E> {
+    all.iter().map(work).fold(Ok(()), std::result::Result::and)
 }
 
 impl Datapath {
@@ -82,29 +120,26 @@ impl Datapath {
         Ok(entries.iter().map(|(_, value)| read(value)).collect())
     }
 
-    /// Evicts a listener: connections to it are held until it is scanned, open ones too, since guardd does not note any more what it
-    /// connects to. The map keeps what is `kept` of it, which only [`Self::relay`] and [`Self::relays_known`] read.
+    /// Evicts listeners: connections to them are held until they are scanned, open ones too, since guardd does not note any more what they
+    /// connect to. The map keeps what is [`EvictedRelay::kept`], which only [`Self::relay`] and [`Self::relays_known`] read. All verdicts
+    /// are taken anew, once.
     ///
     /// # Errors
     ///
-    /// The system's.
-    pub fn evict_relay(&mut self, ticket: Ticket, kept: Option<&Relay>) -> Result<()> {
-        let relays = self.relays()?;
-        let written = match kept {
-            Some(relay) => {
-                let void = relay.void(clock::now());
-                relays.known.insert(ticket.0, bytes(&void), 0)
-            }
-            None => gone(relays.known.remove(&ticket.0)),
-        };
-        written.map_err(DatapathError::ebpf("write the map RELAYS"))?;
-        // Before what may fail.
-        self.maps.bump_generation()?;
-        match &mut self.relays()?.followed {
-            Some(followed) => gone(followed.remove(&ticket.0))
-                .map_err(DatapathError::ebpf("write the map FOLLOWED")),
-            None => Ok(()),
+    /// The system's first; then some listeners may count as they did.
+    pub fn evict_relays(&mut self, evicted: &[EvictedRelay]) -> Result<()> {
+        if evicted.is_empty() {
+            return Ok(());
         }
+        let relays = self.relays()?;
+        let written = with_each(evicted, |one| relays.void(one))
+            .map_err(DatapathError::ebpf("write the map RELAYS"));
+        // Before what may fail, and whatever has: what was written is to count.
+        let bumped = self.maps.bump_generation();
+        let relays = self.relays()?;
+        let shut = with_each(evicted, |one| relays.admit_none(one.ticket))
+            .map_err(DatapathError::ebpf("write the map FOLLOWED"));
+        written.and(bumped).and(shut)
     }
 
     /// Admits new connections of sessions to a listener until then; for good if dials are not reported.
@@ -130,5 +165,20 @@ impl Datapath {
         self.relays.as_mut().ok_or_else(|| DatapathError::Absent {
             what: "program in the eBPF object that asks for listeners' upstreams".into(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_fails_for_one_is_done_with_all_others() {
+        let mut done = Vec::new();
+        let first = with_each(&[1, 2, 3, 4], |one| {
+            done.push(*one);
+            if one % 2 == 0 { Err(*one) } else { Ok(()) }
+        });
+        assert_eq!((first, done), (Err(2), vec![1, 2, 3, 4]));
     }
 }

@@ -6,6 +6,7 @@ use guard_common::{
     Address, BootTime, Connection, DNS_PORT, Event, MAX_UPSTREAMS, NetnsCookie, PolicyId, Protocol,
     Relay, SessionId, Ticket, Verdict, relay_flags,
 };
+use guard_datapath::EvictedRelay;
 use guard_proto::{Endpoint, destination::Through};
 use guard_sys::netns;
 use tokio::sync::Notify;
@@ -137,15 +138,6 @@ pub(super) struct KnownListener {
     /// Ports of this machine that its processes connect to, and below when a new one last caused a scan at once.
     pub(super) dialed: Vec<SocketAddr>,
     hurried: BootTime,
-}
-
-/// A listener that has made room for another. guardd does not note any more what it connects to, so nothing passes to it before the next
-/// scan, on open connections either.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Evicted {
-    pub(super) ticket: Ticket,
-    /// What the kernel map keeps of it until then, if no scan finds all of that again.
-    pub(super) kept: Option<Relay>,
 }
 
 /// The upstreams that a hole for a listener's own address opens as well.
@@ -290,7 +282,7 @@ impl Relays {
         outermost: SessionId,
         chain: &[PolicyId],
         tells: bool,
-    ) -> Vec<Evicted> {
+    ) -> Vec<EvictedRelay> {
         let ticket = Ticket(event.count);
         let (netns, port) = (NetnsCookie(event.cgroup), event.port);
         let mut gone = Vec::new();
@@ -358,7 +350,7 @@ impl Relays {
     }
 
     /// Evicts the least recently used of those that were replaced at a port, if there are too many. Returns it.
-    fn evict_replaced(&mut self, spot: ListeningPort) -> Option<Evicted> {
+    fn evict_replaced(&mut self, spot: ListeningPort) -> Option<EvictedRelay> {
         let there = self.known.values();
         let there = there.filter(|known| known.is_replaced && known.spot() == spot);
         if there.clone().count() <= MAX_REPLACED {
@@ -435,7 +427,7 @@ impl Relays {
     /// Evicts listeners if there are too many ([`evicted`]), as connections to them may wait until somebody connects there again. Where a
     /// client stays connected, a listener is in use. Returns those that the kernel map has: of one that waits for its scan that has at most
     /// what was kept of it before. Several go at once, for all are gone through, and all verdicts are taken anew.
-    fn make_room(&mut self) -> Vec<Evicted> {
+    fn make_room(&mut self) -> Vec<EvictedRelay> {
         if self.known.len() < MAX_KNOWN {
             return Vec::new();
         }
@@ -712,9 +704,9 @@ impl KnownListener {
     }
 
     /// As the kernel map has it, if it has it.
-    fn evicted(&self) -> Option<Evicted> {
+    fn evicted(&self) -> Option<EvictedRelay> {
         self.in_kernel?;
-        Some(Evicted {
+        Some(EvictedRelay {
             ticket: self.relay.ticket,
             kept: self.has_upstream().then_some(self.relay),
         })

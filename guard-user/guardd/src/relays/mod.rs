@@ -19,7 +19,7 @@ use guard_common::{
     Address, BootTime, Connection, Event, Hook, NeededHoles, NetnsCookie, Passage, PolicyId,
     Protocol, SessionId, Ticket, Verdict,
 };
-use guard_datapath::{Datapath, LiveHole};
+use guard_datapath::{Datapath, EvictedRelay, LiveHole};
 use guard_proto::{Endpoint, destination::Through};
 use guard_sys::clock;
 use tokio::sync::Notify;
@@ -189,14 +189,7 @@ impl Relays {
         let session = sessions.live(event.session)?;
         let tells = kernel.dials_problem().is_none();
         let evicted = self.note(event, session.outermost(), &session.chain, tells);
-        // What passes there was allowed on the condition that its upstreams are noted; and the kernel map evicts the least recently used
-        // entry, which may be one that matters.
-        for gone in &evicted {
-            if let Err(error) = kernel.evict_relay(gone.ticket, gone.kept.as_ref()) {
-                tracing::warn!(%error, "a listener stays known to the kernel");
-            }
-        }
-        (!evicted.is_empty()).then_some(Change::ListenersEvicted)
+        evict(kernel, &evicted)
     }
 
     /// A process of a listener connects: that is an upstream. A process may have many connections; only those count that a
@@ -621,6 +614,15 @@ impl KnownListener {
             }
         }
     }
+}
+
+/// Has the kernel half let nothing pass to listeners that were evicted: what passes there was allowed on the condition that their upstreams
+/// are noted; and its map evicts the least recently used entry, which may be one that matters.
+fn evict(kernel: &mut Datapath, evicted: &[EvictedRelay]) -> Option<Change> {
+    if let Err(error) = kernel.evict_relays(evicted) {
+        tracing::warn!(%error, "evicted listeners may stay known to the kernel");
+    }
+    (!evicted.is_empty()).then_some(Change::ListenersEvicted)
 }
 
 /// What each scan needs to know beforehand.
