@@ -205,7 +205,7 @@ impl State {
         let Some(session) = self.sessions.live(SessionId(target.session)) else {
             return true;
         };
-        if self.relays.is_evicted(target.listener) {
+        if self.relays.is_evicted(target.listener, target.port) {
             return true;
         }
         let asked = Connection::new(Address::from(target.address), Protocol::TCP, target.port);

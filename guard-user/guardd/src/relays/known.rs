@@ -472,18 +472,20 @@ impl Relays {
         known.filter(|known| known.in_kernel.is_some())
     }
 
-    /// The listener with a ticket, of which that is the low half, if it was scanned; also one that was replaced.
-    fn scanned_one(&self, ticket: u32) -> Option<&KnownListener> {
+    /// The listener at a port with a ticket, of which that is the low half, if it was scanned; also one that was replaced.
+    fn scanned_one(&self, ticket: u32, port: u16) -> Option<&KnownListener> {
         let is_it = |known: &&KnownListener| {
-            known.relay.ticket.0 as u32 == ticket && known.in_kernel.is_some()
+            known.relay.ticket.0 as u32 == ticket
+                && known.relay.port == port
+                && known.in_kernel.is_some()
         };
         self.known.values().find(is_it)
     }
 
-    /// Whether a listener with a ticket, of which that is the low half, was evicted, and not scanned since: what it connects to is not noted.
-    /// 0 is none.
-    pub(crate) fn is_evicted(&self, ticket: u32) -> bool {
-        ticket != 0 && self.scanned_one(ticket).is_none()
+    /// Whether a listener at a port with a ticket, of which that is the low half, was evicted, and not scanned since: what it connects to is
+    /// not noted. 0 is none.
+    pub(crate) fn is_evicted(&self, ticket: u32, port: u16) -> bool {
+        ticket != 0 && self.scanned_one(ticket, port).is_none()
     }
 
     /// The listeners that a session's proxied connections may have got, as [`Self::reached_by`]: also the one with a ticket, of which
@@ -495,7 +497,7 @@ impl Relays {
         ticket: u32,
     ) -> impl Iterator<Item = &KnownListener> {
         let replaced = self
-            .scanned_one(ticket)
+            .scanned_one(ticket, to.port)
             .filter(move |known| known.is_replaced && known.relay.owner != by.cgroup);
         self.reached_by(by, to).chain(replaced)
     }
@@ -1297,17 +1299,20 @@ mod tests {
         assert_eq!(gone[1].kept.map(|kept| kept.len), Some(1));
         assert!(!relays.known.contains_key(&Ticket(3)));
         // Nor does the proxy read from one before it is scanned again.
-        assert!([1, 2, 3].iter().all(|ticket| relays.is_evicted(*ticket)));
-        assert!([0, 99].iter().all(|ticket| !relays.is_evicted(*ticket)));
+        let is_evicted = |ticket| relays.is_evicted(ticket, 0);
+        assert!([1, 2, 3].into_iter().all(is_evicted));
+        assert!(![0, 99].into_iter().any(is_evicted));
+        // Another one has half of its number.
+        assert!(relays.is_evicted(99, 80));
         let again = Event {
             count: 2,
             ..Event::default()
         };
         relays.note(&again, ALONE, &[], true);
-        assert!(relays.is_evicted(2));
+        assert!(relays.is_evicted(2, 0));
         let known = relays.known.get_mut(&Ticket(2)).context("no second")?;
         known.in_kernel = Some(known.relay);
-        assert!(!relays.is_evicted(2));
+        assert!(!relays.is_evicted(2, 0));
         Ok(())
     }
 
