@@ -1,6 +1,6 @@
 //! The listeners that guardd knows, and when each is scanned.
 
-use std::{collections::HashSet, iter, net::SocketAddr, rc::Rc, time::Duration};
+use std::{collections::HashSet, net::SocketAddr, rc::Rc, time::Duration};
 
 use guard_common::{
     Address, BootTime, Connection, DNS_PORT, Event, MAX_UPSTREAMS, NetnsCookie, PolicyId, Protocol,
@@ -289,7 +289,7 @@ impl Relays {
         if !self.known.contains_key(&ticket) {
             self.replace_those_before(netns, event.destination, port);
             let spot = ListeningPort { netns, port };
-            gone.extend(iter::from_fn(|| self.evict_replaced(spot)));
+            gone.extend(self.evict_replaced(spot));
             gone.extend(self.make_room());
             self.let_wait(outermost);
         }
@@ -349,17 +349,32 @@ impl Relays {
         }
     }
 
-    /// Evicts the least recently used of those that were replaced at a port, if there are too many. Returns it.
-    fn evict_replaced(&mut self, spot: ListeningPort) -> Option<EvictedRelay> {
-        let there = self.known.values();
-        let there = there.filter(|known| known.is_replaced && known.spot() == spot);
-        if there.clone().count() <= MAX_REPLACED {
-            return None;
+    /// Evicts those of the listeners that were replaced at a port which are too many ([`evicted`]): whoever has others replaced there again and
+    /// again cuts no other session's connections. Returns those that the kernel map has.
+    fn evict_replaced(&mut self, spot: ListeningPort) -> Vec<EvictedRelay> {
+        let mut gone = Vec::new();
+        loop {
+            let there = self.known.values();
+            let there = there.filter(|known| known.is_replaced && known.spot() == spot);
+            if there.clone().count() <= MAX_REPLACED {
+                return gone;
+            }
+            // A client that a scan finds at the port may be connected to any of them: all are as busy.
+            let there = there.map(|known| Candidate {
+                used: known.used,
+                ..known.candidate()
+            });
+            let first = evicted(there, 1);
+            gone.extend(self.remove(&first));
         }
-        // A client that a scan finds at the port may be connected to any of them.
-        let oldest = there.min_by_key(|known| known.used)?;
-        let ticket = oldest.relay.ticket;
-        self.known.remove(&ticket)?.evicted()
+    }
+
+    /// Knows some no more. Returns those that the kernel map has.
+    fn remove(&mut self, tickets: &[Ticket]) -> Vec<EvictedRelay> {
+        let gone = tickets
+            .iter()
+            .filter_map(|ticket| self.known.remove(ticket));
+        gone.filter_map(|known| known.evicted()).collect()
     }
 
     /// Those that were not replaced.
@@ -435,8 +450,7 @@ impl Relays {
             self.known.values().map(KnownListener::candidate),
             EVICTED_AT_ONCE,
         );
-        let gone = gone.iter().filter_map(|ticket| self.known.remove(ticket));
-        gone.filter_map(|known| known.evicted()).collect()
+        self.remove(&gone)
     }
 
     /// The listener that accepts connections to an address and port that began at `since`. A listener that only an earlier guardd scanned
@@ -1423,6 +1437,35 @@ mod tests {
         let gone: Vec<u64> = gone.iter().map(|gone| gone.ticket.0).collect();
         assert_eq!(gone, [last - MAX_REPLACED as u64]);
         Ok(())
+    }
+
+    #[test]
+    fn who_has_listeners_replaced_again_and_again_cuts_no_connection_of_others_at_the_port() {
+        let mut relays = Relays::default();
+        let mut note = |ticket: u64, session| {
+            let event = Event {
+                count: ticket,
+                at: BootTime(ticket),
+                cgroup: 1,
+                session: SessionId(session),
+                port: 8080,
+                ..Event::default()
+            };
+            let gone = relays.note(&event, event.session, &[], true);
+            let known = relays.known.get_mut(&Ticket(ticket)).unwrap();
+            known.in_kernel = Some(known.relay);
+            gone.iter().map(|gone| gone.ticket.0).collect::<Vec<_>>()
+        };
+        // The first is the other session's, and the second is used by both.
+        assert!(note(1, 2).is_empty());
+        assert!(note(2, 2).is_empty());
+        let first = 3;
+        let full = first + MAX_REPLACED as u64 - 2;
+        for ticket in 2..=full {
+            assert!(note(ticket, 1).is_empty());
+        }
+        let gone: Vec<_> = (1..=100).flat_map(|more| note(full + more, 1)).collect();
+        assert_eq!(gone, (first..first + 100).collect::<Vec<_>>());
     }
 
     #[test]
