@@ -20,11 +20,14 @@ use crate::{changes::Change, shared::Shared};
 /// Nothing is due: how long to wait, unless something comes.
 const IDLE: Duration = Duration::from_secs(60);
 
-/// Scans the listeners that are due, for ever.
+/// Scans the listeners that are due, and evicts those that no scan is about any more, for ever.
 pub(crate) async fn follow(shared: Rc<Shared>) {
     let stir = shared.with(|state| state.relays.stirs());
     loop {
         let (due, terms) = shared.with(|state| {
+            if let Some(change) = state.relays.evict_due(&mut state.datapath, now()) {
+                state.apply(change);
+            }
             let (kernel, sessions) = (&state.datapath, &state.sessions);
             let due = state.relays.due_scans(kernel, sessions, now());
             let terms = (!due.is_empty()).then(|| terms(&state.machine, &state.policies, sessions));
@@ -62,7 +65,7 @@ pub(crate) async fn follow(shared: Rc<Shared>) {
                 state.tell_scanned();
             });
         }
-        let next = shared.with(|state| state.relays.next_scan());
+        let next = shared.with(|state| state.relays.next_deadline());
         let wait = next.map_or(IDLE, |at| {
             Duration::from_nanos(at.0.saturating_sub(now().0))
         });

@@ -37,6 +37,9 @@ const TOGETHER: usize = 64;
 pub(super) const FOLLOWED: Duration = Duration::from_secs(60);
 /// Interval between scans of a listener without new connections for [`UNUSED`], while a client stays connected.
 pub(super) const LATER_SCANS: Duration = Duration::from_secs(30);
+/// How long before its processes are traced no more a listener is evicted that no scan is about, and for which none at its port has had them
+/// traced on: these come more often than the rest of [`FOLLOWED`] lasts ([`LATER_SCANS`]).
+const EVICTED_BEFORE: Duration = Duration::from_secs(15);
 /// Interval before the scan of a listener whose process has connected to a known port of this machine.
 const DIALED_AGAIN: Duration = Duration::from_secs(1);
 /// Ports of this machine that one listener's processes connect to.
@@ -115,8 +118,10 @@ pub(super) struct KnownListener {
     clients: ClientSessions,
     /// The policies that judge that session.
     pub(super) chain: Vec<PolicyId>,
-    /// Until when the kernel reports what the listener's processes connect to.
+    /// Until when new connections are admitted. The kernel reports for as long what the listener's processes connect to.
     pub(super) followed: BootTime,
+    /// Until when it does so, also for open connections alone.
+    pub(super) traced: BootTime,
     /// When a session last connected.
     pub(super) used: BootTime,
     /// When a scan last found a client connected.
@@ -131,6 +136,8 @@ pub(super) struct KnownListener {
     /// A session has connected to another listener at its address and port since: a scan finds that one. It may still have connections, and
     /// listen, too (`SO_REUSEPORT`).
     pub(super) is_replaced: bool,
+    /// The last scan of it has failed.
+    pub(super) is_unseen: bool,
     /// Its upstream may be anything, only because something could not be read.
     pub(super) unread: bool,
     /// It was not scanned since policies changed: an upstream that was simply allowed before them is not among those that are known.
@@ -194,6 +201,7 @@ impl Relays {
                 clients: ClientSessions::unknown(),
                 chain: Vec::new(),
                 followed: BootTime(0),
+                traced: BootTime(0),
                 used: BootTime(0),
                 busy: now,
                 due: Some(now),
@@ -204,6 +212,7 @@ impl Relays {
                 is_outdated: false,
                 has_ended: false,
                 is_replaced: false,
+                is_unseen: false,
                 dialed: Vec::new(),
                 hurried: BootTime(0),
             };
@@ -243,9 +252,37 @@ impl Relays {
     }
 
     /// Deadline of the next scan.
-    #[must_use]
-    pub(crate) fn next_scan(&self) -> Option<BootTime> {
+    fn next_scan(&self) -> Option<BootTime> {
         self.known.values().filter_map(|known| known.due).min()
+    }
+
+    /// Deadline of the next scan or eviction.
+    #[must_use]
+    pub(crate) fn next_deadline(&self) -> Option<BootTime> {
+        let evictions = self.known.values().filter_map(KnownListener::evicted_at);
+        self.next_scan().into_iter().chain(evictions).min()
+    }
+
+    /// Evicts the listeners that no scan is about any more, before their processes are traced no more: those that were replaced at a port
+    /// where no scan finds a client, or none is done, and those that cannot be scanned. Returns them.
+    pub(super) fn evict_untraced(&mut self, now: BootTime) -> Vec<EvictedRelay> {
+        let untraced = self.known.iter().filter(|(_, known)| {
+            let at = known.evicted_at();
+            at.is_some_and(|at| at <= now)
+        });
+        let untraced: Vec<Ticket> = untraced.map(|(ticket, _)| *ticket).collect();
+        self.remove(&untraced)
+    }
+
+    /// Notes that a scan of a listener has failed. If `is_live` is not true of the session that connected last, no process is left by which
+    /// it could be scanned.
+    pub(super) fn note_failed(&mut self, ticket: Ticket, is_live: impl Fn(SessionId) -> bool) {
+        if let Some(known) = self.known.get_mut(&ticket) {
+            known.is_unseen = true;
+            if !is_live(known.by.session) {
+                known.due = None;
+            }
+        }
     }
 
     /// Notes which outermost sessions are live, or have a live one inside: what others have used is nobody's.
@@ -696,6 +733,7 @@ impl KnownListener {
             clients: ClientSessions::of(outermost),
             chain: Vec::new(),
             followed: BootTime(0),
+            traced: BootTime(0),
             used: event.at,
             busy: event.at,
             due: None,
@@ -705,6 +743,7 @@ impl KnownListener {
             is_outdated: false,
             has_ended: false,
             is_replaced: false,
+            is_unseen: false,
             dialed: Vec::new(),
             hurried: BootTime(0),
         }
@@ -726,6 +765,14 @@ impl KnownListener {
             ticket: self.relay.ticket,
             kept: self.has_upstream().then_some(self.relay),
         })
+    }
+
+    /// When it is evicted, if no scan is about it. Nothing passes to one that the kernel map does not have.
+    fn evicted_at(&self) -> Option<BootTime> {
+        self.in_kernel?;
+        let before = EVICTED_BEFORE.as_nanos() as u64;
+        let at = BootTime(self.traced.0.saturating_sub(before));
+        (self.is_replaced || self.is_unseen).then_some(at)
     }
 
     /// Whether a scan is due, or under way, before new connections reach it.
@@ -1436,6 +1483,64 @@ mod tests {
         let gone = relays.note(&event(last + 1), ALONE, &[], true);
         let gone: Vec<u64> = gone.iter().map(|gone| gone.ticket.0).collect();
         assert_eq!(gone, [last - MAX_REPLACED as u64]);
+        Ok(())
+    }
+
+    /// Whatever the reason: the one in its place was evicted, or is scanned no more, or a scan finds no client.
+    #[test]
+    fn a_listener_that_no_scan_is_about_is_evicted_before_its_processes_are_traced_no_more()
+    -> anyhow::Result<()> {
+        let mut relays = Relays::default();
+        let note = |relays: &mut Relays, ticket: u64, port| {
+            let event = Event {
+                count: ticket,
+                at: BootTime(ticket),
+                cgroup: 1,
+                session: SessionId(1),
+                port,
+                ..Event::default()
+            };
+            relays.note(&event, event.session, &[], true);
+            let known = relays.known.get_mut(&Ticket(ticket));
+            let known = known.context("it was not noted")?;
+            (known.in_kernel, known.due) = (Some(known.relay), None);
+            known.traced = after(event.at, FOLLOWED);
+            anyhow::Ok(())
+        };
+        for (ticket, port) in [(1, 80), (2, 80), (3, 81), (4, 82)] {
+            note(&mut relays, ticket, port)?;
+        }
+        // Of two that cannot be scanned the kernel map does not have the second.
+        let fourth = relays.known.get_mut(&Ticket(4)).context("no fourth")?;
+        fourth.in_kernel = None;
+        for ticket in [3, 4] {
+            relays.note_failed(Ticket(ticket), |_| true);
+        }
+        let ends = |ticket| {
+            let traced = after(BootTime(ticket), FOLLOWED);
+            BootTime(traced.0 - EVICTED_BEFORE.as_nanos() as u64)
+        };
+        let mut evicted = |at| -> Vec<u64> {
+            let gone = relays.evict_untraced(at);
+            gone.iter().map(|gone| gone.ticket.0).collect()
+        };
+        assert!(evicted(BootTime(ends(1).0 - 1)).is_empty());
+        assert_eq!(evicted(ends(1)), [1]);
+        assert_eq!(relays.next_deadline(), Some(ends(3)));
+        // A scan finds it, and the process of a session that could lead to the fourth is gone.
+        let third = relays.known.get_mut(&Ticket(3)).context("no third")?;
+        third.is_unseen = false;
+        assert_eq!(relays.next_deadline(), None);
+        let fourth = relays.known.get_mut(&Ticket(4)).context("no fourth")?;
+        (fourth.in_kernel, fourth.due) = (Some(fourth.relay), Some(BootTime(4)));
+        relays.note_failed(Ticket(4), |_| false);
+        assert_eq!(relays.next_deadline(), Some(ends(4)));
+        let gone = relays.evict_untraced(BootTime(u64::MAX));
+        assert_eq!(
+            gone.iter().map(|gone| gone.ticket.0).collect::<Vec<_>>(),
+            [4]
+        );
+        assert_eq!(relays.known.len(), 2);
         Ok(())
     }
 

@@ -348,6 +348,7 @@ impl Relays {
         if known.is_replaced {
             return false;
         }
+        known.is_unseen = false;
         let is_connected = found.is_connected;
         if is_connected {
             // A client may stay for long, and cause an upstream connection late.
@@ -427,14 +428,15 @@ impl Relays {
         }
     }
 
-    /// A listener could not be scanned. If no process of the session is left, it never can be.
+    /// A listener could not be scanned.
     pub(crate) fn note_unseen(&mut self, sessions: &Sessions, ticket: Ticket) {
-        let is_live = |id| sessions.live(id).is_some();
-        if let Some(known) = self.known.get_mut(&ticket)
-            && !is_live(known.by.session)
-        {
-            known.due = None;
-        }
+        self.note_failed(ticket, |id| sessions.live(id).is_some());
+    }
+
+    /// Evicts the listeners that are about to be traced no more while they may have connections.
+    pub(crate) fn evict_due(&mut self, kernel: &mut Datapath, now: BootTime) -> Option<Change> {
+        let gone = self.evict_untraced(now);
+        evict(kernel, &gone)
     }
 
     /// Has the kernel report the connections of a listener's processes, writes all that is known to the kernel map, and then
@@ -600,6 +602,7 @@ impl Relays {
 impl KnownListener {
     /// Has the kernel report until then what its processes connect to.
     fn trace(&mut self, kernel: &mut Datapath, now: BootTime, until: BootTime) {
+        self.traced = until;
         let processes = self
             .who
             .as_ref()
