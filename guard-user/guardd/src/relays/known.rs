@@ -805,15 +805,16 @@ impl KnownListener {
         through(self.relay.address, self.relay.port, &who)
     }
 
-    /// Takes over what the kernel map has of it.
+    /// Takes over what the kernel map has of it, which says nothing of its processes.
     pub(super) fn recall(&mut self, relay: &Relay) {
         let count = (relay.len as usize).min(MAX_UPSTREAMS);
-        let found = ScanResult {
-            upstreams: relay.upstreams[..count].to_vec(),
-            anywhere: relay.flags & relay_flags::ANYWHERE != 0,
-            ..ScanResult::default()
-        };
-        self.learn(found, relay.owner);
+        self.relay.owner = relay.owner;
+        for upstream in &relay.upstreams[..count] {
+            self.add_upstream(upstream);
+        }
+        if relay.flags & relay_flags::ANYWHERE != 0 {
+            self.mark_anywhere();
+        }
     }
 
     /// Whether to write nothing to the kernel map before the next scan, which is soon: connections are held meanwhile. What
@@ -833,7 +834,7 @@ impl KnownListener {
         0
     }
 
-    /// Keeps what is known if the listener is still there but its process is not, because it is about to end.
+    /// Keeps what is shown of its process if the listener is still there but that is not, because it is about to end.
     pub(super) fn keep_ending_process(&self, found: &mut ScanResult) {
         let Some(who) = &self.who else { return };
         let ends = found.pid.is_none() || (found.pid == who.pid && found.command.is_empty());
@@ -841,7 +842,6 @@ impl KnownListener {
             found.pid = who.pid;
             found.comm.clone_from(&who.comm);
             found.command.clone_from(&who.command);
-            found.processes.clone_from(&who.processes);
         }
     }
 
@@ -1401,6 +1401,37 @@ mod tests {
         let many: Vec<u32> = (4..=34).collect();
         assert!(scan(&many, 0).1);
         assert!(scan(&[3], 2).1);
+    }
+
+    /// Beside one that is about to end, a scan may find those of another listener that it connects to.
+    #[test]
+    fn neither_a_process_that_is_about_to_end_nor_what_the_kernel_map_has_takes_anothers_place() {
+        let found = |pid, processes: &[u32]| ScanResult {
+            listens: true,
+            pid,
+            processes: processes
+                .iter()
+                .map(|pid| ServingProcess {
+                    pid: *pid,
+                    cgroup: 0,
+                })
+                .collect(),
+            ..ScanResult::default()
+        };
+        for shown in [None, Some(1)] {
+            let mut known = KnownListener::new(Ticket(1), &Event::default(), SessionId(1));
+            let mut learn = |mut found| {
+                known.keep_ending_process(&mut found);
+                known.keep_serving(&mut found, |_| true);
+                known.learn(found, 0);
+            };
+            learn(found(Some(1), &[1]));
+            learn(found(shown, &[2]));
+            let relay = known.relay;
+            known.recall(&relay);
+            assert!([1, 2].iter().all(|pid| known.is_served_by(*pid)));
+            assert_eq!(known.who.and_then(|who| who.pid), Some(1));
+        }
     }
 
     /// Several workers of a relay may each have a listener at one port (`SO_REUSEPORT`), and a session may be connected to all of them.
