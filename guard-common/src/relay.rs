@@ -16,6 +16,8 @@ number! {
 pub mod relay_flags {
     /// Its upstreams are the client's choice, or cannot be found out: only what a person has allowed passes.
     pub const ANYWHERE: u16 = 1;
+    /// A session has connected to another listener at its address and port since. Only guardd reads it, after a restart.
+    pub const REPLACED: u16 = 2;
 }
 
 /// The value of `RELAYS`, keyed by [`Ticket`]: the upstreams of a listener. Written by guardd; a listener without one has not

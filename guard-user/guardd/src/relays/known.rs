@@ -133,9 +133,6 @@ pub(super) struct KnownListener {
     pub(super) in_kernel: Option<Relay>,
     /// The last scan found nobody who listens there, nor who is connected.
     pub(super) has_ended: bool,
-    /// A session has connected to another listener at its address and port since: a scan finds that one. It may still have connections, and
-    /// listen, too (`SO_REUSEPORT`).
-    pub(super) is_replaced: bool,
     /// The last scan of it has failed.
     pub(super) is_unseen: bool,
     /// Its upstream may be anything, only because something could not be read.
@@ -190,11 +187,14 @@ impl Strictest {
 }
 
 impl Relays {
-    /// The listeners that an earlier guardd wrote to the kernel map.
+    /// The listeners that an earlier guardd wrote to the kernel map. Of one that was evicted nothing passes until a session connects to it: a
+    /// scan before that may find another one at its port. So it is with one that was replaced, which is evicted at once: nobody knows its
+    /// processes any more.
     #[must_use]
     pub(crate) fn recalled(relays: Vec<Relay>, now: BootTime) -> Self {
-        let known = relays.into_iter().map(|relay| {
-            let known = KnownListener {
+        let whole = relays.into_iter().filter(Relay::is_whole);
+        let known = whole.map(|relay| {
+            let mut known = KnownListener {
                 relay,
                 who: None,
                 by: Client::default(),
@@ -204,18 +204,17 @@ impl Relays {
                 traced: BootTime(0),
                 used: BootTime(0),
                 busy: now,
-                due: Some(now),
+                due: None,
                 step: 0,
-                // What was evicted is scanned before it counts again.
-                in_kernel: relay.is_whole().then_some(relay),
+                in_kernel: Some(relay),
                 unread: false,
                 is_outdated: false,
                 has_ended: false,
-                is_replaced: false,
                 is_unseen: false,
                 dialed: Vec::new(),
                 hurried: BootTime(0),
             };
+            known.due = (!known.is_replaced()).then_some(now);
             (relay.ticket, known)
         });
         Self {
@@ -243,7 +242,7 @@ impl Relays {
                 followed.push(*ticket);
             }
             // One that nobody has used for long is scanned when somebody does, and so is one that was replaced.
-            if !known.is_replaced && (was_followed || known.due.is_some()) {
+            if !known.is_replaced() && (was_followed || known.due.is_some()) {
                 known.due = Some(known.due.map_or(now, |due| due.min(now)));
             }
         }
@@ -341,7 +340,7 @@ impl Relays {
         }
         known.used = event.at;
         known.has_ended = false;
-        known.is_replaced = false;
+        known.set_replaced(false);
         known.chain = chain.to_vec();
         let is_followed = known.in_kernel.is_some() && event.at < known.followed;
         known.step = if is_followed && tells {
@@ -369,7 +368,7 @@ impl Relays {
         let is_there = |known: &KnownListener| {
             let relay = &known.relay;
             let is_at = relay.netns == netns && netns.0 != 0 && relay.port == port;
-            is_at && !known.is_replaced
+            is_at && !known.is_replaced()
         };
         for known in self.known.values().filter(|known| is_there(known)) {
             if let Some(before) = known.as_past() {
@@ -381,7 +380,7 @@ impl Relays {
         self.known
             .retain(|_, known| !is_before(known) || known.in_kernel.is_some());
         for known in self.known.values_mut().filter(|known| is_before(known)) {
-            known.is_replaced = true;
+            known.set_replaced(true);
             known.due = None;
         }
     }
@@ -392,7 +391,7 @@ impl Relays {
         let mut gone = Vec::new();
         loop {
             let there = self.known.values();
-            let there = there.filter(|known| known.is_replaced && known.spot() == spot);
+            let there = there.filter(|known| known.is_replaced() && known.spot() == spot);
             if there.clone().count() <= MAX_REPLACED {
                 return gone;
             }
@@ -416,7 +415,7 @@ impl Relays {
 
     /// Those that were not replaced.
     pub(super) fn current(&self) -> impl Iterator<Item = &KnownListener> + Clone {
-        self.known.values().filter(|known| !known.is_replaced)
+        self.known.values().filter(|known| !known.is_replaced())
     }
 
     /// Adds what a listener connects to to those that it replaced, as far as the same processes serve them: their connections go on, and
@@ -426,7 +425,7 @@ impl Relays {
             return Vec::new();
         };
         let of = self.known.iter();
-        let of = of.filter(|(_, one)| one.is_replaced && one.spot() == known.spot());
+        let of = of.filter(|(_, one)| one.is_replaced() && one.spot() == known.spot());
         let replaced: Vec<(Ticket, bool)> = of
             .map(|(ticket, one)| (*ticket, one.shares_process_with(known)))
             .collect();
@@ -455,7 +454,7 @@ impl Relays {
 
     /// Whether a listener was replaced by those of other processes: no scan tells what it connects to any more.
     pub(super) fn is_unscanned_replaced(&self, ticket: Ticket) -> bool {
-        let known = self.known.get(&ticket).filter(|known| known.is_replaced);
+        let known = self.known.get(&ticket).filter(|known| known.is_replaced());
         known.is_some_and(|known| {
             let mut there = self.current().filter(|one| one.spot() == known.spot());
             !there.any(|one| known.shares_process_with(one))
@@ -549,7 +548,7 @@ impl Relays {
     ) -> impl Iterator<Item = &KnownListener> {
         let replaced = self
             .scanned_one(ticket, to.port)
-            .filter(move |known| known.is_replaced && known.relay.owner != by.cgroup);
+            .filter(move |known| known.is_replaced() && known.relay.owner != by.cgroup);
         self.reached_by(by, to).chain(replaced)
     }
 
@@ -742,7 +741,6 @@ impl KnownListener {
             unread: false,
             is_outdated: false,
             has_ended: false,
-            is_replaced: false,
             is_unseen: false,
             dialed: Vec::new(),
             hurried: BootTime(0),
@@ -753,7 +751,7 @@ impl KnownListener {
         Candidate {
             ticket: self.relay.ticket,
             clients: &self.clients,
-            loses: self.has_upstream() && !self.is_replaced,
+            loses: self.has_upstream() && !self.is_replaced(),
             used: self.used.max(self.busy),
         }
     }
@@ -772,7 +770,7 @@ impl KnownListener {
         self.in_kernel?;
         let before = EVICTED_BEFORE.as_nanos() as u64;
         let at = BootTime(self.traced.0.saturating_sub(before));
-        (self.is_replaced || self.is_unseen).then_some(at)
+        (self.is_replaced() || self.is_unseen).then_some(at)
     }
 
     /// Whether a scan is due, or under way, before new connections reach it.
@@ -798,6 +796,19 @@ impl KnownListener {
 
     pub(super) fn is_anywhere(&self) -> bool {
         self.relay.flags & relay_flags::ANYWHERE != 0
+    }
+
+    /// Whether a session has connected to another listener at its address and port since: a scan finds that one. It may still have
+    /// connections, and listen, too (`SO_REUSEPORT`).
+    pub(super) fn is_replaced(&self) -> bool {
+        self.relay.flags & relay_flags::REPLACED != 0
+    }
+
+    fn set_replaced(&mut self, is_replaced: bool) {
+        self.relay.flags &= !relay_flags::REPLACED;
+        if is_replaced {
+            self.relay.flags |= relay_flags::REPLACED;
+        }
     }
 
     pub(super) fn through(&self) -> Through {
@@ -1604,20 +1615,42 @@ mod tests {
         assert_eq!(gone, (first..first + 100).collect::<Vec<_>>());
     }
 
+    /// A scan of its port may find another one.
     #[test]
-    fn what_an_earlier_guardd_has_evicted_counts_after_a_scan() {
+    fn what_an_earlier_guardd_has_evicted_or_replaced_is_scanned_when_a_session_connects()
+    -> anyhow::Result<()> {
         let relay = |ticket| Relay::new(Ticket(ticket), NetnsCookie(1), Address::default(), 5432);
         let void = relay(2).void(BootTime(5));
-        let relays = Relays::recalled(vec![relay(1), void], BootTime(10));
-        let known = |ticket| &relays.known[&Ticket(ticket)];
-        assert_eq!(known(1).in_kernel, Some(relay(1)));
-        assert_eq!(
-            (known(2).in_kernel, known(2).due),
-            (None, Some(BootTime(10)))
-        );
-        // As if it was never scanned.
+        let replaced = Relay {
+            flags: relay_flags::REPLACED,
+            ..relay(3)
+        };
+        let all = vec![relay(1), void, replaced];
+        let mut relays = Relays::recalled(all, BootTime(10));
         let due = relays.due(BootTime(10));
-        assert_eq!(due.first().map(|(ticket, _)| *ticket), Some(Ticket(2)));
+        assert_eq!(due, [(Ticket(1), Client::default())]);
+        let known = relays.known.get(&Ticket(1)).context("no first")?;
+        assert_eq!(known.in_kernel, Some(relay(1)));
+        assert_eq!(relays.current().count(), 1);
+        assert!(!relays.known.contains_key(&Ticket(2)));
+        let gone = relays.evict_untraced(BootTime(10));
+        let gone: Vec<_> = gone.iter().map(|gone| gone.ticket).collect();
+        assert_eq!(gone, [Ticket(3)]);
+        let event = Event {
+            count: 3,
+            at: BootTime(11),
+            cgroup: 1,
+            port: 5432,
+            ..Event::default()
+        };
+        relays.note(&event, ALONE, &[], true);
+        let due = relays.due(BootTime(11));
+        assert_eq!(due, [(Ticket(3), Client::default())]);
+        // The first one is replaced now: who takes guardd's place after this one is to find it so.
+        let known = relays.known.get(&Ticket(1)).context("no first")?;
+        let again = Relays::recalled(vec![known.relay], BootTime(20));
+        assert_eq!(again.current().count(), 0);
+        Ok(())
     }
 
     #[test]

@@ -229,7 +229,7 @@ impl Relays {
                 continue;
             }
             // No scan is about one that was replaced: what the other connects to is added (`tell_replaced`).
-            stirs |= !known.is_replaced && known.note_local_dial(event);
+            stirs |= !known.is_replaced() && known.note_local_dial(event);
             let is_way = !to.to.is_loopback() && !known.is_for_names(&to);
             if is_way && counts(policies, &chains, &known.chain, &to) {
                 known.add_upstream(&to);
@@ -345,7 +345,7 @@ impl Relays {
             return false;
         };
         // Another one listens there by now.
-        if known.is_replaced {
+        if known.is_replaced() {
             return false;
         }
         known.is_unseen = false;
@@ -355,7 +355,8 @@ impl Relays {
             known.busy = now;
         }
         if known.waits_for_more(&found) {
-            return false;
+            // Those that it replaced wait for nothing.
+            return self.tell_replaced(kernel, ticket, is_connected.then_some(now));
         }
         match kernel.relay(ticket) {
             // The kernel map may have more, from before the listener was evicted here.
