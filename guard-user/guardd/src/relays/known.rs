@@ -845,6 +845,12 @@ impl KnownListener {
         0
     }
 
+    /// Counts the first scan of a listener that the kernel map has from before as one that tells nothing, if nobody listens there any more but a
+    /// client is connected: the processes that serve it are not known.
+    pub(super) fn doubt_processes(&self, found: &mut ScanResult) {
+        found.anywhere |= self.who.is_none() && !found.listens && found.is_connected;
+    }
+
     /// Keeps what is shown of its process if the listener is still there but that is not, because it is about to end.
     pub(super) fn keep_ending_process(&self, found: &mut ScanResult) {
         let Some(who) = &self.who else { return };
@@ -1650,6 +1656,37 @@ mod tests {
         let known = relays.known.get(&Ticket(1)).context("no first")?;
         let again = Relays::recalled(vec![known.relay], BootTime(20));
         assert_eq!(again.current().count(), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn what_an_earlier_guardd_knew_may_connect_anywhere_where_nobody_listens_and_a_client_is_connected()
+    -> anyhow::Result<()> {
+        let relay = Relay::new(Ticket(1), NetnsCookie(1), Address::default(), 5432);
+        for (listens, is_connected, is_anywhere) in [
+            (true, true, false),
+            (true, false, false),
+            (false, false, false),
+            (false, true, true),
+        ] {
+            let mut relays = Relays::recalled(vec![relay], BootTime(10));
+            let known = relays.known.get_mut(&Ticket(1)).context("no first")?;
+            let scan = |known: &mut KnownListener, listens| {
+                let mut found = ScanResult {
+                    listens,
+                    is_connected,
+                    ..ScanResult::default()
+                };
+                known.doubt_processes(&mut found);
+                known.learn(found, 0);
+                known.is_anywhere()
+            };
+            assert_eq!(scan(known, listens), is_anywhere);
+            // Later ones find other processes, or know of those that the first one has found.
+            for listens in [true, false] {
+                assert_eq!(scan(known, listens), is_anywhere);
+            }
+        }
         Ok(())
     }
 

@@ -358,7 +358,11 @@ impl Relays {
             // Those that it replaced wait for nothing.
             return self.tell_replaced(kernel, ticket, is_connected.then_some(now));
         }
-        match kernel.relay(ticket) {
+        let before = kernel.relay(ticket);
+        if known.in_kernel.is_some() || !matches!(before, Ok(None)) {
+            known.doubt_processes(&mut found);
+        }
+        match before {
             // The kernel map may have more, from before the listener was evicted here.
             Ok(Some(relay)) if known.in_kernel.is_none() => known.recall(&relay),
             Ok(Some(_)) => {}
