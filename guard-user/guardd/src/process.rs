@@ -115,12 +115,6 @@ impl Process {
     }
 }
 
-/// Whether there is a process of that id.
-#[must_use]
-pub(crate) fn lives(pid: u32) -> bool {
-    Path::new("/proc").join(pid.to_string()).exists()
-}
-
 /// Whether this process can start a process of another user.
 #[must_use]
 pub(crate) fn may_start() -> bool {

@@ -864,13 +864,24 @@ impl KnownListener {
 
     /// Keeps the processes that served it and live, where a scan finds others: a listener that is closed keeps its open connections, and
     /// before a session connects to the one that has its port since, a scan takes that for it.
-    pub(super) fn keep_serving(&self, found: &mut ScanResult, lives: impl Fn(u32) -> bool) {
-        let before = self.who.iter().flat_map(|who| &who.processes);
-        for process in before {
-            // The same one may be in another session by now.
-            let is_found = found.processes.iter().any(|one| one.pid == process.pid);
-            if !is_found && lives(process.pid) {
-                found.processes.push(*process);
+    pub(super) fn keep_serving(
+        &self,
+        found: &mut ScanResult,
+        started: impl Fn(u32) -> Option<u64>,
+    ) {
+        if let Some(who) = &self.who {
+            for process in &who.processes {
+                let pid = process.pid;
+                // The same one may be in another session by now.
+                if found.processes.iter().any(|one| one.pid == pid) {
+                    continue;
+                }
+                // Another one may have its id by now.
+                let same = started(pid).filter(|started| who.has_same(pid, *started));
+                if let Some(started) = same {
+                    found.processes.push(*process);
+                    found.started.insert(pid, started.max(who.start_of(pid)));
+                }
             }
         }
         // Of what the rest connect to nothing is reported, nor by the next scan.
@@ -1009,8 +1020,13 @@ impl KnownListener {
     }
 
     fn shares_process_with(&self, other: &Self) -> bool {
-        let mut own = self.who.iter().flat_map(|who| &who.processes);
-        own.any(|process| other.is_served_by(process.pid))
+        let (Some(own), Some(others)) = (&self.who, &other.who) else {
+            return false;
+        };
+        own.processes.iter().any(|process| {
+            let started = own.start_of(process.pid);
+            other.is_served_by(process.pid) && others.has_same(process.pid, started)
+        })
     }
 }
 
@@ -1405,7 +1421,7 @@ mod tests {
         let mut known = KnownListener::new(Ticket(1), &Event::default(), SessionId(1));
         let mut scan = |processes: &[u32], ended: u32| {
             let mut found = found(processes);
-            known.keep_serving(&mut found, |pid| pid != ended);
+            known.keep_serving(&mut found, |pid| (pid != ended).then_some(0));
             known.learn(found, 0);
             let served = (1..=40).filter(|pid| known.is_served_by(*pid));
             (served.collect::<Vec<_>>(), known.is_anywhere())
@@ -1418,6 +1434,50 @@ mod tests {
         let many: Vec<u32> = (4..=34).collect();
         assert!(scan(&many, 0).1);
         assert!(scan(&[3], 2).1);
+    }
+
+    #[test]
+    fn a_process_that_has_the_id_of_one_that_served_a_listener_is_another() {
+        let found = |processes: &[(u32, u64)]| ScanResult {
+            listens: true,
+            processes: processes
+                .iter()
+                .map(|(pid, _)| ServingProcess {
+                    pid: *pid,
+                    cgroup: 0,
+                })
+                .collect(),
+            started: processes.iter().copied().collect(),
+            ..ScanResult::default()
+        };
+        let learn = |known: &mut KnownListener, mut found: ScanResult| {
+            // Of the second it cannot be read any more, and another one has the third's id.
+            let began = |pid: u32| match pid {
+                1 => Some(10),
+                2 => Some(0),
+                3 => Some(31),
+                _ => None,
+            };
+            known.keep_serving(&mut found, began);
+            known.learn(found, 0);
+        };
+        let new = || KnownListener::new(Ticket(1), &Event::default(), SessionId(1));
+        let (mut known, mut other) = (new(), new());
+        let all = found(&[(1, 10), (2, 20), (3, 30), (4, 40)]);
+        learn(&mut known, all);
+        // One scan after the other, so that nothing which is known is lost.
+        for _ in 0..2 {
+            learn(&mut known, found(&[(9, 90)]));
+            let served = (1..=9).filter(|pid| known.is_served_by(*pid));
+            assert_eq!(served.collect::<Vec<_>>(), [1, 2, 9]);
+            let started = known.who.as_ref().map(|who| who.start_of(2));
+            assert_eq!(started, Some(20));
+        }
+        for (process, is_shared) in [((2, 20), true), ((2, 0), true), ((2, 21), false)] {
+            learn(&mut other, found(&[process]));
+            assert_eq!(known.shares_process_with(&other), is_shared, "{process:?}");
+            other.who = None;
+        }
     }
 
     /// Beside one that is about to end, a scan may find those of another listener that it connects to.
@@ -1439,7 +1499,7 @@ mod tests {
             let mut known = KnownListener::new(Ticket(1), &Event::default(), SessionId(1));
             let mut learn = |mut found| {
                 known.keep_ending_process(&mut found);
-                known.keep_serving(&mut found, |_| true);
+                known.keep_serving(&mut found, |_| Some(0));
                 known.learn(found, 0);
             };
             learn(found(Some(1), &[1]));

@@ -28,7 +28,6 @@ use crate::{
     changes::Change,
     machine::Machine,
     policies::{ChainVerdict, Policies},
-    process,
     requests::RequestKey,
     sessions::{Session, Sessions},
     times::after,
@@ -386,7 +385,7 @@ impl Relays {
         }
         if found.listens || known.who.is_none() {
             known.keep_ending_process(&mut found);
-            known.keep_serving(&mut found, process::lives);
+            known.keep_serving(&mut found, scan::started);
             known.take_over(&found, owner, &mut self.past);
             known.learn(found, owner);
             known.is_outdated = false;

@@ -95,6 +95,8 @@ pub(crate) struct ScanResult {
     pub(crate) cgroups: Vec<u64>,
     /// The processes that serve the listener, and those of the listeners of this machine that are its upstreams.
     pub(crate) processes: Vec<ServingProcess>,
+    /// When each of these began, as [`started`]: its id may be another one's later.
+    pub(crate) started: BTreeMap<u32, u64>,
     /// [`Listener::dialed`].
     pub(crate) dialed: Vec<SocketAddr>,
     /// Those of [`Self::dialed`] at which another process listens.
@@ -114,6 +116,17 @@ impl ScanResult {
     #[must_use]
     pub(crate) fn may_connect_anywhere(&self) -> bool {
         self.anywhere || self.unread
+    }
+
+    /// When one of its processes began, by its id; 0 if that is not known.
+    pub(super) fn start_of(&self, pid: u32) -> u64 {
+        self.started.get(&pid).copied().unwrap_or(0)
+    }
+
+    /// Whether its process of that id is one that began then, as far as is known.
+    pub(super) fn has_same(&self, pid: u32, started: u64) -> bool {
+        let own = self.start_of(pid);
+        own == started || own == 0 || started == 0
     }
 }
 
@@ -264,6 +277,8 @@ struct Processes<'t> {
     sockets: HashMap<u32, HashSet<u32>>,
     parents: HashMap<u32, u32>,
     children: HashMap<u32, Vec<u32>>,
+    /// When each began.
+    started: HashMap<u32, u64>,
     /// The cgroup of the session of a process in a session, or 0 if unknown.
     sessions: HashMap<u32, u64>,
     /// The sessions in which not all processes' sockets could be read; 0 for processes in no session.
@@ -281,6 +296,7 @@ impl<'t> Processes<'t> {
             sockets: HashMap::new(),
             parents: HashMap::new(),
             children: HashMap::new(),
+            started: HashMap::new(),
             sessions: HashMap::new(),
             blind: HashSet::new(),
             commands: RefCell::default(),
@@ -299,9 +315,10 @@ impl<'t> Processes<'t> {
                 all.holders.entry(inode).or_default().push(pid);
                 all.sockets.entry(pid).or_default().insert(inode);
             }
-            if let Some(parent) = parent_of(pid) {
-                all.parents.insert(pid, parent);
-                all.children.entry(parent).or_default().push(pid);
+            if let Ok(stat) = ProcessStat::of(pid) {
+                all.parents.insert(pid, stat.parent);
+                all.children.entry(stat.parent).or_default().push(pid);
+                all.started.insert(pid, stat.started);
             }
         }
         all
@@ -499,6 +516,8 @@ impl<'m> Search<'m> {
         if pid != 1 {
             let cgroup = processes.session_of(pid);
             self.found.processes.push(ServingProcess { pid, cgroup });
+            let started = processes.started.get(&pid).copied().unwrap_or(0);
+            self.found.started.insert(pid, started);
         }
         let own = self.connections(pid, port);
         let command = processes.command_line(pid);
@@ -617,11 +636,38 @@ fn is_gone(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound || gone == Some(rustix::io::Errno::SRCH)
 }
 
-/// proc_pid_stat(5): the second field may hold anything, and is in parentheses.
-fn parent_of(pid: u32) -> Option<u32> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (_, rest) = stat.rsplit_once(')')?;
-    rest.split_whitespace().nth(1)?.parse().ok()
+/// What proc_pid_stat(5) says of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct ProcessStat {
+    parent: u32,
+    started: u64,
+}
+
+impl ProcessStat {
+    fn of(pid: u32) -> io::Result<Self> {
+        let stat = fs::read(format!("/proc/{pid}/stat"))?;
+        Self::parse(&stat).ok_or_else(|| io::ErrorKind::InvalidData.into())
+    }
+
+    /// The second field may hold anything, and is in parentheses. Behind the state comes the parent; the 22nd field is when it began.
+    fn parse(stat: &[u8]) -> Option<Self> {
+        let end = stat.iter().rposition(|byte| *byte == b')')?;
+        let rest = std::str::from_utf8(&stat[end + 1..]).ok()?;
+        let mut from_fourth = rest.split_whitespace().skip(1);
+        Some(Self {
+            parent: from_fourth.next()?.parse().ok()?,
+            started: from_fourth.nth(22 - 5)?.parse().ok()?,
+        })
+    }
+}
+
+/// When the process of that id began, in ticks since the machine's start; 0 if that cannot be read, and none if there is no such process.
+pub(super) fn started(pid: u32) -> Option<u64> {
+    match ProcessStat::of(pid) {
+        Ok(stat) => Some(stat.started),
+        Err(error) if is_gone(&error) => None,
+        Err(_) => Some(0),
+    }
 }
 
 fn program(pid: u32) -> Option<String> {
@@ -629,4 +675,30 @@ fn program(pid: u32) -> Option<String> {
     let name = exe.file_name()?.to_string_lossy();
     let name = name.strip_suffix(" (deleted)").unwrap_or(&name);
     Some(name.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parent_and_the_start_of_a_process_are_parsed_whatever_it_calls_itself() {
+        let rest = b") S 7 40 40 0 -1 4194560 9 0 0 0 1 2 3 4 20 0 1 0 8150 11 12";
+        for name in [&b"relay"[..], b") R 1 1 (", b"\xff a\n"] {
+            let stat = [&b"42 ("[..], name, &rest[..]].concat();
+            let expected = ProcessStat {
+                parent: 7,
+                started: 8150,
+            };
+            assert_eq!(ProcessStat::parse(&stat), Some(expected));
+        }
+        assert_eq!(ProcessStat::parse(b"42 (relay) S 7 40"), None);
+        assert_eq!(ProcessStat::parse(b""), None);
+    }
+
+    #[test]
+    fn this_process_has_begun() {
+        assert!(started(std::process::id()).is_some_and(|started| started > 0));
+        assert_eq!(started(u32::MAX), None);
+    }
 }
