@@ -137,6 +137,9 @@ pub(super) struct KnownListener {
     pub(super) is_unseen: bool,
     /// Its upstream may be anything, only because something could not be read.
     pub(super) unread: bool,
+    /// Its upstream may be anything, only because it has had more processes than are followed: what those that are not have connected to is
+    /// never known. A program that is started again has others.
+    pub(super) is_crowded: bool,
     /// It was not scanned since policies changed: an upstream that was simply allowed before them is not among those that are known.
     pub(super) is_outdated: bool,
     /// Ports of this machine that its processes connect to, and below when a new one last caused a scan at once.
@@ -208,6 +211,7 @@ impl Relays {
                 step: 0,
                 in_kernel: Some(relay),
                 unread: false,
+                is_crowded: false,
                 is_outdated: false,
                 has_ended: false,
                 is_unseen: false,
@@ -739,6 +743,7 @@ impl KnownListener {
             step: 0,
             in_kernel: None,
             unread: false,
+            is_crowded: false,
             is_outdated: false,
             has_ended: false,
             is_unseen: false,
@@ -885,7 +890,7 @@ impl KnownListener {
             }
         }
         // Of what the rest connect to nothing is reported, nor by the next scan.
-        found.anywhere |= found.processes.len() > MAX_PROCESSES;
+        found.is_crowded |= found.processes.len() > MAX_PROCESSES;
         found.processes.truncate(MAX_PROCESSES);
     }
 
@@ -905,7 +910,7 @@ impl KnownListener {
             comm: who.comm.clone(),
             command: who.command.clone(),
             upstreams: self.upstreams().to_vec(),
-            anywhere: self.is_anywhere() && !self.unread,
+            anywhere: self.is_anywhere() && !self.unread && !self.is_crowded,
         })
     }
 
@@ -931,18 +936,17 @@ impl KnownListener {
         let relay = &mut self.relay;
         relay.owner = owner;
         let was = relay.flags & relay_flags::ANYWHERE != 0;
-        match (found.anywhere, found.unread) {
-            (true, _) => (relay.flags, self.unread) = (relay.flags | relay_flags::ANYWHERE, false),
+        if found.anywhere {
+            self.mark_anywhere();
+        } else if found.is_crowded {
+            self.mark_crowded();
+        } else if found.unread {
             // Until a scan can read more.
-            (false, true) => {
-                relay.flags |= relay_flags::ANYWHERE;
-                self.unread |= !was;
-            }
-            (false, false) if self.unread => {
-                relay.flags &= !relay_flags::ANYWHERE;
-                self.unread = false;
-            }
-            (false, false) => {}
+            relay.flags |= relay_flags::ANYWHERE;
+            self.unread |= !was;
+        } else if self.unread {
+            relay.flags &= !relay_flags::ANYWHERE;
+            self.unread = false;
         }
         for upstream in &found.upstreams {
             self.add_upstream(upstream);
@@ -969,7 +973,16 @@ impl KnownListener {
     /// Marks its upstreams as unknowable, for good.
     pub(super) fn mark_anywhere(&mut self) {
         self.relay.flags |= relay_flags::ANYWHERE;
-        self.unread = false;
+        (self.unread, self.is_crowded) = (false, false);
+    }
+
+    /// The same, unless that is so already for another reason.
+    fn mark_crowded(&mut self) {
+        let is_new = !self.is_anywhere() || self.unread;
+        if is_new {
+            self.mark_anywhere();
+            self.is_crowded = true;
+        }
     }
 
     /// Whether a connection of the listener's process is to its own machine. The loopback of another network namespace is not this one, and
@@ -1434,6 +1447,40 @@ mod tests {
         let many: Vec<u32> = (4..=34).collect();
         assert!(scan(&many, 0).1);
         assert!(scan(&[3], 2).1);
+    }
+
+    #[test]
+    fn a_program_that_had_too_many_processes_may_be_followed_when_it_is_started_again() {
+        let crowded = ScanResult {
+            is_crowded: true,
+            ..ScanResult::default()
+        };
+        let unread = ScanResult {
+            unread: true,
+            ..ScanResult::default()
+        };
+        let anywhere = ScanResult {
+            anywhere: true,
+            ..ScanResult::default()
+        };
+        let few = ScanResult::default();
+        for (scans, is_anywhere, is_inherited) in [
+            (vec![&crowded, &few], true, false),
+            (vec![&unread, &crowded, &few], true, false),
+            (vec![&crowded, &unread, &few], true, false),
+            (vec![&unread, &few], false, false),
+            (vec![&crowded, &anywhere, &few], true, true),
+            (vec![&anywhere, &crowded, &unread, &few], true, true),
+        ] {
+            let mut known = KnownListener::new(Ticket(1), &Event::default(), SessionId(1));
+            known.add_upstream(&Connection::new(Address::default(), Protocol::TCP, 5432));
+            for found in &scans {
+                known.learn((*found).clone(), 0);
+            }
+            assert_eq!(known.is_anywhere(), is_anywhere, "{scans:?}");
+            let inherited = known.as_past().map(|past| past.anywhere);
+            assert_eq!(inherited, Some(is_inherited), "{scans:?}");
+        }
     }
 
     #[test]

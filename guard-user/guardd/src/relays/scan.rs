@@ -109,13 +109,15 @@ pub(crate) struct ScanResult {
     pub(crate) anywhere: bool,
     /// Something that tells the upstreams could not be read this time: they may be anything.
     pub(crate) unread: bool,
+    /// More processes serve it than are followed, so its upstreams may be anything.
+    pub(crate) is_crowded: bool,
 }
 
 impl ScanResult {
     /// Whether its upstream may be anything, as far as is known now.
     #[must_use]
     pub(crate) fn may_connect_anywhere(&self) -> bool {
-        self.anywhere || self.unread
+        self.anywhere || self.unread || self.is_crowded
     }
 
     /// When one of its processes began, by its id; 0 if that is not known.
@@ -456,7 +458,7 @@ impl<'m> Search<'m> {
         self.found.processes.dedup();
         if self.found.processes.len() > MAX_PROCESSES {
             self.found.processes.truncate(MAX_PROCESSES);
-            self.found.unread = true;
+            self.found.is_crowded = true;
         }
         self.found
     }
@@ -497,7 +499,7 @@ impl<'m> Search<'m> {
                 self.found.command = processes.command_line(*pid).unwrap_or_default();
             }
         }
-        self.found.unread |= holders.len() > MAX_PROCESSES;
+        self.found.is_crowded |= holders.len() > MAX_PROCESSES;
         let is_served = holders.iter().any(|pid| !processes.is_manager(*pid));
         let holders = holders
             .iter()
