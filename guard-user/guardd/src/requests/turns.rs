@@ -74,9 +74,9 @@ impl Events {
                 _ => self.waiting.put(Causer::of(&event, sessions), event),
             };
             match put {
-                Put::Waits => {}
-                Put::AtOnce(event) => return Some(event),
-                Put::LeftOut(event) => left_out(event),
+                Queued::Waits => {}
+                Queued::AtOnce(event) => return Some(event),
+                Queued::LeftOut(event) => left_out(event),
             }
         }
         match of {
@@ -112,7 +112,7 @@ pub(super) const fn is_dial(hook: u8) -> bool {
 
 /// What becomes of an event.
 #[derive(Debug)]
-enum Put {
+enum Queued {
     Waits,
     /// It is handled before all that wait.
     AtOnce(KernelEvent),
@@ -131,29 +131,29 @@ struct WaitingEvents {
 
 impl WaitingEvents {
     /// Where very many wait, more may be connected to than they tell: it counts as the kernel half's word that it left some out.
-    fn put_dial(&mut self, dial: Event) -> Put {
+    fn put_dial(&mut self, dial: Event) -> Queued {
         if self.dials.len() < MAX_OF_ONE {
             self.dials.push_back(dial);
-            return Put::Waits;
+            return Queued::Waits;
         }
-        Put::AtOnce(KernelEvent::Connection(Event {
+        Queued::AtOnce(KernelEvent::Connection(Event {
             hook: Hook::ManyDials as u8,
             ..dial
         }))
     }
 
-    fn put(&mut self, by: Causer, event: KernelEvent) -> Put {
+    fn put(&mut self, by: Causer, event: KernelEvent) -> Queued {
         let waiting = self.turns.of(by);
         let is_full =
             waiting >= MAX_OF_ONE || (self.turns.count >= MAX_WAITING && waiting >= MIN_OF_ONE);
         match by {
             _ if !is_full => {
                 self.turns.put(by, event);
-                Put::Waits
+                Queued::Waits
             }
             // The kernel half reports few, and guardd keeps few of a session.
-            Causer::Connects(_) => Put::AtOnce(event),
-            Causer::Refused(_) => Put::LeftOut(event),
+            Causer::Connects(_) => Queued::AtOnce(event),
+            Causer::Refused(_) => Queued::LeftOut(event),
         }
     }
 
@@ -264,20 +264,20 @@ mod tests {
         };
         for session in 1..=4 {
             for _ in 0..MAX_OF_ONE {
-                assert!(matches!(put(session, Hook::Connect4), Put::Waits));
+                assert!(matches!(put(session, Hook::Connect4), Queued::Waits));
             }
-            assert!(matches!(put(session, Hook::Connect4), Put::LeftOut(_)));
+            assert!(matches!(put(session, Hook::Connect4), Queued::LeftOut(_)));
         }
         // There are 4,096.
         for _ in 0..MIN_OF_ONE {
-            assert!(matches!(put(5, Hook::Connect4), Put::Waits));
+            assert!(matches!(put(5, Hook::Connect4), Queued::Waits));
         }
-        assert!(matches!(put(5, Hook::Connect4), Put::LeftOut(_)));
+        assert!(matches!(put(5, Hook::Connect4), Queued::LeftOut(_)));
         // What a scan waits for never is.
         for _ in 0..MIN_OF_ONE {
-            assert!(matches!(put(1, Hook::Listener), Put::Waits));
+            assert!(matches!(put(1, Hook::Listener), Queued::Waits));
         }
-        assert!(matches!(put(1, Hook::Listener), Put::AtOnce(_)));
+        assert!(matches!(put(1, Hook::Listener), Queued::AtOnce(_)));
     }
 
     #[test]
@@ -291,9 +291,9 @@ mod tests {
             ..Event::default()
         };
         for _ in 0..MAX_OF_ONE {
-            assert!(matches!(waiting.put_dial(dial), Put::Waits));
+            assert!(matches!(waiting.put_dial(dial), Queued::Waits));
         }
-        let Put::AtOnce(more) = waiting.put_dial(dial) else {
+        let Queued::AtOnce(more) = waiting.put_dial(dial) else {
             panic!("it waits");
         };
         assert_eq!(hook(Some(more)), Some(Hook::ManyDials));
