@@ -508,13 +508,39 @@ mod tests {
 
     /// An entry of a cache with an archive, as [`pack`] makes one.
     fn packed(cache: &Cache) -> Result<PathBuf> {
+        packed_with(cache, &[PLACE])
+    }
+
+    /// The same with these files.
+    fn packed_with(cache: &Cache, places: &[&str]) -> Result<PathBuf> {
         let from = tempfile::tempdir()?;
-        let file = from.path().join(PLACE);
-        fs::create_dir_all(file.parent().context("it is in no directory")?)?;
-        fs::write(&file, TEXT)?;
+        for place in places {
+            write_below(from.path(), place, TEXT)?;
+        }
         cache.replace(KIND, KEY, |dir| {
-            run(compressed("-c", &dir.join(ARCHIVE), from.path())?.arg(PLACE))
+            run(compressed("-c", &dir.join(ARCHIVE), from.path())?.args(places))
         })
+    }
+
+    fn write_below(dir: &Path, place: &str, text: &str) -> Result<()> {
+        let file = dir.join(place);
+        fs::create_dir_all(file.parent().context("it is in no directory")?)?;
+        Ok(fs::write(&file, text)?)
+    }
+
+    /// `.ci/restore` in a clone.
+    fn script_in(clone: &Path) -> Result<PathBuf> {
+        const RESTORE: &str = ".ci/restore";
+        let script = clone.join(RESTORE);
+        fs::create_dir(script.parent().context("it is in no directory")?)?;
+        fs::copy(root().join(RESTORE), &script)?;
+        Ok(script)
+    }
+
+    /// Runs `.ci/restore` with this cache.
+    fn restore_by(script: &Path, cache: &Path) -> Result<()> {
+        let mut restore = Command::new("bash");
+        read(restore.arg(script).env("GUARD_CACHE", cache)).map(drop)
     }
 
     #[test]
@@ -537,20 +563,11 @@ mod tests {
 
     #[test]
     fn what_ci_has_put_in_place_is_not_unpacked_again_while_it_is_there() -> Result<()> {
-        const RESTORE: &str = ".ci/restore";
         let (dir, clone) = (tempfile::tempdir()?, tempfile::tempdir()?);
         let cache = Cache::at(dir.path());
         let entry = packed(&cache)?;
-        fs::create_dir(clone.path().join(".ci"))?;
-        let script = clone.path().join(RESTORE);
-        fs::copy(root().join(RESTORE), &script)?;
-        let restore = || {
-            read(
-                Command::new("bash")
-                    .arg(&script)
-                    .env("GUARD_CACHE", dir.path()),
-            )
-        };
+        let script = script_in(clone.path())?;
+        let restore = || restore_by(&script, dir.path());
         let target = clone.path().join("target");
         let place = target.join(PLACE);
         // Nobody knows what made it.
@@ -575,6 +592,29 @@ mod tests {
         let taken = Taken::read(&target);
         assert!(take(&cache, &entry, &target, &taken));
         assert_eq!(fs::read_to_string(&place)?, TEXT);
+        Ok(())
+    }
+
+    #[test]
+    fn what_ci_had_put_in_place_when_it_was_killed_is_replaced_by_the_next_run() -> Result<()> {
+        const OF_KERNEL_HALF: &str = "bpf/release/deps/libaya_ebpf-0123456789abcdef.rlib";
+        const LEFT: &str = "bpf/release/deps/left";
+        let (dir, clone) = (tempfile::tempdir()?, tempfile::tempdir()?);
+        let cache = Cache::at(dir.path());
+        let entry = packed_with(&cache, &[PLACE, OF_KERNEL_HALF])?;
+        fs::write(entry.join(COMPILER), compiler()?)?;
+        fs::write(entry.join(AGE), "0")?;
+        // What comes last was not there yet, and what was came out of another archive.
+        let target = clone.path().join("target");
+        for place in [OF_KERNEL_HALF, LEFT] {
+            write_below(&target, place, "old")?;
+        }
+        restore_by(&script_in(clone.path())?, dir.path())?;
+        for place in [PLACE, OF_KERNEL_HALF] {
+            assert_eq!(fs::read_to_string(target.join(place))?, TEXT, "{place}");
+        }
+        assert!(!target.join(LEFT).exists());
+        assert!(Taken::read(&target).is(&entry));
         Ok(())
     }
 
