@@ -215,7 +215,7 @@ async fn silent(watch: &Watch) {
 }
 
 /// Speaks TLS on both sides. If the destination cannot be trusted, the client's requests are answered with that. None: the connection ends,
-/// as its session shows names too fast.
+/// as nothing passes there any more, or its session shows names too fast.
 async fn secured(
     context: &mut ConnectionContext,
     tls: Rc<Tls>,

@@ -197,6 +197,16 @@ async fn secured(
     name: &str,
     alpn: &[&[u8]],
 ) -> std::io::Result<TlsStream<TcpStream>> {
+    secured_on(lab.client().await, trusted, name, alpn).await
+}
+
+/// The same on a connection that is there.
+async fn secured_on(
+    stream: TcpStream,
+    trusted: &str,
+    name: &str,
+    alpn: &[&[u8]],
+) -> std::io::Result<TlsStream<TcpStream>> {
     let mut roots = RootCertStore::empty();
     roots
         .add(CertificateDer::from_pem_slice(trusted.as_bytes()).unwrap())
@@ -209,7 +219,7 @@ async fn secured(
     config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
     let name = ServerName::try_from(name.to_owned()).unwrap();
     let connector = TlsConnector::from(Arc::new(config));
-    connector.connect(name, lab.client().await).await
+    connector.connect(name, stream).await
 }
 
 fn everywhere(tls: &Tls) -> String {
@@ -472,6 +482,34 @@ async fn a_name_that_is_shown_too_fast_ends_its_connection() {
         assert!(arrived.borrow().is_empty());
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_name_is_neither_asked_about_nor_shown_where_nothing_passes_any_more()
+-> anyhow::Result<()> {
+    here(async {
+        let destination = TcpListener::bind("127.0.0.1:0").await?;
+        let terms = read_only().map(|terms| TargetTerms {
+            names: true,
+            ..terms
+        });
+        let lab = Lab::new(terms, no(), destination.local_addr()?).await;
+        let client = lab.client().await;
+        // The proxy connects when it has the terms.
+        let (mut upstream, _) = destination.accept().await?;
+        *lab.guardd.terms.borrow_mut() = None;
+        lab.link.renew();
+        let trusted = everywhere(&lab.tls);
+        let ended = secured_on(client, &trusted, NAME, &[HTTP11]).await;
+        assert!(ended.is_err());
+        assert_eq!(*lab.guardd.names.borrow(), 0);
+        let mut heard = Vec::new();
+        // That the connection is reset says as much as that it is closed.
+        let _ = upstream.read_to_end(&mut heard).await;
+        assert!(heard.is_empty());
+        Ok::<_, anyhow::Error>(())
+    })
+    .await
 }
 
 #[tokio::test]

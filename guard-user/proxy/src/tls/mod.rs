@@ -20,7 +20,7 @@ use std::{
 };
 
 use anyhow::Result;
-use guard_proto::wire::{AuthorityScope, TargetTerms};
+use guard_proto::wire::AuthorityScope;
 use http::uri;
 use rustls::{
     ServerConfig,
@@ -191,9 +191,10 @@ pub(super) struct Greeting {
     pub(super) secure: Rc<Secure>,
 }
 
-/// The client's session shows names too fast, as the audit log has it: the connection is to end. The next one may be judged.
+/// The connection is to end: nothing passes there any more, or the client's session shows names too fast, as the audit log has it. The next
+/// one may be judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct TooFast;
+pub(super) struct ConnectionEnds;
 
 /// TLS with one destination.
 pub(super) struct Secure {
@@ -296,18 +297,16 @@ impl Secure {
     ///
     /// # Errors
     ///
-    /// Where it is not judged now.
-    pub(super) async fn hold(&self, context: &ConnectionContext) -> Result<(), TooFast> {
+    /// Where it is not judged now, or nothing passes there.
+    pub(super) async fn hold(&self, context: &ConnectionContext) -> Result<(), ConnectionEnds> {
         let (link, target) = (&context.link, context.target);
-        let terms = link.terms(target).await;
-        let is_free = |terms: &Rc<TargetTerms>| !terms.names || terms.is_open();
-        if !self.is_shown || terms.as_ref().is_some_and(is_free) {
+        // The destination hears no name where nothing passes. Nor is guardd asked about it: only the terms say on whose account that is.
+        let terms = link.terms(target).await.ok_or(ConnectionEnds)?;
+        if !self.is_shown || !terms.names || terms.is_open() {
             return Ok(());
         }
-        // Without terms nothing passes, whatever it shows.
-        let account = terms.map_or(target.session, |terms| terms.account);
         let name = self.name();
-        let Some(refusal) = link.refuses_name(target, account, &name).await else {
+        let Some(refusal) = link.refuses_name(target, terms.account, &name).await else {
             return Ok(());
         };
         context.log_name(refusal.by, refusal.entry(&refusal.why));
@@ -317,7 +316,7 @@ impl Secure {
                 let _ = self.refused.set(refusal.why);
                 Ok(())
             }
-            RefusedBy::Pace | RefusedBy::Pause => Err(TooFast),
+            RefusedBy::Pace | RefusedBy::Pause => Err(ConnectionEnds),
         }
     }
 
