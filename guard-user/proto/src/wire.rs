@@ -61,6 +61,10 @@ pub enum ToDaemon {
         target: RedirectTarget,
         /// For a connection that begins, where guardd had not scanned what listens on that port of this machine: it does before it answers.
         unscanned: Option<UnscannedListener>,
+        /// guardd has told the proxy of that target before, and policies, sessions or holes have changed since: it is no new target of the
+        /// session, and judged at another pace.
+        #[serde(default)]
+        again: bool,
     },
     /// Asks whether a client may show a name there, in TLS or in HTTP. Answered with [`ToProxy::Name`].
     Name {
@@ -170,6 +174,10 @@ pub enum ToProxy {
         number: Number,
         /// `None`: nothing passes there, the connection is to be closed.
         terms: Option<TargetTerms>,
+        /// Where there are none because its session connects to targets too fast: until when guardd judges no other new one, or none again
+        /// where it was asked so, in nanoseconds of boot time. Nothing is said of the target.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<u64>,
     },
     /// The answer to [`ToDaemon::Name`].
     Name {

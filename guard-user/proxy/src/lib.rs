@@ -28,6 +28,7 @@ mod room;
 mod shared_io;
 mod shown;
 mod stream;
+mod terms_cache;
 mod tls;
 mod upgrade;
 mod upstream;

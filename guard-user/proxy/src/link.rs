@@ -15,22 +15,25 @@ use guard_sys::{
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::spawn_local,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 use super::{
     judge::Rules,
     name_cache::{NameCache, NameRefusal, NameTerms, RefusedBy, Shown},
+    terms_cache::{KnownTerms, TargetsTooFast, TermsCache},
     wire::{
         AskAnswer, Entry, HttpAttempt, NetworkId, Number, RedirectTarget, TargetTerms, ToDaemon,
         UnscannedListener,
     },
 };
 
-/// Targets whose terms are cached at once. For more, guardd is asked each time.
-const MAX_KNOWN: usize = 1024;
+/// Why a connection is closed whose session has connected to targets too fast.
+const TOO_MANY_TARGETS: &str =
+    "its session has connected to more destinations lately than guardd judges";
 
-/// How long guardd has, when a hole has ended, to say what holds since: it may write to a slow disk just then.
+/// How long guardd has, when a hole has ended, to say what holds since: it may write to a slow disk just then. And how long a connection waits
+/// that is there, where guardd judges no more targets of its session.
 const OVERDUE: Duration = Duration::from_secs(3);
 /// How often it is looked whether a hole has ended.
 const STEP: Duration = Duration::from_secs(1);
@@ -48,7 +51,10 @@ enum Waiting {
         epoch: u64,
         /// They are for a connection that waits for a scan.
         is_first: bool,
-        tell: oneshot::Sender<Option<Rc<TargetTerms>>>,
+        /// It was judged before, as guardd was told.
+        again: bool,
+        /// Connections that want them at once have one answer.
+        tell: Vec<oneshot::Sender<ToldTerms>>,
     },
     Answer {
         tell: oneshot::Sender<AskAnswer>,
@@ -63,6 +69,9 @@ enum Waiting {
         tell: Vec<oneshot::Sender<NameTerms>>,
     },
 }
+
+/// guardd's answer about a target.
+type ToldTerms = Result<KnownTerms, TargetsTooFast>;
 
 /// Bytes of the longest name of a host. What is longer is none.
 const LONGEST_NAME: usize = 255;
@@ -89,7 +98,9 @@ pub(super) struct GuarddLink {
     /// Raised with each change that guardd reports: terms that were asked for under an earlier one are not cached.
     epoch: watch::Sender<u64>,
     waiting: RefCell<HashMap<Number, Waiting>>,
-    known: RefCell<HashMap<RedirectTarget, Option<Rc<TargetTerms>>>>,
+    targets: RefCell<TermsCache>,
+    /// The last message about each target that waits for its answer, but for those about connections that wait for a scan.
+    asked_targets: RefCell<HashMap<RedirectTarget, Number>>,
     /// What is said of names.
     names: RefCell<NameCache>,
     /// The last message about each name that waits for its answer.
@@ -110,7 +121,8 @@ impl GuarddLink {
             next: Cell::new(1),
             epoch: watch::Sender::new(0),
             waiting: RefCell::default(),
-            known: RefCell::default(),
+            targets: RefCell::default(),
+            asked_targets: RefCell::default(),
             names: RefCell::default(),
             asked_names: RefCell::default(),
             outgoing,
@@ -138,78 +150,182 @@ impl GuarddLink {
         let _ = self.outgoing.send(what);
     }
 
-    /// The terms of a target, from the cache or from guardd. `None`: nothing passes there.
-    pub(super) async fn terms(&self, target: RedirectTarget) -> Option<Rc<TargetTerms>> {
-        if let Some(known) = self.known(target) {
-            return known;
+    /// The terms of a target, from the cache or from guardd. `None`: nothing passes there. A connection that is there waits a while where its
+    /// session has connected to targets too fast, and is not closed for what it cannot help.
+    pub(super) async fn terms(&self, target: RedirectTarget) -> KnownTerms {
+        let last = Instant::now() + OVERDUE;
+        loop {
+            match self.terms_now(target, None).await {
+                Ok(terms) => return terms,
+                Err(TargetsTooFast { until }) if Instant::now() < last => {
+                    // Boxed, as it is rare.
+                    Box::pin(sleep(left(until))).await;
+                }
+                Err(_) => {
+                    self.log_too_many(target);
+                    return None;
+                }
+            }
         }
-        self.ask_terms(target, None).await
     }
 
-    /// What is cached of a target and still holds: a hole ends when it said so, also where guardd is slow to tell.
-    fn known(&self, target: RedirectTarget) -> Option<Option<Rc<TargetTerms>>> {
-        let known = self.known.borrow().get(&target)?.clone();
-        let holds = known
-            .as_ref()
-            .is_none_or(|terms| terms.holds_at(clock::now().0));
-        holds.then_some(known)
-    }
-
-    /// The same from guardd, once it has scanned what listens there.
-    pub(super) async fn terms_once_scanned(
-        &self,
-        target: RedirectTarget,
-        listener: UnscannedListener,
-    ) -> Option<Rc<TargetTerms>> {
-        self.ask_terms(target, Some(listener)).await
-    }
-
-    async fn ask_terms(
+    /// The same without such a wait. `unscanned`: what listens there, which guardd scans before it answers.
+    pub(super) async fn terms_now(
         &self,
         target: RedirectTarget,
         unscanned: Option<UnscannedListener>,
-    ) -> Option<Rc<TargetTerms>> {
+    ) -> ToldTerms {
+        if unscanned.is_none()
+            && let Some(known) = self.known(target)
+        {
+            return Ok(known);
+        }
+        let told = self.ask_terms(target, unscanned)?;
+        // Without an answer guardd has ended.
+        told.await.unwrap_or(Ok(None))
+    }
+
+    /// What is cached of a target and still holds.
+    fn known(&self, target: RedirectTarget) -> Option<KnownTerms> {
+        self.targets.borrow().get(target, clock::now().0)
+    }
+
+    /// Asks guardd, unless somebody has who waits for its answer.
+    fn ask_terms(
+        &self,
+        target: RedirectTarget,
+        unscanned: Option<UnscannedListener>,
+    ) -> Result<oneshot::Receiver<ToldTerms>, TargetsTooFast> {
+        let is_first = unscanned.is_some();
         let (tell, told) = oneshot::channel();
+        let Some(tell) = self.join_asked(target, is_first, tell) else {
+            return Ok(told);
+        };
+        let again = self.targets.borrow().was_judged(target);
+        let now = clock::now().0;
+        if let Some(too_fast) = self.targets.borrow().paused(target.session, again, now) {
+            return Err(too_fast);
+        }
         let number = self.number();
         let epoch = *self.epoch.borrow();
         let waiting = Waiting::Terms {
             target,
             epoch,
-            is_first: unscanned.is_some(),
-            tell,
+            is_first,
+            again,
+            tell: vec![tell],
         };
         self.waiting.borrow_mut().insert(number, waiting);
+        if !is_first {
+            self.asked_targets.borrow_mut().insert(target, number);
+        }
         self.say(ToDaemon::Terms {
             number,
             target,
             unscanned,
+            again,
         });
-        told.await.ok().flatten()
+        Ok(told)
     }
 
-    /// guardd's answer with the terms of a target.
-    pub(super) fn told(&self, number: Number, terms: Option<TargetTerms>) {
+    /// Adds one to those that wait for an answer already, about the same target under what holds now. Where nobody does, it is given back.
+    fn join_asked(
+        &self,
+        target: RedirectTarget,
+        is_first: bool,
+        tell: oneshot::Sender<ToldTerms>,
+    ) -> Option<oneshot::Sender<ToldTerms>> {
+        let asked = self.asked_targets.borrow().get(&target).copied();
+        let mut all = self.waiting.borrow_mut();
+        let same = asked.filter(|_| !is_first);
+        let same = same.and_then(|number| all.get_mut(&number));
+        match same {
+            Some(Waiting::Terms {
+                epoch,
+                tell: others,
+                ..
+            }) if *epoch == *self.epoch.borrow() => {
+                others.push(tell);
+                None
+            }
+            _ => Some(tell),
+        }
+    }
+
+    /// guardd's answer with the terms of a target. `until`: it judges no other new one of the session before, or no other again where it was
+    /// asked so. Nothing of that is cached of the target.
+    pub(super) fn told(&self, number: Number, terms: Option<TargetTerms>, until: Option<u64>) {
         let Some(Waiting::Terms {
             target,
             epoch,
             is_first,
+            again,
             tell,
-        }) = self.waiting.borrow_mut().remove(&number)
+        }) = self.take_told(number)
         else {
             return;
         };
-        let terms = terms.map(Rc::new);
-        // That a scan took too long is about one connection.
-        let is_kept = terms.is_some() || !is_first;
-        if is_kept && epoch == *self.epoch.borrow() {
-            let mut known = self.known.borrow_mut();
-            if known.len() >= MAX_KNOWN {
-                known.clear();
+        let answer = match until {
+            Some(until) => Err(self.pause(target, again, until)),
+            None => {
+                let terms = terms.map(Rc::new);
+                // That a scan took too long is about one connection.
+                if terms.is_some() || !is_first {
+                    self.keep(target, terms.clone(), epoch);
+                }
+                Ok(terms)
             }
-            known.insert(target, terms.clone());
+        };
+        for waiter in tell {
+            // It may be gone.
+            let _ = waiter.send(answer.clone());
         }
-        // The waiter may be gone.
-        let _ = tell.send(terms);
+    }
+
+    /// Takes out those that wait for an answer about a target.
+    fn take_told(&self, number: Number) -> Option<Waiting> {
+        let waiting = self.waiting.borrow_mut().remove(&number)?;
+        if let Waiting::Terms { target, .. } = &waiting {
+            let mut asked = self.asked_targets.borrow_mut();
+            if asked.get(target) == Some(&number) {
+                asked.remove(target);
+            }
+        }
+        Some(waiting)
+    }
+
+    /// Caches an answer that was asked for in that epoch. What a change has overtaken says only that the target was judged.
+    fn keep(&self, target: RedirectTarget, terms: KnownTerms, epoch: u64) {
+        let mut targets = self.targets.borrow_mut();
+        let now = clock::now().0;
+        if epoch == *self.epoch.borrow() {
+            targets.keep(target, terms, now);
+        } else if let Some(terms) = terms {
+            targets.keep_void(target, terms.account, now);
+        }
+    }
+
+    /// Has guardd asked about no more targets of the session for a while. Of new ones the first that is closed has a record: guardd is to hear
+    /// of no others.
+    fn pause(&self, target: RedirectTarget, again: bool, until: u64) -> TargetsTooFast {
+        let mut targets = self.targets.borrow_mut();
+        let now = clock::now().0;
+        let is_paused = targets.paused(target.session, again, now).is_some();
+        let too_fast = targets.pause(target.session, again, until, now);
+        drop(targets);
+        if !is_paused && !again {
+            self.log_too_many(target);
+        }
+        too_fast
+    }
+
+    /// Records that a connection is closed, as its session has connected to targets too fast.
+    fn log_too_many(&self, target: RedirectTarget) {
+        let entry = Entry {
+            no_rule: true,
+            ..Entry::refused(TOO_MANY_TARGETS)
+        };
+        self.log(target, entry);
     }
 
     /// Why a client may not show a name at a target; `None` if it may. As [`Self::name_terms`].
@@ -380,8 +496,9 @@ impl GuarddLink {
 
     /// Clears the cache: policies, sessions or holes have changed.
     pub(super) fn renew(&self) {
-        self.known.borrow_mut().clear();
-        self.names.borrow_mut().clear(clock::now().0);
+        let now = clock::now().0;
+        self.targets.borrow_mut().clear(now);
+        self.names.borrow_mut().clear(now);
         self.epoch.send_modify(|epoch| *epoch += 1);
     }
 
@@ -612,7 +729,7 @@ mod tests {
                 let ToDaemon::Terms { number, .. } = said(&mut unsent) else {
                     panic!("asked for something else");
                 };
-                link.told(number, Some(terms()));
+                link.told(number, Some(terms()), None);
             };
             let (got, ()) = tokio::join!(link.terms(target(1)), tell);
             assert!(got.is_some());
@@ -635,16 +752,15 @@ mod tests {
             let ToDaemon::Terms { number, .. } = said(&mut unsent) else {
                 panic!("asked for something else");
             };
-            link.told(number, Some(until_then()));
+            link.told(number, Some(until_then()), None);
         };
         // guardd answers once, and no more.
         let (closed, ()) = tokio::join!(timeout(OVERDUE * 10, link.closes(target(1))), tell);
         assert!(closed.is_ok() && clock::now().0 >= end);
         assert!(matches!(said(&mut unsent), ToDaemon::Terms { .. }));
-        // What it said counts no more, and it is asked again.
-        let asked = timeout(Duration::from_millis(10), link.terms(target(1))).await;
-        assert!(asked.is_err());
-        assert!(matches!(said(&mut unsent), ToDaemon::Terms { .. }));
+        // What it said counts no more: who comes now waits for the same answer.
+        let waits = timeout(Duration::from_millis(10), link.terms(target(1))).await;
+        assert!(waits.is_err() && unsent.try_recv().is_err());
     }
 
     #[tokio::test]
@@ -656,10 +772,117 @@ mod tests {
                 panic!("asked for something else");
             };
             link.renew();
-            link.told(number, Some(terms()));
+            link.told(number, Some(terms()), None);
         };
         tokio::join!(link.terms(target(1)), tell);
-        assert!(link.known.borrow().is_empty());
+        let targets = link.targets.borrow();
+        assert!(targets.get(target(1), 0).is_none() && targets.was_judged(target(1)));
+    }
+
+    /// The next target that guardd is asked about, and whether it was judged before.
+    fn asked_target(unsent: &mut mpsc::UnboundedReceiver<ToDaemon>) -> (Number, bool) {
+        match said(unsent) {
+            ToDaemon::Terms { number, again, .. } => (number, again),
+            other => panic!("it says {other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn connections_that_want_the_terms_of_a_target_at_once_have_one_answer() {
+        let link = Rc::new(GuarddLink::new());
+        let mut unsent = link.take_unsent();
+        let tell = async {
+            let (number, again) = asked_target(&mut unsent);
+            assert!(!again && unsent.try_recv().is_err(), "asked twice");
+            link.told(number, Some(terms()), None);
+        };
+        let (first, second, ()) = tokio::join!(link.terms(target(1)), link.terms(target(1)), tell);
+        assert!(first.is_some() && second.is_some());
+        assert!(link.asked_targets.borrow().is_empty() && link.waiting.borrow().is_empty());
+        // Under what holds since a change another answer is wanted.
+        link.renew();
+        let later = async {
+            let first = asked_target(&mut unsent);
+            link.renew();
+            let tell = async {
+                let second = asked_target(&mut unsent);
+                assert!(first.1 && second.1);
+                link.told(first.0, None, None);
+                link.told(second.0, Some(terms()), None);
+            };
+            tokio::join!(link.terms(target(1)), tell).0
+        };
+        let (first, second) = tokio::join!(link.terms(target(1)), later);
+        assert!(first.is_none() && second.is_some());
+        assert!(link.terms(target(1)).await.is_some());
+    }
+
+    #[tokio::test]
+    async fn a_session_that_connects_to_targets_too_fast_asks_about_no_new_ones_for_a_while() {
+        let link = Rc::new(GuarddLink::new());
+        let mut unsent = link.take_unsent();
+        let tell = async {
+            let (number, _) = asked_target(&mut unsent);
+            link.told(number, Some(terms()), None);
+        };
+        let (known, ()) = tokio::join!(link.terms_now(target(1), None), tell);
+        assert!(known.is_ok());
+        let until = clock::now().0 + 60_000_000_000;
+        let tell = async {
+            let (number, again) = asked_target(&mut unsent);
+            assert!(!again);
+            link.told(number, None, Some(until));
+        };
+        let (refused, ()) = tokio::join!(link.terms_now(target(2), None), tell);
+        assert_eq!(refused, Err(TargetsTooFast { until }));
+        // It has a record, of no rule.
+        assert!(matches!(
+            said(&mut unsent),
+            ToDaemon::Log { entry, .. } if entry.no_rule
+        ));
+        for port in [2, 3] {
+            let refused = link.terms_now(target(port), None).await;
+            assert_eq!(refused, Err(TargetsTooFast { until }), "{port}");
+        }
+        assert!(unsent.try_recv().is_err(), "asked again");
+        // What was judged before is not new, and other sessions' targets are judged as ever.
+        link.renew();
+        let other = RedirectTarget {
+            session: 2,
+            ..target(2)
+        };
+        for (one, was_judged) in [(target(1), true), (other, false)] {
+            let tell = async {
+                let (number, again) = asked_target(&mut unsent);
+                assert_eq!(again, was_judged);
+                link.told(number, Some(terms()), None);
+            };
+            let (known, ()) = tokio::join!(link.terms_now(one, None), tell);
+            assert!(known.is_ok_and(|terms| terms.is_some()));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_is_there_waits_where_its_session_connects_too_fast() {
+        let link = Rc::new(GuarddLink::new());
+        let mut unsent = link.take_unsent();
+        let tell = async {
+            let (number, _) = asked_target(&mut unsent);
+            link.told(number, Some(terms()), None);
+        };
+        tokio::join!(link.terms(target(1)), tell);
+        link.renew();
+        let tell = async {
+            let (number, again) = asked_target(&mut unsent);
+            assert!(again);
+            link.told(number, None, Some(clock::now().0 + 1_000_000));
+            match unsent.recv().await {
+                Some(ToDaemon::Terms { number, .. }) => link.told(number, Some(terms()), None),
+                other => panic!("it says {other:?}"),
+            }
+        };
+        let (known, ()) = tokio::join!(link.terms(target(1)), tell);
+        assert!(known.is_some());
     }
 
     #[tokio::test]

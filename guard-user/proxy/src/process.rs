@@ -103,7 +103,11 @@ async fn hear(packets: &Packets, link: &GuarddLink, networks: &Networks, tls: &T
                 Ok(certificate) => link.vouch(number, certificate),
                 Err(error) => tracing::error!("no certificate for a session: {error:#}"),
             },
-            ToProxy::Terms { number, terms } => link.told(number, terms),
+            ToProxy::Terms {
+                number,
+                terms,
+                until,
+            } => link.told(number, terms, until),
             ToProxy::Answer { number, answer } => link.answered(number, answer),
         }
     }

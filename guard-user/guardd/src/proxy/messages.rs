@@ -21,7 +21,15 @@ impl State {
                 number,
                 target,
                 unscanned,
-            } => self.proxy_wants_terms(number, target, unscanned),
+                again,
+            } => match self.refuses_target(&target, again) {
+                None => self.proxy_wants_terms(number, target, unscanned),
+                Some(end) => self.proxy.say(ToProxy::Terms {
+                    number,
+                    terms: None,
+                    until: Some(end.0),
+                }),
+            },
             ToDaemon::Name {
                 number,
                 target,

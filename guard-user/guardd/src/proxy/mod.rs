@@ -1,9 +1,9 @@
 //! guardd's side of the proxy.
 //!
 //! `workers` has one run and listen in network namespaces while something in force needs it (`worker.rs`). Its messages
-//! (`messages.rs`) go to `terms.rs` (how a target is judged), `name_pace.rs` (how fast names are judged), `requests.rs` (whether a
-//! request may pass) and the audit log. A request that may not is held in `held.rs`, or refused. A person's yes to it (`approve.rs`) is a
-//! hole for it (`holes/requests.rs`), and `record_pass.rs` records each use.
+//! (`messages.rs`) go to `terms.rs` (how a target is judged), `name_pace.rs` and `target_pace.rs` (how fast names and targets are
+//! judged), `requests.rs` (whether a request may pass) and the audit log. A request that may not is held in `held.rs`, or refused. A
+//! person's yes to it (`approve.rs`) is a hole for it (`holes/requests.rs`), and `record_pass.rs` records each use.
 //!
 //! Without a proxy, the kernel half refuses connections to read-only destinations.
 
@@ -15,6 +15,7 @@ mod messages;
 mod name_pace;
 pub(crate) mod record_pass;
 pub(crate) mod requests;
+mod target_pace;
 pub(crate) mod terms;
 pub(crate) mod unscanned;
 pub(crate) mod worker;
@@ -38,7 +39,8 @@ use crate::{
 use authority::Vouching;
 use closings::{Closing, Closings};
 use held::HeldClients;
-use name_pace::NamePace;
+use name_pace::JudgingPace;
+use target_pace::TargetPace;
 use unscanned::UnscannedClients;
 
 /// The interval between two scans of all processes of sessions.
@@ -59,7 +61,9 @@ pub(crate) struct Proxy {
     /// How many requests each session has made lately: no approver reads those of a flood.
     pace: Meters,
     /// The names of each session that were judged lately.
-    names: NamePace,
+    names: JudgingPace,
+    /// The targets of each session that were judged lately.
+    targets: TargetPace,
     /// Sessions that wait for a certificate to trust.
     vouching: Vouching,
     /// The file for the key of the certificate authority. Only the proxy reads it.
@@ -116,7 +120,7 @@ impl Proxy {
         self.closings.forget(session);
     }
 
-    /// Removes the counts of a session's requests and names.
+    /// Removes the counts of a session's requests, names and targets.
     pub(crate) fn forget_pace(
         &mut self,
         session: SessionId,
@@ -125,6 +129,7 @@ impl Proxy {
     ) {
         self.pace.forget(session, outermost, is_shared);
         self.names.forget(session, outermost, is_shared);
+        self.targets.forget(session, outermost, is_shared);
     }
 
     /// When the time of the next client is up that is held, or waits for a scan.

@@ -1,5 +1,5 @@
 //! How fast a session may show names. Below a wildcard there are as many as an agent likes, and each is judged for it; after a change those
-//! in use are, again.
+//! in use are, again. Targets are judged at such paces, too (`target_pace.rs`).
 
 use std::time::Duration;
 
@@ -27,29 +27,35 @@ const AGAIN: Pace = Pace {
     burst: 4096,
     refill: 1_000_000,
 };
-/// How long the proxy refuses names of a session by itself, once there were more.
+/// How long the proxy asks about no more of a session, once there were more.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// The names of each session that were judged lately.
+/// What of each session was judged lately: its names, or its targets.
 #[derive(Debug)]
-pub(super) struct NamePace {
+pub(super) struct JudgingPace {
     new: Meters,
     /// Those that were judged before a change.
     again: Meters,
 }
 
-impl Default for NamePace {
+/// Of names.
+impl Default for JudgingPace {
     fn default() -> Self {
-        Self {
-            new: Meters::at(NEW),
-            again: Meters::at(AGAIN),
-        }
+        Self::at(NEW, AGAIN)
     }
 }
 
-impl NamePace {
-    /// Until when no other new name of a session is judged, or none `again`, where this one is not.
-    fn refuses(
+impl JudgingPace {
+    /// At these paces, with nothing judged yet.
+    pub(super) fn at(new: Pace, again: Pace) -> Self {
+        Self {
+            new: Meters::at(new),
+            again: Meters::at(again),
+        }
+    }
+
+    /// Until when no other new one of a session is judged, or none `again`, where this one is not.
+    pub(super) fn refuses(
         &mut self,
         again: bool,
         session: SessionId,
@@ -115,7 +121,7 @@ mod tests {
 
     /// How many of so many names of an outermost session are judged.
     fn judged(
-        pace: &mut NamePace,
+        pace: &mut JudgingPace,
         again: bool,
         session: SessionId,
         names: usize,
@@ -129,7 +135,7 @@ mod tests {
     fn names_without_end_are_judged_at_a_pace_and_keep_no_other_session_waiting() {
         let (loud, quiet) = (SessionId(1), SessionId(2));
         for (again, burst, a_second) in [(false, 1024, 128), (true, 4096, 1000)] {
-            let mut pace = NamePace::default();
+            let mut pace = JudgingPace::default();
             assert_eq!(judged(&mut pace, again, loud, 1_000_000, NOW), burst);
             assert_eq!(pace.refuses(again, loud, loud, NOW), Some(LATER));
             assert_eq!(pace.refuses(again, quiet, quiet, NOW), None);
@@ -141,7 +147,7 @@ mod tests {
     fn new_names_and_those_judged_again_have_each_their_own_pace() {
         let session = SessionId(1);
         for (first, other, burst) in [(true, false, 1024), (false, true, 4096)] {
-            let mut pace = NamePace::default();
+            let mut pace = JudgingPace::default();
             judged(&mut pace, first, session, 10_000, NOW);
             assert!(pace.refuses(first, session, session, NOW).is_some());
             assert_eq!(judged(&mut pace, other, session, 10_000, NOW), burst);
@@ -150,7 +156,7 @@ mod tests {
 
     #[test]
     fn after_a_change_all_names_that_the_proxy_caches_are_judged_also_soon_after_a_flood() {
-        let mut pace = NamePace::default();
+        let mut pace = JudgingPace::default();
         for change in 0..10 {
             let now = BootTime(NOW.0 + change * 5 * SECOND);
             assert_eq!(judged(&mut pace, true, SessionId(1), 100_000, now), 4096);
@@ -162,7 +168,7 @@ mod tests {
         let outermost = SessionId(1);
         // Each has one.
         for (again, expected) in [(false, 1024 + 62), (true, 4096 + 59)] {
-            let mut pace = NamePace::default();
+            let mut pace = JudgingPace::default();
             let all = (0..64).flat_map(|number| std::iter::repeat_n(SessionId(1 + number), 1_000));
             let is_judged =
                 |session: &SessionId| pace.refuses(again, *session, outermost, NOW).is_none();

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use guard_common::{Address, BootTime, Connection, Event, Hook, Protocol, SessionId, Verdict};
 use guard_datapath::LiveHole;
-use guard_proto::wire::{Number, Passing, RedirectTarget, Tgid, ToProxy, UnscannedListener};
+use guard_proto::wire::{
+    Number, Passing, RedirectTarget, TargetTerms, Tgid, ToProxy, UnscannedListener,
+};
 use guard_sys::clock;
 
 use crate::{
@@ -68,7 +70,7 @@ impl State {
     ) {
         let Some(listener) = unscanned else {
             let terms = self.proxy_terms(&target);
-            return self.proxy.say(ToProxy::Terms { number, terms });
+            return self.proxy.say(told(number, terms));
         };
         // The kernel half reported the listener before it redirected, and the proxy may be read first.
         self.read_events();
@@ -133,7 +135,7 @@ impl State {
         }
         // The kernel half has counted this connection on no hole; it counts the next.
         let terms = terms.filter(|terms| !matches!(terms.passing, Passing::Everything));
-        self.proxy.say(ToProxy::Terms { number, terms });
+        self.proxy.say(told(number, terms));
     }
 
     /// Notes that a listener leads where the session may not go, as if the kernel half had refused it, which will refuse the next.
@@ -189,8 +191,13 @@ impl State {
 }
 
 const fn closed(number: Number) -> ToProxy {
+    told(number, None)
+}
+
+const fn told(number: Number, terms: Option<TargetTerms>) -> ToProxy {
     ToProxy::Terms {
         number,
-        terms: None,
+        terms,
+        until: None,
     }
 }

@@ -145,6 +145,7 @@ fn closing(message: &ToProxy) -> Option<ToProxy> {
             Some(ToProxy::Terms {
                 number: *number,
                 terms: None,
+                until: None,
             })
         }
         // The audit log has why.
@@ -227,6 +228,7 @@ mod tests {
             ToProxy::Terms {
                 number,
                 terms: Some(terms),
+                until: None,
             },
             ToProxy::Name {
                 number,
@@ -243,6 +245,7 @@ mod tests {
                 ToProxy::Terms {
                     number: Number(7),
                     terms: None,
+                    until: None,
                 } => 1,
                 ToProxy::Name {
                     number: Number(7),

@@ -213,7 +213,9 @@ async fn speak(link: Rc<GuarddLink>, guardd: Rc<Guardd>) {
     let mut unsent = link.take_unsent();
     while let Some(said) = unsent.recv().await {
         match said {
-            ToDaemon::Terms { number, .. } => link.told(number, guardd.terms.borrow().clone()),
+            ToDaemon::Terms { number, .. } => {
+                link.told(number, guardd.terms.borrow().clone(), None);
+            }
             ToDaemon::Ask {
                 number, request, ..
             } => {
