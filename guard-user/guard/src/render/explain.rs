@@ -6,7 +6,7 @@ use guard_proto::explain::Explanation;
 
 use super::endpoint;
 use super::page::{BAD, GOOD, Page, STRONG, WARN};
-use super::requests::through;
+use super::requests::{ANYWHERE, through};
 use super::time::Clock;
 
 /// One part of the destination.
@@ -65,7 +65,7 @@ pub(crate) fn one(explanation: &Explanation, _clock: &Clock) -> Page {
 fn leads_to(explanation: &Explanation) -> Option<String> {
     let mut all: Vec<String> = explanation.leads_to.iter().map(endpoint::words).collect();
     if explanation.leads_anywhere {
-        all.push("wherever its client says, or nobody can tell".to_owned());
+        all.push(ANYWHERE.to_owned());
     }
     (!all.is_empty()).then(|| all.join(", "))
 }

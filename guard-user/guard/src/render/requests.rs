@@ -333,6 +333,15 @@ fn service(request: &Request) -> String {
     }
 }
 
+/// Where a listener leads that may connect anywhere, as far as anybody can tell.
+pub(super) const ANYWHERE: &str = "wherever its client says, or nobody can tell";
+
+/// Whether a request is about the listener itself and none of its upstreams: guardd asks so where these may be anything.
+fn is_about(request: &Request, listener: &Through) -> bool {
+    let to = &request.destination;
+    to.address == listener.address && to.port == Some(listener.port)
+}
+
 /// "127.0.0.1:5432 (ssh, pid 4711)"
 pub(crate) fn through(way: &Through) -> String {
     let at = if way.address.contains(':') {
@@ -418,6 +427,9 @@ fn destination_fields(page: &mut Page, request: &Request, clock: &Clock) {
     }
     if let Some(way) = &request.through {
         page.field("through", through(way));
+        if is_about(request, way) {
+            page.paragraph("leads to", ANYWHERE);
+        }
     }
 }
 
@@ -690,6 +702,24 @@ mod tests {
             r#""curl (4711) wants tcp api.example.com:44…" (4711)"#,
         ),
     ];
+
+    #[test]
+    fn a_request_about_a_listener_that_may_lead_anywhere_says_so() {
+        for (address, is_said) in [("127.0.0.1", true), ("192.0.2.10", false)] {
+            let mut asked = request();
+            asked.destination.address = address.into();
+            asked.through = Some(Through {
+                address: "127.0.0.1".into(),
+                port: 443,
+                pid: Some(4711),
+                comm: Some("sshd".into()),
+                command: Vec::new(),
+            });
+            let page = one(&asked, &clock()).plain();
+            let says = page.contains("    leads to wherever its client says, or nobody can tell\n");
+            assert_eq!(says, is_said, "{page}");
+        }
+    }
 
     #[test]
     fn a_programs_name_is_taken_for_no_words_of_ours() {
