@@ -76,6 +76,8 @@ pub struct HttpDecision {
     pub is_pattern: bool,
     /// Whether it was about a request with a body, which no rule tells from others.
     pub has_body: bool,
+    /// Whether it was about requests to one host. A request that names none may be for any of those behind the address.
+    pub has_host: bool,
     /// To whom, where it was about all writes: no rule for an address tells these by their host.
     pub all_writes: Option<WritesTo>,
     /// Yes or no.
@@ -199,6 +201,7 @@ impl LoggedDecisions {
                 path: Some(http.path.clone()),
                 is_pattern: false,
                 has_body: http.bytes != Some(0),
+                has_host: http.host.is_some(),
                 all_writes: None,
                 yes,
                 why,
@@ -300,6 +303,8 @@ fn opened_for(
         path: http.path.clone(),
         is_pattern: !one,
         has_body: one && asked.and_then(|asked| asked.bytes) != Some(0),
+        // A guardd before 0.3.0 wrote none of the hole.
+        has_host: http.host.is_some() || asked.is_some_and(|asked| asked.host.is_some()),
         all_writes: all_writes(http),
         yes: true,
         why,

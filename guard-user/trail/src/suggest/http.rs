@@ -19,6 +19,9 @@ const ANY_HOST: &str = "a rule for an address cannot tell one host from another:
 /// A request without a Host may be for any of them, and a yes to its like is none to writes to each.
 const NO_HOST: &str = "the yes names no host, and a rule for an address is for all hosts there: with this, whatever is written to any of them passes";
 
+/// The same of one request, or of those like it.
+const WITHOUT_HOST: &str = "what was asked names no host, and a rule for an address is for all hosts there: with this, the same passes to any of them";
+
 /// HTTP answers by where to.
 #[derive(Default)]
 pub(super) struct Http {
@@ -126,6 +129,17 @@ fn is_same(one: &HttpDecision, other: &HttpDecision) -> bool {
     requests(one) == requests(other)
 }
 
+/// Why a rule lets more through than an answer, if it does.
+fn wider(one: &HttpDecision) -> Option<&'static str> {
+    match one.all_writes {
+        _ if !one.yes => None,
+        Some(WritesTo::OneHost) => Some(ANY_HOST),
+        Some(WritesTo::NoHost) => Some(NO_HOST),
+        None if !one.has_host => Some(WITHOUT_HOST),
+        None => one.has_body.then_some(ANY_BODY),
+    }
+}
+
 /// An HTTP answer as a rule, if one can say it.
 fn suggested(one: &HttpDecision) -> Result<SuggestedHttp, &'static str> {
     let (path, query) = match one.path.as_deref().map(|path| path.split_once('?')) {
@@ -146,12 +160,7 @@ fn suggested(one: &HttpDecision) -> Result<SuggestedHttp, &'static str> {
         method: one.method.clone(),
         path: path.map(str::to_owned),
         query: query.map(str::to_owned),
-        wider: match (one.yes, one.all_writes, one.has_body) {
-            (true, Some(WritesTo::OneHost), _) => Some(ANY_HOST),
-            (true, Some(WritesTo::NoHost), _) => Some(NO_HOST),
-            (true, None, true) => Some(ANY_BODY),
-            _ => None,
-        },
+        wider: wider(one),
         why: one.why.clone(),
     };
     let mut text = "version = 1\n[[rule]]\nto = [\"::/0\"]\naction = \"read-only\"\n".to_owned();

@@ -305,6 +305,38 @@ fn a_yes_to_the_writes_of_requests_without_a_host_opens_no_host() {
 }
 
 #[test]
+fn a_yes_to_a_request_without_a_host_opens_no_host() {
+    let asked = |host: Value| {
+        let http = json!({"method": "PUT", "path": "/a", "host": host, "bytes": 0});
+        answered("r1", "yes", &shown("192.0.2.10", 443, http))
+    };
+    let hole = |path: &str, left: Value| {
+        let http = json!({"host": null, "method": "PUT", "path": path, "requests_left": left, "digest": null});
+        opened("h1", Some("r1"), json!({"http": http}))
+    };
+    let of_one = || hole("/a", json!(1));
+    let of_like = || hole("/a*", Value::Null);
+    // The request itself, those like it, and the same where the log's beginning is gone, which told what was asked.
+    for records in [
+        vec![asked(Value::Null), of_one()],
+        vec![asked(Value::Null), of_like()],
+        vec![of_one()],
+    ] {
+        let toml = suggested(&records).toml;
+        assert!(!toml.contains("\n[[rule.http]]\n"), "{toml}");
+        let comment = "# Left to you, since what was asked names no host, and a rule for an address is for all hosts there: with this, \
+                       the same passes to any of them.\n#[[rule.http]]\n#method = [\"PUT\"]\n#path = \"/a";
+        assert!(toml.contains(comment), "{toml}");
+    }
+    // A guardd before 0.3.0 wrote no host of the hole.
+    let of_host = suggested(&[asked(json!("photos")), of_one()]).toml;
+    assert!(
+        of_host.contains("\n[[rule.http]]\nmethod = [\"PUT\"]\n"),
+        "{of_host}"
+    );
+}
+
+#[test]
 fn each_answer_that_no_rule_has_is_named() {
     let http = |method: &str, path: &str| {
         shown(
