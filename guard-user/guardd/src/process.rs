@@ -19,7 +19,7 @@ pub(crate) struct Process {
     pub(crate) comm: Option<String>,
     /// Its executable.
     pub(crate) exe: Option<String>,
-    /// Its command line, for those who are asked; else empty. The process chose it.
+    /// Its command line, for approvers; else empty. The process chose it.
     pub(crate) command: Vec<String>,
     /// A warning about the process, to be shown.
     pub(crate) warning: Option<String>,

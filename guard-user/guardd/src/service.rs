@@ -61,7 +61,7 @@ const SETTLE: Duration = Duration::from_millis(50);
 #[must_use]
 pub fn main(cli: &Cli, object: &Object) -> ExitCode {
     let done = match &cli.verb {
-        // Whatever else is said: who asks whether a file is good wants nothing done.
+        // Whatever else is said: a caller that asks whether a file is good wants nothing done.
         _ if cli.check => tell_settings(&cli.paths),
         Some(Verb::Teardown { force }) => take_down(cli, *force),
         Some(Verb::Proxy { arguments }) => return workers::program::become_it(arguments),

@@ -62,8 +62,8 @@ impl Decisions {
         self.0.known().0.get(&uid).cloned().unwrap_or_default()
     }
 
-    /// Whether a user has said of a place that it is no production, wherever it is found. What was said for one project alone, whoever
-    /// looks there knows.
+    /// Whether a user has said of a place that it is no production, wherever it is found. What was said for one project alone, the
+    /// client that looks through the project knows.
     #[must_use]
     pub(crate) fn dismisses(&self, uid: u32, place: &Place) -> bool {
         let port = place.ports.split_once('/').map_or("0", |(_, port)| port);
@@ -176,7 +176,7 @@ impl Decisions {
                 ));
             }
             own.trusted.drain(..most);
-            // A yes to what the file says now takes the place of those to what it said before: whoever writes it could go back.
+            // A yes to what the file says now takes the place of those to what it said before: the file's writer could go back.
             let is_before = |one: &TrustedFile| {
                 (&one.file, &one.policy) == (&new.file, &new.policy) && one.sha256 != new.sha256
             };

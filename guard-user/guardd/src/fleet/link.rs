@@ -193,7 +193,7 @@ mod tests {
         assert!(link.warning(&at(121)).unwrap().contains("says nothing"));
     }
 
-    /// Whoever may speak at all, as a console, speaks for itself.
+    /// A courier that may speak at all, as a console may, speaks for itself.
     #[test]
     fn a_courier_speaks_for_no_other_one() {
         let mut link = CourierLink::new(false);

@@ -102,7 +102,7 @@ pub(crate) struct Fleet {
     unready: Option<String>,
     /// Why the base is not around all that it should be around.
     unlaid: Option<String>,
-    /// When a record was last written of what was refused: whoever may offer fills no log.
+    /// When a record was last written of what was refused: a caller that may offer fills no log.
     told_at: Option<BootTime>,
     /// Whether the base is [`SILENT`].
     is_silent: bool,
@@ -281,7 +281,7 @@ impl Fleet {
         Ok(self.bundle().and_then(base_of))
     }
 
-    /// The texts of the fleet's policies, for those who judge by them.
+    /// The texts of the fleet's policies, for callers that judge by them.
     #[must_use]
     pub(crate) fn texts(&self) -> FleetTexts {
         let base = self.base().ok().flatten();

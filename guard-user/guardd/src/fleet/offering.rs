@@ -22,7 +22,7 @@ enum Offered {
     Later(Endorsed),
 }
 
-/// Puts a bundle in force, and says what is. Whoever offers it is believed nothing: the signatures are. Root may offer where it is
+/// Puts a bundle in force, and says what is. The caller that offers it is believed nothing: the signatures are. Root may offer where it is
 /// not known any more what was in force.
 ///
 /// # Errors

@@ -376,7 +376,7 @@ mod tests {
         };
         assert_eq!([of("s1"), of("s2"), of("s3")], [2, 0, 98]);
         assert_eq!((cut.flows.len(), cut.left_out), (100, 3902));
-        // Whoever has less room leaves out as much of each.
+        // A caller with less room cuts off the end, and with it as much of each session.
         let first = cut.flows[..5].iter();
         let first: Vec<_> = first.map(|one| (&*one.session, one.port)).collect();
         let expected = [

@@ -70,7 +70,7 @@ enum Fate {
     Ends(&'static str),
 }
 
-/// What somebody is asked about a held connection.
+/// What an approver is asked about a held connection.
 struct HeldFor {
     /// What it is about: the upstream of its listener, if that is on the loopback.
     key: RequestKey,

@@ -484,7 +484,7 @@ impl Policies {
     pub(super) fn learn_in_passing(&mut self, found: LookedUp, floor: Duration) {
         for (name, answer) in found {
             if let Err(problem) = &answer {
-                // Whoever asks can do so for as many names as they like.
+                // A caller may ask for as many names as it likes.
                 tracing::debug!(name, problem, "does not resolve");
             }
             let now = Timestamp::now();

@@ -164,7 +164,7 @@ pub(crate) struct Audit {
     failures: u64,
     /// Why it does not go on in a new file, if it should.
     stuck: Option<String>,
-    /// Wakes those who follow the log.
+    /// Wakes the clients that follow the log.
     reached: watch::Sender<LogPosition>,
     /// The last record in it.
     head: ChainHead,
@@ -172,7 +172,7 @@ pub(crate) struct Audit {
     gaps: Gaps,
     /// The journal, which gets the records too.
     journal: Journal,
-    /// When the records of its files were, for those who read them.
+    /// When the records of its files were, for clients that read them.
     times: Arc<Times>,
 }
 

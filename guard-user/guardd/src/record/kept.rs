@@ -130,7 +130,7 @@ impl<T: FileState> KeptFile<T> {
 /// The text of a plain file; none: there is nothing of that name, not even a link that leads nowhere.
 fn text_of(path: &Path) -> io::Result<Option<String>> {
     let mut options = fs::OpenOptions::new();
-    // What is no file may have whoever opens it wait.
+    // What is no file may block guardd when it opens it.
     options
         .read(true)
         .custom_flags(OFlags::NONBLOCK.bits().cast_signed());

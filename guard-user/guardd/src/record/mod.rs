@@ -96,8 +96,9 @@ impl Recorder {
     }
 
     /// Adds a session's start, or that there was none. Where its starter has had too many lately, or the start of its parent session is not
-    /// written, it is added before the first other record of the session; false then. Its `at` is the time of its writing: whoever reads
-    /// what came since a time would miss a start from before it, with the session's name, policy and parent. `started` says when it began.
+    /// written, it is added before the first other record of the session; false then. Its `at` is the time of its writing: a client
+    /// that reads what came since a time would miss a start from before it, with the session's name, policy and parent. `started` says when
+    /// it began.
     pub(crate) fn note_start(&mut self, by: StartsOf, entry: LogEntry, now: BootTime) -> bool {
         let parent = entry.parent();
         if let Some(by) = parent.and_then(|parent| self.starts.deferred_by(parent)) {

@@ -292,8 +292,8 @@ impl Enrolling<'_> {
 }
 
 impl SignedAnswers {
-    /// Whether a key can be presented with an invitation. No try counts: nobody guesses its 128 bits, and whoever opens an old
-    /// link would keep the console from carrying answers.
+    /// Whether a key can be presented with an invitation. No try counts: nobody guesses its 128 bits, and the holder of
+    /// an old link would keep the console from carrying answers.
     ///
     /// # Errors
     ///
@@ -307,8 +307,8 @@ impl SignedAnswers {
         Ok(proto::approvers::Invitation { name })
     }
 
-    /// Takes the key of somebody who was invited, to be accepted by root. No try counts here either: whoever reaches the console's
-    /// page presents keys without a login, and would stop all answers that come through it.
+    /// Takes the key of somebody who was invited, to be accepted by root. No try counts here either: a client that reaches the
+    /// console's page presents keys without a login, and would stop all answers that come through it.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! Signed answers: a yes that somebody has signed elsewhere over the bytes of guardd's question, whichever courier hands it in. Those at
+//! Signed answers: a yes that an approver has signed elsewhere over the bytes of guardd's question, whichever courier hands it in. Those at
 //! the machine are in `requests/approve_or_deny.rs`.
 //!
 //! `question_bytes.rs` makes a question's bytes, once, and `shows.rs` what people read of it. `taking.rs` checks a signed answer, one

@@ -33,7 +33,7 @@ pub(crate) struct GivenQuestion {
     pub(crate) codes: u32,
     /// How many said another.
     pub(crate) wrong: u8,
-    /// Those who have said yes, where several have to.
+    /// The approvers who have said yes, where several have to.
     pub(crate) given: Vec<PartialYes>,
     /// The process that it names.
     #[serde(default)]
@@ -46,7 +46,7 @@ pub(crate) struct GivenQuestion {
     pub(crate) changes: u32,
 }
 
-/// A yes of somebody, which alone is not enough.
+/// An approver's yes, which alone is not enough.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct PartialYes {
     /// What was said.

@@ -308,7 +308,7 @@ mod tests {
             counts(asked, from_ref(&base), &[own]),
             said(&["floor", "prod"], &["ask", "db"])
         );
-        // What the session's own policy allows takes nobody who answers for it.
+        // What the session's own policy allows takes none of its approvers.
         assert_eq!(counts(asked, &[base], &[]), said(&["floor"], &["ask"]));
     }
 

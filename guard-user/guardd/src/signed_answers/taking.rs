@@ -60,7 +60,7 @@ impl Doubt {
     }
 }
 
-/// An answer that somebody has signed, to a question that is open.
+/// An answer that an approver has signed, to a question that is open.
 struct Meant {
     asked: Pending,
     kept: GivenQuestion,
@@ -512,7 +512,7 @@ impl SignedAnswers {
         meant: &Meant,
         is_wanted: impl Fn(&Signature) -> bool,
     ) -> Result<Vec<PartialYes>, CallError> {
-        // Whoever had it then: one signature is one yes.
+        // Also where another approver had the key then: one signature is one yes.
         let mut given = meant.kept.given.iter().map(|one| &one.signed);
         if let Some(one) = given.find(|one| one.key == key && one.by != meant.person.name) {
             return Err(refusals::signed_already(&one.by));

@@ -16,7 +16,7 @@ use guard_sys::packets::{Packets, listen};
 use super::{Worker, process};
 use crate::{control::auth::CallerPlace, shared::Shared};
 
-/// In this time one connection of somebody else is written into the log.
+/// In this time one connection that is turned away is written into the log.
 const SAME: Duration = Duration::from_secs(1);
 
 /// The socket, while a worker is needed.
@@ -69,7 +69,7 @@ impl WorkerSocket {
     }
 }
 
-/// When it was last written into the log that somebody was turned away. Whoever may connect decides how often that is.
+/// When the log last got a line about a client that was turned away. The client decides how often that is.
 #[derive(Debug, Default)]
 struct SaidAt(Option<Instant>);
 
