@@ -24,7 +24,7 @@ use crate::{
     decisions::deciding::{EncryptedFile, NamedPlace},
     doctor,
     fleet::{heard::HeardAt, offering::offer},
-    holes::{closing::open_holes, opening::WantedByHand},
+    holes::opening::WantedByHand,
     policies::load,
     proxy::{approve::Widening, worker},
     record::kernel_log,
@@ -267,7 +267,12 @@ async fn approver(
     match call {
         Call::Pending {} => one(&shared.with(|state| state.pending(who))?),
         Call::Sessions {} => one(&shared.with(|state| state.sessions_of(who))),
-        Call::Holes {} => one(&shared.with(|state| state.holes_of(who))?),
+        Call::Holes {} => one(&shared.with(|state| {
+            let (kernel, sessions) = (&state.datapath, &state.sessions);
+            state
+                .holes
+                .listed_to(kernel, sessions, &state.policies, who)
+        })?),
         Call::Flows { session, .. } => {
             let session = session.as_deref();
             let list = |state: &mut State| {
@@ -691,22 +696,6 @@ impl State {
             sessions: sessions.collect(),
             carried: false,
         }
-    }
-
-    /// Their open holes.
-    ///
-    /// # Errors
-    ///
-    /// The kernel's.
-    pub(crate) fn holes_of(&self, who: Approver) -> Result<HolesReply, CallError> {
-        let open = open_holes(&self.datapath, &self.sessions, who)?;
-        let mut listed = self.holes.shown(&open);
-        listed.extend(self.holes.shown_to(who));
-        self.say_what_shuts(listed.values_mut());
-        Ok(HolesReply {
-            holes: listed.into_values().collect(),
-            warnings: Vec::new(),
-        })
     }
 }
 

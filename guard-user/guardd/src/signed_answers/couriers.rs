@@ -59,8 +59,10 @@ impl State {
 
     fn holes_by(&self, by: Option<&str>) -> Result<proto::HolesReply, CallError> {
         let mut listed = proto::HolesReply::default();
+        let (kernel, sessions) = (&self.datapath, &self.sessions);
         for who in self.signed_answers.courier_approvers_by(by) {
-            listed.holes.extend(self.holes_of(who)?.holes);
+            let own = (self.holes).listed_to(kernel, sessions, &self.policies, who)?;
+            listed.holes.extend(own.holes);
         }
         Ok(listed)
     }
@@ -104,7 +106,9 @@ impl State {
             .signed_answers
             .courier_approvers_by(carrier.by.as_deref())
         {
-            let own = self.holes_of(owner)?.holes.into_iter().map(|hole| hole.id);
+            let (kernel, sessions) = (&self.datapath, &self.sessions);
+            let own = (self.holes).listed_to(kernel, sessions, &self.policies, owner)?;
+            let own = own.holes.into_iter().map(|hole| hole.id);
             let meant: Vec<_> = own.filter(|id| all || ids.contains(id)).collect();
             let by = self.said_by(carrier, owner);
             let done = self.close(&by, &meant, false)?;
