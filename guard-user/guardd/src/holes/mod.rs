@@ -17,4 +17,4 @@ pub(crate) mod opening;
 pub(crate) mod requests;
 mod shut;
 mod wide;
-mod widening;
+pub(crate) mod widening;

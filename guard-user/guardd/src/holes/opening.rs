@@ -5,7 +5,7 @@ use guard_datapath::{Datapath, LiveHole, NewHole};
 use guard_policy::{Destination, PortSpec, Prefix};
 use guard_proto::{
     self as proto, HoleTerms, moment,
-    record::{Field, HoleOpen},
+    record::{DecisionOrigin, Field, HoleOpen},
 };
 use guard_sys::clock::Clocks;
 
@@ -17,15 +17,18 @@ use crate::{
         checked::{CheckedHole, ToOpen, no_requests},
         ending::HoleEnd,
         hole::{Connections, Hole, HoleOrigin, Scope},
+        known::Holes,
         wide,
+        widening::{NameWidening, NamesToOpen},
     },
     proxy::worker::ProxyWorker,
-    record::audit::LogEntry,
-    relays::ClientSession,
+    record::{Recorder, audit::LogEntry},
+    relays::{ClientSession, Relays},
     requests::{
-        RequestKey,
+        RequestKey, Requests,
         given::{self, HoleCoverage, YesOrNo},
     },
+    sessions::Sessions,
     state::State,
     times::after,
 };
@@ -58,6 +61,29 @@ struct OneHole<'a> {
 }
 
 impl State {
+    /// What tells which addresses of a name are open, or may be.
+    pub(crate) fn names_to_open(&self) -> NamesToOpen<'_> {
+        NamesToOpen {
+            sessions: &self.sessions,
+            policies: &self.policies,
+            machine: &self.machine,
+        }
+    }
+
+    /// What opens further addresses of names.
+    pub(crate) fn widening(&mut self) -> NameWidening<'_> {
+        NameWidening {
+            kernel: &mut self.datapath,
+            holes: &mut self.holes,
+            requests: &mut self.requests,
+            names: NamesToOpen {
+                sessions: &self.sessions,
+                policies: &self.policies,
+                machine: &self.machine,
+            },
+        }
+    }
+
     /// Opens holes without a request.
     ///
     /// # Errors
@@ -84,9 +110,10 @@ impl State {
         if terms.requests.is_some() {
             return Err(no_requests());
         }
-        let name = self.name_to_open(session, to);
+        let names = self.names_to_open();
+        let name = names.name_to_open(session, to);
         let prefixes = match &name {
-            Some(name) => self.addresses_to_open(session, name, prefixes)?,
+            Some(name) => names.addresses_to_open(session, name, prefixes)?,
             None => prefixes,
         };
         let to = ToOpen {
@@ -94,12 +121,12 @@ impl State {
             ports,
             name,
         };
-        self.is_one(session, &to)?;
+        names.is_one(session, &to)?;
         let (sessions, policies) = (&self.sessions, &self.policies);
         let mut checked = CheckedHole::of_name(sessions, policies, session, to, terms)?;
         let (prefixes, ports) = (&checked.prefixes, &checked.ports);
         checked.name =
-            (checked.name).filter(|name| self.opens_name(session, name, prefixes, ports));
+            (checked.name).filter(|name| names.opens_name(session, name, prefixes, ports));
         wide::may_open(&checked, is_wide)?;
         let opened = self.open_all(by, checked, reason, None)?;
         self.note_by_hand(by, session, &opened);
@@ -132,8 +159,22 @@ impl State {
         request: Option<&str>,
     ) -> Result<proto::HolesReply, CallError> {
         self.recorder.reserve()?;
+        let opener = HoleOpener {
+            name: self.machine.name_of(by),
+            from: &by.from,
+        };
+        let mut opening = HoleOpening {
+            kernel: &mut self.datapath,
+            holes: &mut self.holes,
+            recorder: &mut self.recorder,
+            names: NamesToOpen {
+                sessions: &self.sessions,
+                policies: &self.policies,
+                machine: &self.machine,
+            },
+        };
         let mut opened = Vec::new();
-        let done = self.try_open(by, &checked, reason, request, &mut opened);
+        let done = opening.try_open(opener, &checked, reason, request, &mut opened);
         let live = match done.and_then(|()| Ok(self.datapath.holes()?)) {
             Ok(live) => live.into_iter(),
             Err(refusal) => {
@@ -146,11 +187,17 @@ impl State {
         let live: Vec<LiveHole> = live
             .filter(|hole| opened.contains(&hole.entry.id))
             .collect();
-        self.settle_by_holes(checked.session, &live);
+        let (kernel, requests) = (&mut self.datapath, &mut self.requests);
+        let session = checked.session;
+        let change = (self.holes).settle(kernel, requests, &self.sessions, session, &live);
+        self.apply(change);
         if let Some(name) = &checked.name {
-            self.open_known(checked.session, name);
+            let widened = self.widening().open_known(session, name);
+            if let Some(change) = widened {
+                self.apply(change);
+            }
         }
-        let beside_others = self.counted_beside_others(&checked);
+        let beside_others = counted_beside_others(&self.sessions, &self.relays, &checked);
         let mut warnings = checked.warnings;
         warnings.extend(beside_others);
         if checked.read_only {
@@ -164,41 +211,65 @@ impl State {
         })
     }
 
-    /// The warning of a budget, where a connection may need more holes than its socket remembers.
-    fn counted_beside_others(&self, checked: &CheckedHole) -> Option<String> {
-        if checked.connections.is_none() && checked.bytes.is_none() {
-            return None;
+    /// Closes a hole that was opened but not written to the audit log.
+    fn close_now(&mut self, session: SessionId, id: HoleId) {
+        if let Err(error) = self.datapath.close_hole(session, id) {
+            tracing::error!(%error, hole = id.0, "cannot be closed; the kernel ends it in its time");
+            return;
         }
-        let session = self.sessions.live(checked.session)?;
-        let client = ClientSession::of(session);
-        let several = (self.relays).with_several_upstreams(client, |to| checked.covers(to));
-        let (at, count) = several?;
-        Some(format!(
-            "a connection through {at} may need a hole for each of {count} destinations: two of these may have a budget, and one of them \
-             for bytes; more let nothing pass"
-        ))
-    }
-
-    /// Drops the requests that new holes answer, and each earlier no to what they open: attempts after their end ask again.
-    pub(crate) fn settle_by_holes(&mut self, session: SessionId, holes: &[LiveHole]) {
-        let by = |hole: &LiveHole, keys: &[RequestKey]| {
-            let mut keys = keys.iter();
-            keys.all(|one| one.session == session && answers(hole, one))
-        };
-        let is_covered = |keys: &[RequestKey]| holes.iter().any(|hole| by(hole, keys));
-        self.holes.note_covered(holes);
-        self.apply(Change::Holes);
-        self.requests.take_all(|asked| asked.is_settled(is_covered));
-        let outermost = self.sessions.outermost_of(session);
-        for key in self.requests.lift_noes(session, outermost, is_covered) {
-            unrefuse_in_kernel(&mut self.datapath, &key);
+        match self.holes.remove(id) {
+            Some(known) => self.hole_ended(id, &known, HoleEnd::NotWritten, None),
+            // It was not noted yet: the kernel took one address of its name, and had no room for the next.
+            None => forget_budgets(&mut self.datapath, id),
         }
     }
+}
 
+/// Removes the budgets of a hole that was never announced: all sessions share the kernel's room for budgets.
+fn forget_budgets(kernel: &mut Datapath, id: HoleId) {
+    if let Err(error) = kernel.settle_budgets(id) {
+        tracing::warn!(%error, hole = id.0, "its budget takes up room until guardd restarts");
+    }
+}
+
+/// The warning of a budget, where a connection may need more holes than its socket remembers.
+fn counted_beside_others(
+    sessions: &Sessions,
+    relays: &Relays,
+    checked: &CheckedHole,
+) -> Option<String> {
+    if checked.connections.is_none() && checked.bytes.is_none() {
+        return None;
+    }
+    let session = sessions.live(checked.session)?;
+    let client = ClientSession::of(session);
+    let several = relays.with_several_upstreams(client, |to| checked.covers(to));
+    let (at, count) = several?;
+    Some(format!(
+        "a connection through {at} may need a hole for each of {count} destinations: two of these may have a budget, and one of them \
+         for bytes; more let nothing pass"
+    ))
+}
+
+/// Who opens holes.
+struct HoleOpener<'a> {
+    name: String,
+    from: &'a DecisionOrigin,
+}
+
+/// What it takes to open holes in the kernel, and to write them down.
+struct HoleOpening<'s> {
+    kernel: &'s mut Datapath,
+    holes: &'s mut Holes,
+    recorder: &'s mut Recorder,
+    names: NamesToOpen<'s>,
+}
+
+impl HoleOpening<'_> {
     /// Opens what was checked; `opened` gets what is open by then, also where something fails.
     fn try_open(
         &mut self,
-        by: &Answering,
+        by: HoleOpener<'_>,
         checked: &CheckedHole,
         reason: Option<String>,
         request: Option<&str>,
@@ -209,7 +280,7 @@ impl State {
         let about = HoleOrigin {
             session: checked.session.0,
             owner: checked.owner,
-            opened_by: self.machine.name_of(by),
+            opened_by: by.name,
             reason,
             opened_at: clocks.present(),
             bytes: checked.bytes,
@@ -233,7 +304,7 @@ impl State {
                     others,
                     spec: &spec,
                 };
-                let id = open_in_kernel(&mut self.datapath, checked, &hole, expires, opened)?;
+                let id = open_in_kernel(self.kernel, checked, &hole, expires, opened)?;
                 self.recorder.counters().hole_opened();
                 self.note_opened(id, checked, &spec, &about, expires);
                 self.write_opened(id, checked, &hole, record.clone())?;
@@ -276,8 +347,8 @@ impl State {
         let connections = Connections {
             read_only: checked.read_only,
             counts_bytes: checked.bytes.is_some(),
-            name: name.map(|name| self.named(name, checked, spec)),
-            // Once all of it is open (`settle_by_holes`).
+            name: name.map(|name| self.names.named(name, checked, spec)),
+            // Once all of it is open ([`Holes::settle`]).
             covered: Vec::new(),
         };
         let hole = Hole {
@@ -288,25 +359,40 @@ impl State {
         };
         self.holes.add(id, hole);
     }
+}
 
-    /// Closes a hole that was opened but not written to the audit log.
-    fn close_now(&mut self, session: SessionId, id: HoleId) {
-        if let Err(error) = self.datapath.close_hole(session, id) {
-            tracing::error!(%error, hole = id.0, "cannot be closed; the kernel ends it in its time");
-            return;
+impl Holes {
+    /// Drops the requests that new holes answer, and each earlier no to what they open: attempts after their end ask again.
+    pub(crate) fn settle(
+        &mut self,
+        kernel: &mut Datapath,
+        requests: &mut Requests,
+        sessions: &Sessions,
+        session: SessionId,
+        holes: &[LiveHole],
+    ) -> Change {
+        for key in self.answer_requests(requests, sessions, session, holes) {
+            unrefuse_in_kernel(kernel, &key);
         }
-        match self.holes.remove(id) {
-            Some(known) => self.hole_ended(id, &known, HoleEnd::NotWritten, None),
-            // It was not noted yet: the kernel took one address of its name, and had no room for the next.
-            None => self.forget_budgets(id),
-        }
+        Change::Holes
     }
 
-    /// Removes the budgets of a hole that was never announced: all sessions share the kernel's room for budgets.
-    fn forget_budgets(&mut self, id: HoleId) {
-        if let Err(error) = self.datapath.settle_budgets(id) {
-            tracing::warn!(%error, hole = id.0, "its budget takes up room until guardd restarts");
-        }
+    /// The same but in the kernel, which has a no to each of the keys that this returns.
+    fn answer_requests(
+        &mut self,
+        requests: &mut Requests,
+        sessions: &Sessions,
+        session: SessionId,
+        holes: &[LiveHole],
+    ) -> Vec<RequestKey> {
+        let by = |hole: &LiveHole, keys: &[RequestKey]| {
+            let mut keys = keys.iter();
+            keys.all(|one| one.session == session && answers(hole, one))
+        };
+        let is_covered = |keys: &[RequestKey]| holes.iter().any(|hole| by(hole, keys));
+        self.note_covered(holes);
+        requests.take_all(|asked| asked.is_settled(is_covered));
+        requests.lift_noes(session, sessions.outermost_of(session), is_covered)
     }
 }
 
@@ -398,12 +484,15 @@ pub(crate) fn nowhere(to: &str) -> CallError {
 
 #[cfg(test)]
 mod tests {
-    use std::{net::IpAddr, rc::Rc};
+    use std::{convert::Infallible, net::IpAddr, rc::Rc};
 
     use guard_common::HoleEntry;
 
     use super::*;
-    use crate::requests::HttpRequestKey;
+    use crate::{
+        requests::{HttpRequestKey, RequestOwner, tests::shown},
+        sessions::none_but,
+    };
 
     fn hole(kind: HoleKind) -> LiveHole {
         let host = Prefix::host(IpAddr::from([192, 0, 2, 1]).into());
@@ -452,5 +541,36 @@ mod tests {
             };
             assert_eq!(answers(&hole(kind), &key), expected, "{key:?} {kind:?}");
         }
+    }
+
+    #[test]
+    fn a_new_hole_drops_what_it_answers_and_lifts_each_no_to_it() -> Result<(), Infallible> {
+        let mut requests = Requests::without_files(10);
+        let key = |last: u8, port| {
+            let to = IpAddr::from([192, 0, 2, last]).into();
+            RequestKey::new(SessionId(1), to, Protocol::TCP, port)
+        };
+        let owner = || RequestOwner {
+            uid: 1000,
+            share: SessionId(1),
+        };
+        // At two hosts, so that none is a part of another.
+        for (id, last) in [(1, 1), (2, 200)] {
+            let ask = || Ok::<_, Infallible>(shown(id));
+            requests.note(key(last, 443), owner(), BootTime(1), ask)?;
+        }
+        for (id, port) in [(3, 443), (4, 80)] {
+            requests.refuse(key(1, port), None, shown(id), BootTime(u64::MAX));
+        }
+        let mut holes = Holes::nowhere();
+        let sessions = none_but(&[(1, None)]);
+        let open = [hole(HoleKind::ALL)];
+        let lifted = holes.answer_requests(&mut requests, &sessions, SessionId(1), &open);
+        let ports: Vec<_> = lifted.iter().map(|key| key.port).collect();
+        assert_eq!(ports, [443]);
+        assert!(requests.get("r1").is_none() && requests.get("r2").is_some());
+        assert!(requests.is_refused(&key(1, 80), BootTime(2)));
+        assert!(!requests.is_refused(&key(1, 443), BootTime(2)));
+        Ok(())
     }
 }

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use guard_common::{Address, HoleId, Protocol, SessionId};
-use guard_datapath::{LiveHole, NewHole};
+use guard_datapath::{Datapath, LiveHole, NewHole};
 use guard_policy::{Destination, Environment, Group, PortSpec, Prefix, Target};
 use guard_proto::{self as proto, HoleTerms};
 use guard_sys::clock::{self, Clocks};
 
 use crate::{
+    changes::Change,
     control::{failure::CallError, ids},
     holes::{
         checked::{CheckedHole, ToOpen},
@@ -17,7 +18,10 @@ use crate::{
         names::{HoleByName, Lifted, Reaches},
         opening::{new_hole, ports_shown},
     },
-    state::State,
+    machine::Machine,
+    policies::{Policies, VerdictSubject},
+    requests::Requests,
+    sessions::Sessions,
     times::after,
 };
 
@@ -34,7 +38,23 @@ fn ports_of(reaches: &Reaches) -> Option<Vec<PortSpec>> {
     }
 }
 
-impl State {
+/// What it takes to tell which addresses of a name are open, or may be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NamesToOpen<'s> {
+    /// The sessions that know them.
+    pub(crate) sessions: &'s Sessions,
+    /// Their policies.
+    pub(crate) policies: &'s Policies,
+    /// The machine whose networks addresses may belong to.
+    pub(crate) machine: &'s Machine,
+}
+
+impl NamesToOpen<'_> {
+    /// What names and groups stand for now.
+    pub(super) fn environment(&self) -> Environment {
+        self.policies.environment(self.machine.host())
+    }
+
     /// The name that `guard open` opens, where what the session is told counts.
     pub(super) fn name_to_open(&self, session: SessionId, to: &Destination) -> Option<String> {
         let Target::Name(name) = &to.target else {
@@ -136,77 +156,25 @@ impl State {
         }
     }
 
-    /// Opens the addresses of a name that its session knows already.
-    pub(super) fn open_known(&mut self, session: SessionId, name: &str) {
-        let now = clock::now();
+    /// The addresses of a name that its session knows already.
+    fn known(&self, session: SessionId, name: &str) -> Vec<Address> {
         let known = self.policies.known_names();
-        let known = known.addresses_of(session, name, now);
-        let known = known.map(|(address, _)| address).collect();
-        self.widen_names(session, name, known);
-    }
-
-    /// Has the holes for a name cover addresses that its session is about to be told of, as far as these belong there.
-    pub(crate) fn widen_names(&mut self, session: SessionId, name: &str, to: Vec<Address>) {
-        let holes = self.holes.reaching(session, name, clock::now());
-        if holes.is_empty() {
-            return;
-        }
-        let Ok(open) = self.datapath.holes() else {
-            return;
-        };
-        let at = clock::now();
-        // Of one moment. Reading it takes files of `/proc`, and mostly there is nothing new to try.
-        let mut machine = None;
-        let mut widened = Vec::new();
-        for named in holes {
-            let id = named.id;
-            let own = open.iter().filter(|one| one.entry.id == id);
-            let mut covered: Vec<_> = own.map(|one| one.entry.prefix).collect();
-            for address in to.iter().take(MAX_TRIED) {
-                let is_new = !covered.contains(address) && covered.len() < MAX_ADDRESSES;
-                if !is_new || self.holes.has_left_out(id, *address, at) {
-                    continue;
-                }
-                let now = &*machine.get_or_insert_with(|| self.environment());
-                if self.widen(&named, *address, now) {
-                    covered.push(*address);
-                    widened.push(id);
-                }
-            }
-        }
-        if !widened.is_empty() {
-            let live = self.datapath.holes().unwrap_or_default().into_iter();
-            let live: Vec<_> = live.filter(|one| widened.contains(&one.entry.id)).collect();
-            self.settle_by_holes(session, &live);
-        }
-    }
-
-    /// Opens one address, where it belongs in the hole.
-    fn widen(&mut self, named: &HoleByName, to: Address, now: &Environment) -> bool {
-        let HoleByName { id, hole, reaches } = named;
-        let id = *id;
-        let Some(new) = self.belonging(hole, reaches, to, now) else {
-            self.holes.leave_out(id, to, clock::now());
-            return false;
-        };
-        match self.datapath.widen_hole(hole.session, id, new) {
-            Ok(()) => true,
-            Err(error) => {
-                tracing::warn!(%error, hole = id.0, "an address of its name stays closed");
-                false
-            }
-        }
+        let known = known.addresses_of(session, name, clock::now());
+        known.map(|(address, _)| address).collect()
     }
 
     /// What has the hole cover an address, where it belongs there; none where a policy denies it, or allows it anyway. What takes
-    /// the longest to tell comes last: the name's owner chooses its addresses.
+    /// the longest to tell comes last: the name's owner chooses its addresses. `recall` reads from the kernel by which names the session
+    /// knows the address.
     fn belonging(
-        &mut self,
-        hole: &Hole,
-        reaches: &Reaches,
+        &self,
+        requests: &Requests,
+        named: &HoleByName,
         to: Address,
         now: &Environment,
+        recall: impl FnOnce(VerdictSubject<'_>) -> Result<(), CallError>,
     ) -> Option<NewHole> {
+        let HoleByName { hole, reaches, .. } = named;
         let is_in = |groups: &[Group]| Group::any_reached(groups, to, now);
         if is_in(&Group::LOCAL) || (!reaches.private && is_in(&Group::INNER)) {
             return None;
@@ -219,9 +187,12 @@ impl State {
         let ports = ports_of(reaches)?;
         let spec = ports.first().copied();
         let spec = spec.unwrap_or_else(|| PortSpec::all(Protocol::ANY));
-        if (self.requests).is_refused_at(&self.sessions, hole.session, to, &spec) {
+        if requests.is_refused_at(self.sessions, hole.session, to, &spec) {
             return None;
         }
+        let subject = self.sessions.live(hole.session)?.subject();
+        // guardd may not have heard of the answer yet.
+        recall(subject).ok()?;
         let checked = self.checked(hole, reaches, &ports, to)?;
         // The yes was for a `confirm`, and for the rules that were shown: another address of the name lifts no `read-only`, no
         // other rule, nor a person's no; and where a rule is about that address, the name is not what decides.
@@ -231,7 +202,7 @@ impl State {
         if lifts || is_other {
             return None;
         }
-        let (subject, name) = (self.sessions.live(hole.session)?.subject(), checked.name?);
+        let name = checked.name?;
         if !self.policies.opens_name(subject, to, &ports, &name, now) {
             return None;
         }
@@ -245,17 +216,12 @@ impl State {
 
     /// What opening that address would lift; none where a policy denies it, or allows it anyway.
     fn checked(
-        &mut self,
+        &self,
         hole: &Hole,
         reaches: &Reaches,
         ports: &[PortSpec],
         to: Address,
     ) -> Option<CheckedHole> {
-        let live = self.sessions.live(hole.session)?;
-        // guardd may not have heard of the answer yet.
-        self.policies
-            .recall_names(&self.datapath, live.subject(), to)
-            .ok()?;
         let terms = HoleTerms {
             read_only: reaches.read_only,
             ..HoleTerms::default()
@@ -265,8 +231,90 @@ impl State {
             ports: ports.to_vec(),
             name: hole.named().map(|named| named.name.clone()),
         };
-        let (sessions, policies) = (&self.sessions, &self.policies);
-        CheckedHole::of_name(sessions, policies, hole.session, opened, &terms).ok()
+        CheckedHole::of_name(self.sessions, self.policies, hole.session, opened, &terms).ok()
+    }
+}
+
+/// What it takes to open further addresses of names.
+#[derive(Debug)]
+pub(crate) struct NameWidening<'s> {
+    /// The kernel half.
+    pub(crate) kernel: &'s mut Datapath,
+    /// The holes for the names.
+    pub(crate) holes: &'s mut Holes,
+    /// What may be answered by then.
+    pub(crate) requests: &'s mut Requests,
+    /// What may be opened.
+    pub(crate) names: NamesToOpen<'s>,
+}
+
+impl NameWidening<'_> {
+    /// Opens the addresses of a name that its session knows already.
+    pub(super) fn open_known(&mut self, session: SessionId, name: &str) -> Option<Change> {
+        let known = self.names.known(session, name);
+        self.widen(session, name, &known)
+    }
+
+    /// Has the holes for a name cover addresses that its session is about to be told of, as far as these belong there.
+    pub(crate) fn widen(
+        &mut self,
+        session: SessionId,
+        name: &str,
+        to: &[Address],
+    ) -> Option<Change> {
+        let holes = self.holes.reaching(session, name, clock::now());
+        if holes.is_empty() {
+            return None;
+        }
+        let open = self.kernel.holes().ok()?;
+        let at = clock::now();
+        // Of one moment. Reading it takes files of `/proc`, and mostly there is nothing new to try.
+        let mut machine = None;
+        let mut widened = Vec::new();
+        for named in holes {
+            let id = named.id;
+            let own = open.iter().filter(|one| one.entry.id == id);
+            let mut covered: Vec<_> = own.map(|one| one.entry.prefix).collect();
+            for address in to.iter().take(MAX_TRIED) {
+                let is_new = !covered.contains(address) && covered.len() < MAX_ADDRESSES;
+                if !is_new || self.holes.has_left_out(id, *address, at) {
+                    continue;
+                }
+                let names = self.names;
+                let now = &*machine.get_or_insert_with(|| names.environment());
+                if self.open(&named, *address, now) {
+                    covered.push(*address);
+                    widened.push(id);
+                }
+            }
+        }
+        if widened.is_empty() {
+            return None;
+        }
+        let live = self.kernel.holes().unwrap_or_default().into_iter();
+        let live: Vec<_> = live.filter(|one| widened.contains(&one.entry.id)).collect();
+        let sessions = self.names.sessions;
+        Some((self.holes).settle(self.kernel, self.requests, sessions, session, &live))
+    }
+
+    /// Opens one address, where it belongs in the hole.
+    fn open(&mut self, named: &HoleByName, to: Address, now: &Environment) -> bool {
+        let (id, names) = (named.id, self.names);
+        let recall = |subject: VerdictSubject<'_>| {
+            let kernel = &*self.kernel;
+            names.policies.recall_names(kernel, subject, to)
+        };
+        let Some(new) = names.belonging(self.requests, named, to, now, recall) else {
+            self.holes.leave_out(id, to, clock::now());
+            return false;
+        };
+        match self.kernel.widen_hole(named.hole.session, id, new) {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::warn!(%error, hole = id.0, "an address of its name stays closed");
+                false
+            }
+        }
     }
 }
 
@@ -346,7 +394,101 @@ fn several(name: &str, kinds: &BTreeMap<(BTreeSet<Lifted>, bool), Vec<Address>>)
 
 #[cfg(test)]
 mod tests {
+    use std::{error::Error, path::Path};
+
+    use guard_common::BootTime;
+
     use super::*;
+    use crate::{
+        holes::hole::{Connections, Scope},
+        machine::machine,
+        policies::of_texts,
+        requests::{RequestKey, tests::shown},
+        sessions::none_but,
+    };
+
+    const TEXT: &str = "version = 1\ndefault = \"deny\"\n\
+        [[rule]]\nname = \"db\"\nto = [\"db.example.com\"]\naction = \"confirm\"\n";
+
+    /// A hole for a name, at one port.
+    fn for_name(name: &str, counts_bytes: bool) -> HoleByName {
+        let reaches = Reaches {
+            ports: Some("tcp/443".to_owned()),
+            read_only: false,
+            connections: None,
+            private: false,
+            lifts: None,
+        };
+        let named = HoleName {
+            name: name.to_owned(),
+            reaches: reaches.clone(),
+        };
+        let connections = Connections {
+            counts_bytes,
+            name: Some(named),
+            ..Connections::default()
+        };
+        let hole = Hole {
+            session: SessionId(1),
+            expires: BootTime(u64::MAX),
+            about: None,
+            scope: Scope::Connections(connections),
+        };
+        HoleByName {
+            id: HoleId(7),
+            hole,
+            reaches,
+        }
+    }
+
+    #[tokio::test]
+    async fn an_address_belongs_in_a_hole_for_its_name_unless_something_else_is_about_it()
+    -> Result<(), Box<dyn Error>> {
+        let policies = of_texts(&[TEXT.to_owned()]);
+        let sessions = none_but(&[(1, None)]);
+        let machine = machine(Path::new("/nonexistent"));
+        let names = NamesToOpen {
+            sessions: &sessions,
+            policies: &policies,
+            machine: &machine,
+        };
+        let mut requests = Requests::without_files(10);
+        let now = Environment::default();
+        let address = |to: &str| to.parse::<Prefix>().map(|prefix| prefix.address());
+        let opens = |requests: &Requests, named: &HoleByName, to: Address, is_read: bool| {
+            let recall = |_: VerdictSubject<'_>| {
+                if is_read {
+                    Ok(())
+                } else {
+                    Err(ids::no_session("s1"))
+                }
+            };
+            let new = names.belonging(requests, named, to, &now, recall);
+            new.is_some_and(|new| new.prefix == to && (new.low, new.high) == (443, 443))
+        };
+        let own = for_name("db.example.com", false);
+        let to = address("192.0.2.7")?;
+        assert!(opens(&requests, &own, to, true));
+        // This machine's own, and a private one where the hole had none.
+        for other in ["127.0.0.1", "10.0.0.7"] {
+            assert!(!opens(&requests, &own, address(other)?, true), "{other}");
+        }
+        let other = for_name("other.example.com", false);
+        assert!(!opens(&requests, &other, to, true), "it is denied");
+        let counted = for_name("db.example.com", true);
+        assert!(
+            !opens(&requests, &counted, to, true),
+            "of an unknown budget"
+        );
+        assert!(
+            !opens(&requests, &own, to, false),
+            "the kernel cannot be read"
+        );
+        let refused = RequestKey::new(SessionId(1), to, Protocol::TCP, 443);
+        requests.refuse(refused, None, shown(1), BootTime(u64::MAX));
+        assert!(!opens(&requests, &own, to, true), "a person said no");
+        Ok(())
+    }
 
     fn hosts(addresses: &[&str]) -> Vec<Prefix> {
         let parsed = addresses

@@ -255,7 +255,8 @@ impl State {
         let key = &asked.key;
         let to = [Prefix::host(key.destination)];
         let told = asked.shown.named.as_ref();
-        told.is_some_and(|told| self.opens_name(key.session, &told.name, &to, &[key.ports()]))
+        let names = self.names_to_open();
+        told.is_some_and(|told| names.opens_name(key.session, &told.name, &to, &[key.ports()]))
     }
 
     /// Shows that a yes opens the address alone, where it opens the name no more. What was not shown to open a name never does: somebody may

@@ -48,8 +48,11 @@ impl State {
                 name,
                 addresses,
             } => {
-                let addresses = addresses.into_iter().map(Address::from).collect();
-                self.widen_names(SessionId(session), &name, addresses);
+                let addresses: Vec<_> = addresses.into_iter().map(Address::from).collect();
+                let widened = self.widening().widen(SessionId(session), &name, &addresses);
+                if let Some(change) = widened {
+                    self.apply(change);
+                }
                 self.resolver.answer_question(number, true);
             }
             question @ (FromResolver::Ask { .. }
@@ -170,10 +173,13 @@ impl State {
         for to in &answered.addresses {
             self.requests.show_name(id, *to, answered.at, told);
         }
-        let session = id;
         // Where the resolver did not know of the hole yet.
-        let (asked, addresses) = (answered.asked.to_owned(), answered.addresses.clone());
-        self.widen_names(session, &asked, addresses);
+        let widened = self
+            .widening()
+            .widen(id, answered.asked, &answered.addresses);
+        if let Some(change) = widened {
+            self.apply(change);
+        }
         let names = [answered.asked, answered.name];
         let unanswered = names.map(|name| self.policies.is_unanswered(name).then_some(name));
         let mut unanswered = unanswered.into_iter().flatten().peekable();

@@ -130,7 +130,10 @@ impl State {
         let holes = self.datapath.holes()?.into_iter();
         // What is used up answers nothing: a request that came since waits, and a no since holds.
         for hole in holes.filter(|hole| !hole.is_used_up()) {
-            self.settle_by_holes(hole.session, &[hole]);
+            let (kernel, requests) = (&mut self.datapath, &mut self.requests);
+            let (sessions, session) = (&self.sessions, hole.session);
+            let change = (self.holes).settle(kernel, requests, sessions, session, &[hole]);
+            self.apply(change);
         }
         let (sessions, policies) = (&self.sessions, &self.policies);
         (self.requests).settle(sessions, policies, &mut self.recorder);
