@@ -7,7 +7,7 @@ use guard_sys::clock;
 
 use super::{
     hole::{Hole, HoleOrigin, Scope},
-    known,
+    known::{self, Holes},
 };
 use crate::{
     changes::Change,
@@ -16,6 +16,7 @@ use crate::{
     proxy::{record_pass::target, terms::TargetAccess},
     record::audit::LogEntry,
     requests::Pending,
+    sessions::Sessions,
     state::State,
 };
 
@@ -85,7 +86,10 @@ impl State {
         by: Option<&Answering>,
     ) {
         let (used, cut) = match &hole.scope {
-            Scope::Connections(_) => self.connections_ended(id, hole),
+            Scope::Connections(_) => {
+                let (kernel, sessions) = (&mut self.datapath, &self.sessions);
+                self.holes.connections_ended(kernel, sessions, id, hole)
+            }
             Scope::Questions(_) => (HoleClose::default(), 0),
             Scope::Requests(requests) => {
                 let used = HoleClose {
@@ -124,28 +128,6 @@ impl State {
         }
     }
 
-    /// Cuts the connections that an ended hole let through. Returns what was used of it, and how many were cut.
-    fn connections_ended(&mut self, id: HoleId, hole: &Hole) -> (HoleClose, usize) {
-        let connections = self.datapath.let_through(id);
-        let bytes = known::used(byte_budget(hole), bytes_left(&mut self.datapath, id));
-        self.holes.note_end(hole, clock::now());
-        let cut = match self.sessions.live(hole.session) {
-            Some(session) => self.datapath.cut(&session.cgroup, &[id]),
-            None => Ok(0),
-        };
-        let cut = cut.unwrap_or_else(|error| {
-            tracing::warn!(%error, hole = id.0, "connections hang instead of being cut");
-            0
-        });
-        let used = HoleClose {
-            connections: connections.into(),
-            bytes: bytes.into(),
-            cut: cut.into(),
-            ..HoleClose::default()
-        };
-        (used, cut)
-    }
-
     /// Drops the requests about HTTP whose destinations are closed: a yes would not help.
     fn drop_closed_http(&mut self) {
         let pending = self.requests.pending().iter();
@@ -161,6 +143,36 @@ impl State {
         for id in closed {
             self.requests.take(&id);
         }
+    }
+}
+
+impl Holes {
+    /// Cuts the connections that an ended hole let through. Returns what was used of it, and how many were cut.
+    fn connections_ended(
+        &mut self,
+        kernel: &mut Datapath,
+        sessions: &Sessions,
+        id: HoleId,
+        hole: &Hole,
+    ) -> (HoleClose, usize) {
+        let connections = kernel.let_through(id);
+        let bytes = known::used(byte_budget(hole), bytes_left(kernel, id));
+        self.note_end(hole, clock::now());
+        let cut = match sessions.live(hole.session) {
+            Some(session) => kernel.cut(&session.cgroup, &[id]),
+            None => Ok(0),
+        };
+        let cut = cut.unwrap_or_else(|error| {
+            tracing::warn!(%error, hole = id.0, "connections hang instead of being cut");
+            0
+        });
+        let used = HoleClose {
+            connections: connections.into(),
+            bytes: bytes.into(),
+            cut: cut.into(),
+            ..HoleClose::default()
+        };
+        (used, cut)
     }
 }
 
