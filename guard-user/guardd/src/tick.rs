@@ -54,7 +54,12 @@ impl State {
         self.end_sessions(now);
         self.settle_held_clients();
         self.tell_scanned();
-        self.renew_holds();
+        (self.holds).renew(
+            &mut self.datapath,
+            &self.sessions,
+            &self.policies,
+            &self.requests,
+        );
         if self.holds.is_due(&self.datapath, now) {
             self.review_held();
         }

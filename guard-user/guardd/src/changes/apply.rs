@@ -64,7 +64,10 @@ impl State {
             Change::NameServers => self.resolver.renew_names(),
             // The kernel and held clients come before the proxy.
             Change::Terms => self.settle_held_clients(),
-            Change::Approvers => self.renew_holds(),
+            Change::Approvers => {
+                let (policies, requests) = (&self.policies, &self.requests);
+                (self.holds).renew(&mut self.datapath, &self.sessions, policies, requests);
+            }
             // The tick behind it tries again what could not be written down or put in force: once for each offer.
             Change::Bundle => {}
         }

@@ -18,10 +18,12 @@ use super::REVIEWS;
 use crate::{
     changes::Change,
     control::{failure::CallError, ids},
+    machine::Machine,
+    policies::Policies,
     process::{Process, SeenProcess},
-    record::audit::LogEntry,
-    relays::{self, Opened, Upstreams},
-    requests::{Noted, RequestKey, drafts::AskersWords, events::MANY_BUDGETS},
+    record::{Recorder, audit::LogEntry},
+    relays::{self, Opened, Relays, Upstreams},
+    requests::{Noted, RequestKey, Requests, drafts::AskersWords, events::MANY_BUDGETS},
     sessions::Sessions,
     state::State,
     times::after,
@@ -56,7 +58,32 @@ enum Look {
 }
 
 /// The processes of held connections: each is looked at once in a review, as one may have thousands.
-type Looked = HashMap<(SessionId, u32, Look), SeenProcess>;
+#[derive(Default)]
+struct Looked(HashMap<(SessionId, u32, Look), SeenProcess>);
+
+impl Looked {
+    /// The process of the first of a group.
+    fn process_of(
+        &mut self,
+        machine: &Machine,
+        sessions: &Sessions,
+        group: &Group,
+        look: Look,
+    ) -> SeenProcess {
+        let Some((_, first)) = group.first() else {
+            return SeenProcess::default();
+        };
+        let of = (first.session, first.tgid, look);
+        let seen = self.0.entry(of).or_insert_with(|| {
+            let session = sessions.live(first.session);
+            match look {
+                Look::Logged => machine.process_of(session, first.tgid),
+                Look::Asked => machine.asker_of(session, first.tgid),
+            }
+        });
+        seen.clone()
+    }
+}
 
 /// What becomes of held connections.
 enum Fate {
@@ -83,13 +110,6 @@ struct HeldFor {
 }
 
 impl State {
-    /// Renews in the kernel whose connections are held.
-    pub(crate) fn renew_holds(&mut self) {
-        let (policies, requests) = (&self.policies, &self.requests);
-        self.holds
-            .renew(&mut self.datapath, &self.sessions, policies, requests);
-    }
-
     /// Makes a request for a connection that is held from now on.
     ///
     /// # Errors
@@ -111,48 +131,15 @@ impl State {
         if let Noted::New(id) | Noted::Again(id) = noted {
             let shown = Clocks::read().calendar(until);
             self.requests.show_held_until(&id, Some(shown));
-            self.write_held(&key, event, &id, asker.process, shown);
+            let mut log = HeldLog {
+                sessions: &self.sessions,
+                policies: &self.policies,
+                machine: &self.machine,
+                recorder: &mut self.recorder,
+            };
+            log.write_held(&self.requests, &key, event, &id, asker.process, shown);
         }
         Ok(())
-    }
-
-    fn write_held(
-        &mut self,
-        key: &RequestKey,
-        event: &Event,
-        id: &str,
-        process: Process,
-        until: Timestamp,
-    ) {
-        let Some(admitted) = self.admit(event.session, event.at) else {
-            return;
-        };
-        let Some(asked) = self.requests.get(id) else {
-            return;
-        };
-        let destination = if asked.key == *key {
-            asked.shown.destination.clone()
-        } else {
-            key.endpoint(None)
-        };
-        let live = self.sessions.live(event.session);
-        let own = live.map(|session| self.policies.name_of(&session.chain));
-        let around = Some(&asked.shown.policy).filter(|policy| own.as_ref() != Some(*policy));
-        let record = Held {
-            request: id.into(),
-            destination: RecordedDestination::Endpoint(destination).into(),
-            rule: asked.shown.rule.clone().into(),
-            policy: around.map_or(Field::Absent, |policy| policy.clone().into()),
-            verdict: Verdict::Confirm.as_str().into(),
-            count: event.count.into(),
-            pid: (event.tgid != 0).then_some(event.tgid).into(),
-            comm: process.comm.into(),
-            exe: process.exe.into(),
-            waits_until: moment::text(until).into(),
-        };
-        debug_assert!(key.http.is_none());
-        let entry = LogEntry::of(&asked.shown.session, asked.owner, record);
-        self.recorder.note(entry.admitted(admitted));
     }
 
     /// Reviews the held connections now.
@@ -172,16 +159,28 @@ impl State {
         }
         let holes = self.datapath.holes().unwrap_or_default();
         let gone = self.holds.take_gone(&held);
-        self.write_given_up(&gone, began, &holes);
+        let mut judge = HeldJudge {
+            sessions: &self.sessions,
+            policies: &self.policies,
+            relays: &mut self.relays,
+        };
+        let mut log = HeldLog {
+            sessions: &self.sessions,
+            policies: &self.policies,
+            machine: &self.machine,
+            recorder: &mut self.recorder,
+        };
+        let went_through = |cookie| self.datapath.went_through(cookie);
+        log.write_given_up(&mut judge, went_through, &gone, began, &holes);
         let (overdue, held): (Vec<_>, Vec<_>) =
             held.into_iter().partition(|(_, one)| one.until <= began);
         let mut ending = Vec::new();
         for (key, group) in grouped(&overdue) {
-            let why = self.why_in_vain(&key, &group, &holes);
+            let why = judge.why_in_vain(&key, &group, &holes);
             ending.push((group, why.unwrap_or(TOO_LATE)));
         }
         let mut asked: HashMap<String, BootTime> = HashMap::new();
-        let mut looked = Looked::new();
+        let mut looked = Looked::default();
         for (key, group) in grouped(&held) {
             match self.fate(&key, &group, &mut looked, &holes) {
                 Fate::Passes | Fate::Unscanned => {}
@@ -193,26 +192,75 @@ impl State {
                 Fate::Ends(why) => ending.push((group, why)),
             }
         }
-        self.end_and_write(&ending, &mut looked);
+        let mut log = HeldLog {
+            sessions: &self.sessions,
+            policies: &self.policies,
+            machine: &self.machine,
+            recorder: &mut self.recorder,
+        };
+        log.end_and_write(&mut self.datapath, &ending, &mut looked);
         self.requests.show_held(&asked);
         self.apply(Change::Requests);
         self.holds
             .end_review(began, clock::now(), first_end(&held), appointed);
     }
 
-    /// Closes connections, and writes that and why to the audit log.
-    fn end_and_write(&mut self, ending: &[(Group, &'static str)], looked: &mut Looked) {
-        // Before they hear of it, and end.
-        let behind: Vec<_> = ending
-            .iter()
-            .map(|(group, _)| self.process_held(group, looked, Look::Logged))
-            .collect();
-        end_groups(&mut self.datapath, &self.sessions, ending);
-        for ((group, why), seen) in ending.iter().zip(behind) {
-            self.write_end(group, seen, why);
+    fn fate(
+        &mut self,
+        key: &RequestKey,
+        group: &Group,
+        looked: &mut Looked,
+        holes: &[LiveHole],
+    ) -> Fate {
+        let mut judge = HeldJudge {
+            sessions: &self.sessions,
+            policies: &self.policies,
+            relays: &mut self.relays,
+        };
+        let held = match judge.fate(&self.requests, key, group, holes) {
+            Ok(held) => held,
+            Err(fate) => return fate,
+        };
+        let key = &held.key;
+        let fate = self.request_for(key, group, looked);
+        match (fate, self.holds.may_hold(key.session)) {
+            // It was held for a scan, and no approver will follow.
+            (Fate::Held(_), false) if held.is_upstream => Fate::Ends(NOBODY),
+            (fate, _) => fate,
         }
     }
 
+    /// The request of held connections; a new one if there is none, as after a hole for one of them.
+    fn request_for(&mut self, key: &RequestKey, group: &Group, looked: &mut Looked) -> Fate {
+        if let Some(id) = self.requests.join(key) {
+            return Fate::Held(id);
+        }
+        let asker = looked.process_of(&self.machine, &self.sessions, group, Look::Asked);
+        match self.ask(key.clone(), clock::now(), asker, AskersWords::default()) {
+            Ok(Noted::New(id) | Noted::Again(id)) => {
+                // So that the next of them does not replace it.
+                let until = Clocks::read().calendar(latest(group));
+                self.requests.show_held_until(&id, Some(until));
+                Fate::Held(id)
+            }
+            Ok(Noted::SaidNo) => Fate::Ends("a person said no"),
+            Ok(Noted::Full) => Fate::Ends("too many requests wait, or were refused"),
+            Err(error) => {
+                tracing::warn!(%error, session = key.session.0, "cannot ask about a connection");
+                Fate::Ends("nobody can be asked")
+            }
+        }
+    }
+}
+
+/// Judges held connections: by the policies of their sessions, and by where listeners lead.
+struct HeldJudge<'s> {
+    sessions: &'s Sessions,
+    policies: &'s Policies,
+    relays: &'s mut Relays,
+}
+
+impl HeldJudge<'_> {
     /// What a held connection is about, and the verdict on it with these holes: on the upstream of its listener, if that is on the loopback.
     /// Else what becomes of it, whatever an approver says.
     fn judge_held(
@@ -224,7 +272,7 @@ impl State {
         let Some(session) = self.sessions.live(key.session) else {
             return Err(Fate::Ends("the session has ended"));
         };
-        let (sessions, policies) = (&self.sessions, &self.policies);
+        let (sessions, policies) = (self.sessions, self.policies);
         if !relays::is_on_loopback(key) {
             let (to, port) = (key.destination, key.port);
             let judged = policies.judge(session.subject(), to, Protocol::TCP, port);
@@ -286,100 +334,138 @@ impl State {
         rule.is_some()
     }
 
+    /// What becomes of held connections, unless somebody is to be asked about them.
     fn fate(
         &mut self,
+        requests: &Requests,
         key: &RequestKey,
         group: &Group,
-        looked: &mut Looked,
         holes: &[LiveHole],
-    ) -> Fate {
-        let held = match self.judge_held(key, first(group), holes) {
-            Ok(held) => held,
-            Err(fate) => return fate,
-        };
+    ) -> Result<HeldFor, Fate> {
+        let held = self.judge_held(key, first(group), holes)?;
         let key = &held.key;
         match held.verdict {
             Some(Verdict::Allow) if held.is_opened && self.has_to_show_name(key) => {
-                return Fate::Ends(SHOW_IT);
+                return Err(Fate::Ends(SHOW_IT));
             }
-            Some(Verdict::Allow) => return Fate::Passes,
+            Some(Verdict::Allow) => return Err(Fate::Passes),
             Some(Verdict::Confirm) => {}
-            Some(Verdict::ReadOnly) => return Fate::Ends(READ_IT),
-            _ => return Fate::Ends("a policy denies it"),
+            Some(Verdict::ReadOnly) => return Err(Fate::Ends(READ_IT)),
+            _ => return Err(Fate::Ends("a policy denies it")),
         }
-        if self.requests.is_refused(key, clock::now()) {
-            return Fate::Ends("a person said no");
+        if requests.is_refused(key, clock::now()) {
+            return Err(Fate::Ends("a person said no"));
         }
-        let fate = self.request_for(key, group, looked);
-        match (fate, self.holds.may_hold(key.session)) {
-            // It was held for a scan, and no approver will follow.
-            (Fate::Held(_), false) if held.is_upstream => Fate::Ends(NOBODY),
-            (fate, _) => fate,
+        Ok(held)
+    }
+}
+
+/// Writes to the audit log what becomes of held connections.
+struct HeldLog<'s> {
+    sessions: &'s Sessions,
+    policies: &'s Policies,
+    machine: &'s Machine,
+    recorder: &'s mut Recorder,
+}
+
+impl HeldLog<'_> {
+    /// Writes to the audit log that a connection is held for the answer to a request.
+    fn write_held(
+        &mut self,
+        requests: &Requests,
+        key: &RequestKey,
+        event: &Event,
+        id: &str,
+        process: Process,
+        until: Timestamp,
+    ) {
+        let admitted = (self.sessions).admit(self.recorder, event.session, event.at);
+        let Some(admitted) = admitted else {
+            return;
+        };
+        let Some(asked) = requests.get(id) else {
+            return;
+        };
+        let destination = if asked.key == *key {
+            asked.shown.destination.clone()
+        } else {
+            key.endpoint(None)
+        };
+        let live = self.sessions.live(event.session);
+        let own = live.map(|session| self.policies.name_of(&session.chain));
+        let around = Some(&asked.shown.policy).filter(|policy| own.as_ref() != Some(*policy));
+        let record = Held {
+            request: id.into(),
+            destination: RecordedDestination::Endpoint(destination).into(),
+            rule: asked.shown.rule.clone().into(),
+            policy: around.map_or(Field::Absent, |policy| policy.clone().into()),
+            verdict: Verdict::Confirm.as_str().into(),
+            count: event.count.into(),
+            pid: (event.tgid != 0).then_some(event.tgid).into(),
+            comm: process.comm.into(),
+            exe: process.exe.into(),
+            waits_until: moment::text(until).into(),
+        };
+        debug_assert!(key.http.is_none());
+        let entry = LogEntry::of(&asked.shown.session, asked.owner, record);
+        self.recorder.note(entry.admitted(admitted));
+    }
+
+    /// Closes connections, and writes that and why to the audit log.
+    fn end_and_write(
+        &mut self,
+        kernel: &mut Datapath,
+        ending: &[(Group, &'static str)],
+        looked: &mut Looked,
+    ) {
+        // Before they hear of it, and end.
+        let behind: Vec<_> = ending
+            .iter()
+            .map(|(group, _)| self.process_of(looked, group))
+            .collect();
+        end_groups(kernel, self.sessions, ending);
+        for ((group, why), seen) in ending.iter().zip(behind) {
+            self.write_end(group, seen, why);
         }
     }
 
     /// Writes the end of connections that waited at the last review and are gone. Nobody ended them, and none went on: by a hole, as the
     /// kernel notes, or since a policy lets it.
-    fn write_given_up(&mut self, gone: &[HeldSocket], now: BootTime, holes: &[LiveHole]) {
-        let mut looked = Looked::new();
+    fn write_given_up(
+        &mut self,
+        judge: &mut HeldJudge<'_>,
+        went_through: impl Fn(u64) -> bool,
+        gone: &[HeldSocket],
+        now: BootTime,
+        holes: &[LiveHole],
+    ) {
+        let mut looked = Looked::default();
         for (key, mut group) in grouped(gone) {
-            group.retain(|(cookie, _)| !self.datapath.went_through(*cookie));
+            group.retain(|(cookie, _)| !went_through(*cookie));
             if group.is_empty() {
                 continue;
             }
-            let by_policies = self.judge_held(&key, first(&group), &[]);
+            let by_policies = judge.judge_held(&key, first(&group), &[]);
             if !by_policies.is_ok_and(|held| held.verdict == Some(Verdict::Confirm)) {
                 continue;
             }
-            let seen = self.process_held(&group, &mut looked, Look::Logged);
+            let seen = self.process_of(&mut looked, &group);
             let unanswered = if latest(&group) <= now {
                 TOO_LATE
             } else {
                 GAVE_UP
             };
-            let answered = self.why_in_vain(&key, &group, holes);
+            let answered = judge.why_in_vain(&key, &group, holes);
             self.write_end(&group, seen, answered.unwrap_or(unanswered));
         }
     }
 
-    /// The request of held connections; a new one if there is none, as after a hole for one of them.
-    fn request_for(&mut self, key: &RequestKey, group: &Group, looked: &mut Looked) -> Fate {
-        if let Some(id) = self.requests.join(key) {
-            return Fate::Held(id);
-        }
-        let asker = self.process_held(group, looked, Look::Asked);
-        match self.ask(key.clone(), clock::now(), asker, AskersWords::default()) {
-            Ok(Noted::New(id) | Noted::Again(id)) => {
-                // So that the next of them does not replace it.
-                let until = Clocks::read().calendar(latest(group));
-                self.requests.show_held_until(&id, Some(until));
-                Fate::Held(id)
-            }
-            Ok(Noted::SaidNo) => Fate::Ends("a person said no"),
-            Ok(Noted::Full) => Fate::Ends("too many requests wait, or were refused"),
-            Err(error) => {
-                tracing::warn!(%error, session = key.session.0, "cannot ask about a connection");
-                Fate::Ends("nobody can be asked")
-            }
-        }
+    /// The process of the first of a group, as the log has it.
+    fn process_of(&self, looked: &mut Looked, group: &Group) -> SeenProcess {
+        looked.process_of(self.machine, self.sessions, group, Look::Logged)
     }
 
-    /// The process of the first of them.
-    fn process_held(&self, group: &Group, looked: &mut Looked, look: Look) -> SeenProcess {
-        let Some((_, first)) = group.first() else {
-            return SeenProcess::default();
-        };
-        let of = (first.session, first.tgid, look);
-        let seen = looked.entry(of).or_insert_with(|| {
-            let session = self.sessions.live(first.session);
-            match look {
-                Look::Logged => self.machine.process_of(session, first.tgid),
-                Look::Asked => self.machine.asker_of(session, first.tgid),
-            }
-        });
-        seen.clone()
-    }
-
+    /// Writes the end of connections to the audit log.
     fn write_end(&mut self, group: &Group, seen: SeenProcess, why: &'static str) {
         let Some((_, first)) = group.first() else {
             return;
@@ -476,4 +562,117 @@ fn first_end(held: &[HeldSocket]) -> Option<BootTime> {
 
 fn key_of(held: &guard_common::Held) -> RequestKey {
     RequestKey::new(held.session, held.destination, Protocol::TCP, held.port)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{error::Error, fs, net::IpAddr, path::Path};
+
+    use guard_common::{HoleEntry, HoleId};
+    use guard_policy::Prefix;
+
+    use super::*;
+    use crate::{
+        machine::machine, policies::of_texts, record::recorder, requests::tests::shown,
+        sessions::none_but,
+    };
+
+    const TEXT: &str = "version = 1\ndefault = \"deny\"\n\
+        [[rule]]\nname = \"asks\"\nto = [\"192.0.2.1\"]\naction = \"confirm\"\n\
+        [[rule]]\nname = \"open\"\nto = [\"192.0.2.3\"]\naction = \"allow\"\n";
+
+    fn key(session: u32, last: u8) -> RequestKey {
+        let to = IpAddr::from([192, 0, 2, last]).into();
+        RequestKey::new(SessionId(session), to, Protocol::TCP, 443)
+    }
+
+    /// One connection there, held from 1 to 10.
+    fn group(key: &RequestKey) -> Group {
+        let to = Connection::new(key.destination, key.protocol, key.port);
+        let times = [BootTime(1), BootTime(10)];
+        vec![(7, guard_common::Held::new(times, key.session, 0, &to))]
+    }
+
+    fn said(fate: &Result<HeldFor, Fate>) -> &'static str {
+        match fate {
+            Ok(_) => "somebody is asked",
+            Err(Fate::Passes) => "it passes",
+            Err(Fate::Ends(why)) => why,
+            Err(Fate::Unscanned | Fate::Held(_)) => "it is held",
+        }
+    }
+
+    #[test]
+    fn what_becomes_of_a_held_connection_is_what_holds_now() {
+        let policies = of_texts(&[TEXT.to_owned()]);
+        let sessions = none_but(&[(1, None)]);
+        let mut requests = Requests::without_files(10);
+        let mut judge = HeldJudge {
+            sessions: &sessions,
+            policies: &policies,
+            relays: &mut Relays::default(),
+        };
+        let to = Prefix::host(key(1, 1).destination);
+        let hole = LiveHole {
+            session: SessionId(1),
+            entry: HoleEntry {
+                prefix: to.address(),
+                mask: to.mask(),
+                id: HoleId(3),
+                low: 443,
+                high: 443,
+                protocol: Protocol::TCP,
+                ..HoleEntry::default()
+            },
+            connections_left: None,
+            bytes_left: None,
+        };
+        for (session, last, holes, expected) in [
+            (1, 1, &[][..], "somebody is asked"),
+            (1, 1, &[hole][..], "it passes"),
+            (1, 2, &[][..], "a policy denies it"),
+            (1, 3, &[][..], "it passes"),
+            (9, 1, &[][..], "the session has ended"),
+        ] {
+            let key = key(session, last);
+            let fate = judge.fate(&requests, &key, &group(&key), holes);
+            assert_eq!(said(&fate), expected, "{key:?} {holes:?}");
+        }
+        let own = key(1, 1);
+        assert_eq!(judge.why_in_vain(&own, &group(&own), &[]), None);
+        let answered = judge.why_in_vain(&own, &group(&own), &[hole]);
+        assert_eq!(answered, Some(OPEN_BY_NOW));
+        requests.refuse(own.clone(), None, shown(1), BootTime(u64::MAX));
+        let fate = judge.fate(&requests, &own, &group(&own), &[]);
+        assert_eq!(said(&fate), "a person said no");
+    }
+
+    #[tokio::test]
+    async fn whoever_gave_up_is_in_the_log_unless_a_hole_let_it_through()
+    -> Result<(), Box<dyn Error>> {
+        let policies = of_texts(&[TEXT.to_owned()]);
+        let sessions = none_but(&[(1, None)]);
+        let (mut recorder, _dir) = recorder();
+        let path = recorder.audit().path().to_owned();
+        let mut judge = HeldJudge {
+            sessions: &sessions,
+            policies: &policies,
+            relays: &mut Relays::default(),
+        };
+        let mut log = HeldLog {
+            sessions: &sessions,
+            policies: &policies,
+            machine: &machine(Path::new("/nonexistent")),
+            recorder: &mut recorder,
+        };
+        let gone = group(&key(1, 1));
+        for went_through in [true, false] {
+            log.write_given_up(&mut judge, |_| went_through, &gone, BootTime(5), &[]);
+            let text = fs::read_to_string(&path)?;
+            assert_eq!(text.contains(GAVE_UP), !went_through, "{text}");
+        }
+        log.write_given_up(&mut judge, |_| false, &gone, BootTime(10), &[]);
+        assert!(fs::read_to_string(&path)?.contains(TOO_LATE));
+        Ok(())
+    }
 }
