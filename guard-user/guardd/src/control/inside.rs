@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-use guard_common::{AttemptCount, AttemptKey, DNS_PORT, Protocol, SessionId, Verdict};
-use guard_datapath::{Datapath, LiveHole};
+use guard_common::{AttemptCount, AttemptKey, DNS_PORT, HoleId, Protocol, SessionId, Verdict};
+use guard_datapath::LiveHole;
 use guard_policy::{Destination, Environment, PortSpec};
 use guard_proto::{
     Endpoint, Stopped,
@@ -17,10 +17,11 @@ use crate::{
     control::{advice, auth::Agent, explain, explain_session::HTTPS, failure::CallError, ids},
     policies::{InForce, Policies},
     process::{Process, SeenProcess},
-    proxy::closings::Closing,
-    record::audit::LogEntry,
+    proxy::{closings::Closing, stopped::HttpStops},
+    record::{Recorder, audit::LogEntry},
     requests::{
-        Noted, RequestKey,
+        Noted, RequestKey, Requests,
+        attempts::AttemptJudge,
         decided::Matter,
         drafts::AskersWords,
         given::{OpenedByYes, PersonsAnswer, YesOrNo},
@@ -116,19 +117,33 @@ impl State {
         let is_sent = |key: &AttemptKey| key.verdict != AttemptKey::NOTHING_SENT;
         let sent = attempts.iter().filter(|(key, _)| is_sent(key));
         let sent: HashSet<_> = sent.map(|(key, _)| key.there()).collect();
+        let stops = DestinationStops {
+            sessions: &self.sessions,
+            policies: &self.policies,
+            requests: &self.requests,
+        };
         let stopped = attempts
             .iter()
             .filter(|(key, _)| is_sent(key) || !sent.contains(&key.there()))
-            .filter_map(|(key, tried)| self.stopped(key, tried, &holes, &clocks));
+            .filter_map(|(key, tried)| {
+                let let_through = |hole| self.datapath.let_through(hole);
+                stops.stopped(key, tried, &holes, let_through, &clocks)
+            });
         let closed = self.proxy.closings(id);
-        let closed = closed.filter_map(|one| self.closed(id, one, &clocks));
+        let closed = closed.filter_map(|one| stops.closed(id, one, &clocks));
+        let http = HttpStops {
+            sessions: &self.sessions,
+            policies: &self.policies,
+            requests: &self.requests,
+            holes: &self.holes,
+        };
         let names = NameStops {
             sessions: &self.sessions,
             policies: &self.policies,
             requests: &self.requests,
             holes: &self.holes,
         };
-        let mut stopped: Vec<_> = self
+        let mut stopped: Vec<_> = http
             .stopped_http(id, &clocks)
             .into_iter()
             .chain(closed)
@@ -145,102 +160,6 @@ impl State {
             stopped,
             more,
         })
-    }
-
-    /// Connections that the proxy closed for what came first on them.
-    fn closed(&self, session: SessionId, one: &Stop<Closing>, clocks: &Clocks) -> Option<Stopped> {
-        let Closing { to, port, why } = &one.what;
-        let key = RequestKey::new(session, *to, Protocol::TCP, *port);
-        let about = matter(&self.sessions, &self.policies, &key)?;
-        let destination = key.endpoint(about.host.clone());
-        let advice = advice::closed(&destination, why);
-        let at = clocks.calendar(one.last);
-        Some(Stopped {
-            count: one.count,
-            barred: None,
-            ..decided(Stopped::new(at, destination, "", advice), about)
-        })
-    }
-
-    /// What became of attempts at one destination; none where they would pass now.
-    fn stopped(
-        &self,
-        attempt: &AttemptKey,
-        tried: &AttemptCount,
-        holes: &[LiveHole],
-        clocks: &Clocks,
-    ) -> Option<Stopped> {
-        let key = tried_key(attempt);
-        let now = matter(&self.sessions, &self.policies, &key)?;
-        if now.verdict == Verdict::Allow {
-            return None;
-        }
-        let then = self.requests.decided_about(attempt);
-        let before_restart = then.is_none() && tried.reported < self.requests.began();
-        let then = then.unwrap_or(&now).clone();
-        let request = self.requests.find(&key);
-        let request = request.map(|asked| asked.shown.id.clone());
-        let answer = self.requests.last_answer(&self.sessions, &key);
-        let outcome = answer.and_then(|answer| {
-            let opened = answer.hole(&key)?;
-            let again = !answer.is_last(attempt, tried);
-            let yes = came_of(answer, opened, clocks);
-            outcome(&self.datapath, opened, again, holes, yes)
-        });
-        let refused = answer.and_then(|answer| refused(answer, clocks));
-        let destination = key.endpoint(then.host.clone());
-        let asked = AskedBefore::of(request.as_deref(), outcome.is_some());
-        let advised = Advised(&destination, &then);
-        let advice = match self.attempts().passes_by_tcp(attempt) {
-            Some(_) => advice::unsent(&destination),
-            None if attempt.verdict == AttemptKey::MANY_BUDGETS => {
-                advice::many_budgets(&destination)
-            }
-            None => self.advice(&key, &now, advised, asked, holes),
-        };
-        let other = decides_now(&now, &then);
-        let at = clocks.calendar(tried.reported);
-        Some(Stopped {
-            count: tried.count,
-            request,
-            outcome,
-            refused,
-            now: other,
-            before_restart,
-            ..decided(Stopped::new(at, destination, "", advice), then)
-        })
-    }
-
-    /// What to do about a destination by what decides now, and by what decided then.
-    fn advice(
-        &self,
-        key: &RequestKey,
-        now: &Matter,
-        advised: Advised<'_>,
-        asked: AskedBefore<'_>,
-        holes: &[LiveHole],
-    ) -> String {
-        let Advised(destination, _) = advised;
-        if now.verdict == Verdict::Deny {
-            let advised = Advised(destination, now);
-            return if self.policies.is_name_server(key) {
-                advised.name_server_denied()
-            } else {
-                advised.denied()
-            };
-        }
-        let is_open = holes.iter().any(|hole| lets_through(hole, key));
-        let reads = holes.iter().any(|hole| lets_read(hole, key));
-        match asked {
-            _ if is_open => advice::opened(destination),
-            _ if reads && now.verdict == Verdict::Confirm => advice::opened_for_reads(destination),
-            AskedBefore::Pending(id) => advised.asked(id),
-            _ if self.requests.is_refused_to(&self.sessions, key) => {
-                advice::answered_no(destination)
-            }
-            AskedBefore::WasOpen => advice::was_open(destination),
-            AskedBefore::No => advised.askable(),
-        }
     }
 
     /// Makes a request for a destination, on behalf of a process inside.
@@ -320,32 +239,151 @@ impl State {
         if let (Noted::Again(id), Some(note)) = (&noted, note)
             && self.requests.annotate(&key, note.clone())
         {
-            self.write_note(id, &key, note);
+            let (requests, sessions) = (&self.requests, &self.sessions);
+            write_note(requests, sessions, &mut self.recorder, id, &key, note);
         }
         self.apply(Change::Requests);
         Ok(noted)
     }
+}
 
-    /// The record of the request has none: the connection that was refused made it.
-    fn write_note(&mut self, id: &str, key: &RequestKey, note: String) {
-        let Some(owner) = self.requests.get(id).map(|asked| asked.owner) else {
-            return;
-        };
-        let Some(admitted) = self.admit(key.session, clock::now()) else {
-            return;
-        };
-        let record = record::Noted {
-            request: id.into(),
-            note: note.into(),
-        };
-        let entry = LogEntry::of(ids::session(key.session), owner, record);
-        self.recorder.note(entry.admitted(admitted));
+/// What it takes to say why a session was stopped at a destination.
+#[derive(Clone, Copy, Debug)]
+struct DestinationStops<'s> {
+    sessions: &'s Sessions,
+    policies: &'s Policies,
+    requests: &'s Requests,
+}
+
+impl DestinationStops<'_> {
+    /// Connections that the proxy closed for what came first on them.
+    fn closed(&self, session: SessionId, one: &Stop<Closing>, clocks: &Clocks) -> Option<Stopped> {
+        let Closing { to, port, why } = &one.what;
+        let key = RequestKey::new(session, *to, Protocol::TCP, *port);
+        let about = matter(self.sessions, self.policies, &key)?;
+        let destination = key.endpoint(about.host.clone());
+        let advice = advice::closed(&destination, why);
+        let at = clocks.calendar(one.last);
+        Some(Stopped {
+            count: one.count,
+            barred: None,
+            ..decided(Stopped::new(at, destination, "", advice), about)
+        })
     }
+
+    /// What became of attempts at one destination; none where they would pass now. `let_through` counts a hole's connections.
+    fn stopped(
+        &self,
+        attempt: &AttemptKey,
+        tried: &AttemptCount,
+        holes: &[LiveHole],
+        let_through: impl Fn(HoleId) -> u64,
+        clocks: &Clocks,
+    ) -> Option<Stopped> {
+        let key = tried_key(attempt);
+        let now = matter(self.sessions, self.policies, &key)?;
+        if now.verdict == Verdict::Allow {
+            return None;
+        }
+        let then = self.requests.decided_about(attempt);
+        let before_restart = then.is_none() && tried.reported < self.requests.began();
+        let then = then.unwrap_or(&now).clone();
+        let request = self.requests.find(&key);
+        let request = request.map(|asked| asked.shown.id.clone());
+        let answer = self.requests.last_answer(self.sessions, &key);
+        let outcome = answer.and_then(|answer| {
+            let opened = answer.hole(&key)?;
+            let again = !answer.is_last(attempt, tried);
+            let yes = came_of(answer, opened, clocks);
+            outcome(&let_through, opened, again, holes, yes)
+        });
+        let refused = answer.and_then(|answer| refused(answer, clocks));
+        let destination = key.endpoint(then.host.clone());
+        let asked = AskedBefore::of(request.as_deref(), outcome.is_some());
+        let advised = Advised(&destination, &then);
+        let attempts = AttemptJudge {
+            sessions: self.sessions,
+            policies: self.policies,
+        };
+        let advice = match attempts.passes_by_tcp(attempt) {
+            Some(_) => advice::unsent(&destination),
+            None if attempt.verdict == AttemptKey::MANY_BUDGETS => {
+                advice::many_budgets(&destination)
+            }
+            None => self.advice(&key, &now, advised, asked, holes),
+        };
+        let other = decides_now(&now, &then);
+        let at = clocks.calendar(tried.reported);
+        Some(Stopped {
+            count: tried.count,
+            request,
+            outcome,
+            refused,
+            now: other,
+            before_restart,
+            ..decided(Stopped::new(at, destination, "", advice), then)
+        })
+    }
+
+    /// What to do about a destination by what decides now, and by what decided then.
+    fn advice(
+        &self,
+        key: &RequestKey,
+        now: &Matter,
+        advised: Advised<'_>,
+        asked: AskedBefore<'_>,
+        holes: &[LiveHole],
+    ) -> String {
+        let Advised(destination, _) = advised;
+        if now.verdict == Verdict::Deny {
+            let advised = Advised(destination, now);
+            return if self.policies.is_name_server(key) {
+                advised.name_server_denied()
+            } else {
+                advised.denied()
+            };
+        }
+        let is_open = holes.iter().any(|hole| lets_through(hole, key));
+        let reads = holes.iter().any(|hole| lets_read(hole, key));
+        match asked {
+            _ if is_open => advice::opened(destination),
+            _ if reads && now.verdict == Verdict::Confirm => advice::opened_for_reads(destination),
+            AskedBefore::Pending(id) => advised.asked(id),
+            _ if self.requests.is_refused_to(self.sessions, key) => {
+                advice::answered_no(destination)
+            }
+            AskedBefore::WasOpen => advice::was_open(destination),
+            AskedBefore::No => advised.askable(),
+        }
+    }
+}
+
+/// Writes an agent's note to the audit log. The record of the request has none: the connection that was refused made it.
+fn write_note(
+    requests: &Requests,
+    sessions: &Sessions,
+    recorder: &mut Recorder,
+    id: &str,
+    key: &RequestKey,
+    note: String,
+) {
+    let Some(owner) = requests.get(id).map(|asked| asked.owner) else {
+        return;
+    };
+    let Some(admitted) = sessions.admit(recorder, key.session, clock::now()) else {
+        return;
+    };
+    let record = record::Noted {
+        request: id.into(),
+        note: note.into(),
+    };
+    let entry = LogEntry::of(ids::session(key.session), owner, record);
+    recorder.note(entry.admitted(admitted));
 }
 
 /// What came of a person's yes: to the last attempt that was refused or held, or to one before (`again`), where what it opened is over.
 fn outcome(
-    datapath: &Datapath,
+    let_through: impl Fn(HoleId) -> u64,
     opened: &OpenedByYes,
     again: bool,
     holes: &[LiveHole],
@@ -353,7 +391,7 @@ fn outcome(
 ) -> Option<Outcome> {
     let (ended, passed) = match &opened.ended {
         Some((why, passed)) => (Some(why.clone()), *passed),
-        None => (None, datapath.let_through(opened.hole)),
+        None => (None, let_through(opened.hole)),
     };
     let is_it = |hole: &&LiveHole| hole.entry.id == opened.hole;
     let mut used_up = holes.iter().filter(is_it);
@@ -412,7 +450,7 @@ fn decides_now(now: &Matter, then: &Matter) -> Option<DecidesNow> {
 }
 
 /// A yes as the one inside sees it; what passed is for the caller to tell.
-pub(super) fn came_of(answer: &PersonsAnswer, opened: &OpenedByYes, clocks: &Clocks) -> Outcome {
+pub(crate) fn came_of(answer: &PersonsAnswer, opened: &OpenedByYes, clocks: &Clocks) -> Outcome {
     Outcome {
         request: answer.request.as_ref().map(|request| request.id.clone()),
         by: answer.by.clone(),

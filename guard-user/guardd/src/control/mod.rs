@@ -10,7 +10,6 @@ pub(crate) mod frames;
 pub(crate) mod fresh;
 pub(crate) mod ids;
 pub(crate) mod inside;
-mod inside_http;
 pub(crate) mod listening;
 mod nested;
 pub(crate) mod polkit;

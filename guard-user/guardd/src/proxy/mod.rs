@@ -3,7 +3,8 @@
 //! `workers` has one run and listen in network namespaces while something in force needs it (`worker.rs`). Its messages
 //! (`messages.rs`) go to `terms.rs` (how a target is judged), `name_pace.rs` and `target_pace.rs` (how fast names and targets are
 //! judged), `requests.rs` (whether a request may pass) and the audit log. A request that may not is held in `held.rs`, or refused. A
-//! person's yes to it (`approve.rs`) is a hole for it (`holes/requests.rs`), and `record_pass.rs` records each use.
+//! person's yes to it (`approve.rs`) is a hole for it (`holes/requests.rs`), and `record_pass.rs` records each use. `stopped.rs` tells
+//! those inside what was stopped.
 //!
 //! Without a proxy, the kernel half refuses connections to read-only destinations.
 
@@ -15,6 +16,7 @@ mod messages;
 mod name_pace;
 pub(crate) mod record_pass;
 pub(crate) mod requests;
+pub(crate) mod stopped;
 mod target_pace;
 pub(crate) mod terms;
 pub(crate) mod unscanned;

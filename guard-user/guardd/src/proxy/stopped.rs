@@ -6,16 +6,19 @@ use guard_common::SessionId;
 use guard_proto::{self as proto, Stopped, inside::Outcome};
 use guard_sys::clock::{self, Clocks};
 
-use super::inside::{came_of, matter, refused};
+use super::requests::in_words;
 use crate::{
-    control::advice::{self, DecidingRule},
+    control::{
+        advice::{self, DecidingRule},
+        inside::{came_of, matter, refused},
+    },
     holes::{hole::Hole, known::Holes},
-    proxy::requests::in_words,
+    policies::Policies,
     requests::{
-        Pending, RequestKey,
+        Pending, RequestKey, Requests,
         given::{AnsweredRequest, PersonsAnswer},
     },
-    state::State,
+    sessions::Sessions,
 };
 
 /// How many of a session's answered requests are shown.
@@ -40,9 +43,22 @@ fn of_http(
     })
 }
 
-impl State {
+/// What it takes to say why a session's HTTP requests were stopped, and what came of an answer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HttpStops<'s> {
+    /// The sessions.
+    pub(crate) sessions: &'s Sessions,
+    /// Their policies.
+    pub(crate) policies: &'s Policies,
+    /// The requests, and people's answers.
+    pub(crate) requests: &'s Requests,
+    /// The holes.
+    pub(crate) holes: &'s Holes,
+}
+
+impl HttpStops<'_> {
     /// A session's HTTP requests that wait, and those that were answered lately.
-    pub(super) fn stopped_http(&self, session: SessionId, clocks: &Clocks) -> Vec<Stopped> {
+    pub(crate) fn stopped_http(&self, session: SessionId, clocks: &Clocks) -> Vec<Stopped> {
         let mine = |one: &&Pending| one.key.session == session && one.key.http.is_some();
         let waiting = self.requests.pending().iter().filter(mine);
         let waiting = waiting.filter_map(|one| self.waiting_http(one, clocks));
@@ -71,7 +87,7 @@ impl State {
                 ..outcome
             })
         });
-        let decides = matter(&self.sessions, &self.policies, &one.key);
+        let decides = matter(self.sessions, self.policies, &one.key);
         let words = |what: &str, asked: &proto::Request| {
             let by = DecidingRule {
                 name: asked.rule.as_deref(),
@@ -98,7 +114,7 @@ impl State {
         clocks: &Clocks,
     ) -> Option<Stopped> {
         let outcome = self.holes.http_outcome(answer, &asked.key, clocks);
-        let is_refused = self.requests.is_refused_to(&self.sessions, &asked.key);
+        let is_refused = self.requests.is_refused_to(self.sessions, &asked.key);
         let words = |what: &str, _: &proto::Request| match &outcome {
             None if is_refused => advice::http_answered_no(what),
             None => advice::http_may_be_asked(what),
@@ -136,5 +152,79 @@ impl Holes {
             ended,
             ..came_of(answer, opened, clocks)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{convert::Infallible, rc::Rc};
+
+    use guard_common::{Address, BootTime};
+    use guard_proto::HttpRequest;
+
+    use super::*;
+    use crate::{
+        policies::of_texts,
+        record::shelf::Shelf,
+        requests::{HttpRequestKey, RequestOwner, tests::shown},
+        sessions::none_but,
+    };
+
+    fn delete() -> HttpRequest {
+        HttpRequest {
+            method: "DELETE".to_owned(),
+            path: "/api/jobs/7".to_owned(),
+            ..HttpRequest::default()
+        }
+    }
+
+    fn asked() -> proto::Request {
+        proto::Request {
+            http: Some(delete()),
+            ..shown(1)
+        }
+    }
+
+    #[test]
+    fn a_stopped_request_waits_or_was_refused_and_is_its_own_sessions() -> Result<(), Infallible> {
+        let policies = of_texts(&["version = 1\ndefault = \"confirm\"\n".to_owned()]);
+        let sessions = none_but(&[(1, None), (2, None)]);
+        let holes = Holes::new(Shelf::nowhere(), Shelf::nowhere());
+        let mut requests = Requests::without_files(10);
+        let stopped = |requests: &Requests, session: u32| {
+            let stops = HttpStops {
+                sessions: &sessions,
+                policies: &policies,
+                requests,
+                holes: &holes,
+            };
+            let stopped = stops.stopped_http(SessionId(session), &Clocks::read());
+            let ids = stopped.into_iter().map(|one| {
+                assert_eq!(one.http.map(|http| http.path), Some(delete().path));
+                one.request
+            });
+            ids.collect::<Vec<_>>()
+        };
+        let http = HttpRequestKey {
+            request: delete(),
+            alone: None,
+            plain: true,
+            series: false,
+            matter: None,
+        };
+        let key = RequestKey::of_http(SessionId(1), Address::default(), 443, Rc::new(http));
+        let owner = RequestOwner {
+            uid: 1000,
+            share: SessionId(1),
+        };
+        let ask = || Ok::<_, Infallible>(asked());
+        requests.note(key.clone(), owner, BootTime(1), ask)?;
+        assert_eq!(stopped(&requests, 1), [Some("r1".to_owned())]);
+        assert!(stopped(&requests, 2).is_empty());
+        requests.take("r1");
+        assert!(stopped(&requests, 1).is_empty());
+        requests.refuse(key, None, asked(), BootTime(u64::MAX));
+        assert_eq!(stopped(&requests, 1), [None::<String>]);
+        Ok(())
     }
 }
