@@ -177,7 +177,7 @@ async fn by_address(
     ports: &[PortSpec],
 ) -> Result<Explanations, CallError> {
     match under {
-        Under::Session(id) => shared.with(|state| state.explain(*id, to, ports)),
+        Under::Session(id) => shared.with(|state| state.explaining().explain(*id, to, ports)),
         Under::Policy { policy, beside } => {
             under_policies(shared, policy.clone(), beside.clone(), to, ports).await
         }

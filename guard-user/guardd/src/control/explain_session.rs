@@ -1,7 +1,7 @@
 //! What holds under a session: by its policies, by the names that it knows addresses by, and by its holes.
 
 use guard_common::{BootTime, NamedKey, PolicyId, Protocol, SessionId, Verdict};
-use guard_datapath::LiveHole;
+use guard_datapath::{Datapath, LiveHole};
 use guard_policy::{
     self as policy, Destination, DnsNames, DomainName, Environment, NamedAt, PortSpec, Prefix,
 };
@@ -14,12 +14,37 @@ use crate::{
         failure::CallError,
         ids,
     },
+    holes::known::Holes,
+    machine::Machine,
     policies::{Policies, VerdictSubject},
-    sessions::Session,
+    sessions::{Session, Sessions},
     state::State,
 };
 
+/// What explains the verdict on a destination under a session.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SessionExplainer<'s> {
+    kernel: &'s Datapath,
+    machine: &'s Machine,
+    sessions: &'s Sessions,
+    policies: &'s Policies,
+    holes: &'s Holes,
+}
+
 impl State {
+    /// What explains verdicts under sessions.
+    pub(crate) fn explaining(&self) -> SessionExplainer<'_> {
+        SessionExplainer {
+            kernel: &self.datapath,
+            machine: &self.machine,
+            sessions: &self.sessions,
+            policies: &self.policies,
+            holes: &self.holes,
+        }
+    }
+}
+
+impl SessionExplainer<'_> {
     /// Under a session's policies and holes.
     ///
     /// # Errors
@@ -31,7 +56,7 @@ impl State {
         to: &Destination,
         ports: &[PortSpec],
     ) -> Result<Explanations, CallError> {
-        self.explain_with(session, to, ports, &self.datapath.holes()?)
+        self.explain_with(session, to, ports, &self.kernel.holes()?)
     }
 
     /// The same with the kernel's holes, which were read once for several destinations.
@@ -49,14 +74,14 @@ impl State {
         let Some(session) = self.sessions.live(session) else {
             return Err(ids::no_session(&ids::session(session)));
         };
-        let now = self.environment();
+        let now = self.policies.environment(self.machine.host());
         let own: Vec<_> = holes
             .iter()
             .filter(|hole| hole.session == session.cgroup.id)
             .collect();
         let mut strictest = Vec::new();
         for place in self.policies.places_of(session, to) {
-            self.recall_place(session, &place)?;
+            self.policies.recall_place(self.kernel, session, &place)?;
             strictest.extend(self.policies.explained_by_all(
                 session.subject(),
                 &now,
@@ -75,14 +100,18 @@ impl State {
             let known =
                 self.policies
                     .addresses_told(session, name.as_str(), &to.ports(ports), &own);
-            self.tell_of_name(session, name, &now, &known, &mut told.explanations);
+            let all = &mut told.explanations;
+            (self.policies).tell_of_name(self.holes, session, name, &now, &known, all);
         }
         Ok(told)
     }
+}
 
+impl Policies {
     /// Has answers say which addresses a session knows of a name, and what becomes of its question.
     fn tell_of_name(
         &self,
+        holes: &Holes,
         session: &Session,
         name: &DomainName,
         now: &Environment,
@@ -90,13 +119,12 @@ impl State {
         all: &mut [Explanation],
     ) {
         let by_all = |to: &Destination, ports: &[PortSpec]| {
-            self.policies
-                .explained_by_all(session.subject(), now, to, ports)
+            self.explained_by_all(session.subject(), now, to, ports)
         };
-        let speaks = self.policies.speaks_of_names(&session.chain);
+        let speaks = self.speaks_of_names(&session.chain);
         let unheard = speaks.then(|| unheard(now, by_all)).flatten();
         let is_unknown = known.is_empty() && unheard.is_none();
-        let question = is_unknown.then(|| self.unnamed_question(session, name));
+        let question = is_unknown.then(|| self.unnamed_question(holes, session, name));
         let question = question.flatten();
         for one in all {
             one.name = Some(name.as_str().to_owned());
@@ -109,12 +137,16 @@ impl State {
     }
 
     /// Reads from the kernel by which names the session knows an address.
-    fn recall_place(&self, session: &Session, to: &Destination) -> Result<(), CallError> {
+    fn recall_place(
+        &self,
+        kernel: &Datapath,
+        session: &Session,
+        to: &Destination,
+    ) -> Result<(), CallError> {
         match &to.target {
             policy::Target::Prefix(prefix) if prefix.is_host() => {
                 let address = prefix.address();
-                self.policies
-                    .recall_names(&self.datapath, session.subject(), address)
+                self.recall_names(kernel, session.subject(), address)
             }
             _ => Ok(()),
         }
@@ -123,19 +155,18 @@ impl State {
     /// What becomes of a question for a name that no rule names; none where a person has opened it.
     fn unnamed_question(
         &self,
+        holes: &Holes,
         session: &Session,
         name: &DomainName,
     ) -> Option<UnnamedQuestion<'_>> {
         let policies = session.chain.iter();
-        let policies = policies.filter_map(|slot| self.policies.get(*slot));
+        let policies = policies.filter_map(|slot| self.get(*slot));
         let question = UnnamedQuestion::under(policies, name)?;
         let id = session.cgroup.id;
-        let is_open = self.holes.lets_ask(id, name.as_str(), clock::now());
+        let is_open = holes.lets_ask(id, name.as_str(), clock::now());
         (!is_open || question.names != DnsNames::Ask).then_some(question)
     }
-}
 
-impl Policies {
     /// The addresses that a session knows of a name, as destinations; the destination itself where it is something else.
     fn places_of(&self, session: &Session, to: &Destination) -> Vec<Destination> {
         let policy::Target::Name(name) = &to.target else {

@@ -71,7 +71,10 @@ impl State {
             ports => vec![ports.to_owned()],
         };
         let (to, ports) = parse(&place.host, &ports).ok()?;
-        let told = self.explain_with(id, &to, &ports, holes).ok()?;
+        let told = self
+            .explaining()
+            .explain_with(id, &to, &ports, holes)
+            .ok()?;
         let verdicts = told.explanations.into_iter().map(|one| one.verdict);
         verdicts.min_by_key(|verdict| strictness(verdict))
     }
