@@ -21,7 +21,10 @@ use tokio::{
     sync::{Mutex, Notify},
 };
 
-use crate::{control::failure::CallError, fleet, sessions::slice, shared::Shared, state::State};
+use crate::{
+    control::failure::CallError, fleet, proxy::worker::ProxyWorker, sessions::slice,
+    shared::Shared, state::State,
+};
 
 /// How long a result is reused: callers that ask often get the same answer.
 const FRESH: Duration = Duration::from_secs(5);
@@ -222,7 +225,7 @@ impl State {
             ProbeResult::no(warnings.join("; "))
         }));
         rows.push(UNIX.row(judges_unix(&self.datapath)));
-        rows.push(PROXY.row(match self.proxy_warning() {
+        rows.push(PROXY.row(match self.worker_warning::<ProxyWorker>() {
             Some(warning) => ProbeResult::no(warning),
             None => ProbeResult::yes("it runs, or nothing needs it"),
         }));

@@ -10,7 +10,9 @@ use guard_sys::release::release;
 use crate::{
     control::auth::Approver,
     fleet::{heard::HeardAt, offering::look_again},
-    sessions::{Session, slice},
+    policies::Policies,
+    proxy::worker::ProxyWorker,
+    sessions::{Session, Sessions, slice},
     shared::Shared,
     state::State,
 };
@@ -37,6 +39,17 @@ pub(crate) async fn status(shared: &Shared) -> Status {
     shared.status.get(ask).await
 }
 
+impl Sessions {
+    /// A status as that user is shown it: other users' sessions, and the processes in them, are left out.
+    #[must_use]
+    pub(crate) fn status_for(&self, who: Approver, mut status: Status) -> Status {
+        let may = |owner| who.answers_for(owner);
+        let is_its = |session: &str| self.called(session, may).is_ok();
+        status.unserved_networks.retain(|one| is_its(&one.session));
+        status
+    }
+}
+
 impl State {
     /// guardd's status. Nothing in it about enforcement is from memory.
     #[must_use]
@@ -60,12 +73,14 @@ impl State {
             policy_dirs: self.policies.library().dirs().to_vec(),
             session_policy: Some(self.config.session_policy().to_owned()),
             policies: self.policies.statuses(|slot| {
-                let under = self.sessions_there();
+                let under = there(&self.sessions, &self.policies);
                 under.filter(|one| one.chain.contains(&slot)).count()
             }),
-            sessions: self.sessions_there().count(),
+            sessions: there(&self.sessions, &self.policies).count(),
             requests: self.requests.pending().len(),
-            holes: self.holes_there(),
+            holes: self
+                .holes
+                .count_open(&self.datapath.holes().unwrap_or_default()),
             refused: stats.iter().map(|(_, stats)| stats.denied).sum(),
             hooks,
             events_lost: stats.iter().map(|(_, stats)| stats.lost).sum(),
@@ -83,15 +98,6 @@ impl State {
         }
     }
 
-    /// A status as that user is shown it: other users' sessions, and the processes in them, are left out.
-    #[must_use]
-    pub(crate) fn status_for(&self, who: Approver, mut status: Status) -> Status {
-        let may = |owner| who.answers_for(owner);
-        let is_its = |session: &str| self.sessions.called(session, may).is_ok();
-        status.unserved_networks.retain(|one| is_its(&one.session));
-        status
-    }
-
     fn warnings(&self) -> Vec<String> {
         let (kernel, default) = (&self.datapath, self.policies.default_slot());
         let problem = self.recorder.audit().problem();
@@ -102,7 +108,7 @@ impl State {
             .chain(self.sessions.astray_warnings())
             .chain(self.sessions.unassigned_warnings(kernel, default))
             .chain(self.sessions.packet_warnings(kernel))
-            .chain(self.proxy_warning())
+            .chain(self.worker_warning::<ProxyWorker>())
             .chain(self.sessions.named_warning(kernel))
             .chain(self.fleet.warning())
             .chain(self.fleet.link().warning(&HeardAt::now()))
@@ -119,9 +125,11 @@ impl State {
             version: VERSION.to_owned(),
             enforcing: problem.is_none(),
             problem,
-            sessions: self.sessions_there().count(),
+            sessions: there(&self.sessions, &self.policies).count(),
             requests: self.requests.pending().len(),
-            holes: self.holes_there(),
+            holes: self
+                .holes
+                .count_open(&self.datapath.holes().unwrap_or_default()),
             audit: AuditHead {
                 number: head.number,
                 hash: head.hash.to_string(),
@@ -129,22 +137,12 @@ impl State {
             fleet: self.fleet.shown(),
         }
     }
+}
 
-    /// The live sessions, without those that `guard doctor` makes: they are nobody's.
-    fn sessions_there(&self) -> impl Iterator<Item = &Session> {
-        let live = self.sessions.all_live();
-        live.filter(|one| !self.policies.is_trial(one))
-    }
-
-    /// How many holes are open, in the kernel and here: those that let something new through.
-    fn holes_there(&self) -> usize {
-        let in_kernel = self.datapath.holes().map_or(0, |mut holes| {
-            holes.dedup_by_key(|hole| hole.entry.id);
-            holes.retain(|hole| !hole.is_used_up());
-            holes.len()
-        });
-        in_kernel + self.holes.judged_here().count()
-    }
+/// The live sessions, without those that `guard doctor` makes: they are nobody's.
+fn there<'s>(sessions: &'s Sessions, policies: &'s Policies) -> impl Iterator<Item = &'s Session> {
+    let live = sessions.all_live();
+    live.filter(move |one| !policies.is_trial(one))
 }
 
 /// The hooks as the kernel has them, and why they do not enforce, where they do not.

@@ -295,7 +295,7 @@ async fn approver(
         | Call::Trust { .. } => decisions(shared, who, peer, call).await,
         Call::Status {} => {
             let now = status::status(shared).await;
-            one(&shared.with(|state| state.status_for(who, now)))
+            one(&shared.with(|state| state.sessions.status_for(who, now)))
         }
         Call::Presence {} => one(&status::presence(shared).await),
         Call::Doctor {} => one(&doctor::found(shared).await),

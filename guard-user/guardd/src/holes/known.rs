@@ -205,6 +205,16 @@ impl Holes {
         self.all.get_mut(&id)
     }
 
+    /// How many are open, in the kernel (`live`) and here: those that let something new through.
+    #[must_use]
+    pub(crate) fn count_open(&self, live: &[LiveHole]) -> usize {
+        let mut live: Vec<_> = live.iter().collect();
+        // One for a name has an entry for each address.
+        live.dedup_by_key(|hole| hole.entry.id);
+        live.retain(|hole| !hole.is_used_up());
+        live.len() + self.judged_here().count()
+    }
+
     /// The number of known holes.
     #[must_use]
     pub(crate) fn len(&self) -> usize {
@@ -389,6 +399,32 @@ mod tests {
             ("h4", Some("opener of h4")),
         ];
         assert_eq!(listed.collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn a_hole_for_a_name_counts_once_and_one_that_is_used_up_not() {
+        let live = |id, connections_left| LiveHole {
+            session: SessionId(1),
+            entry: HoleEntry {
+                id: HoleId(id),
+                ..HoleEntry::default()
+            },
+            connections_left,
+            bytes_left: None,
+        };
+        let mut holes = Holes::nowhere();
+        let of_name = [live(1, None), live(1, None)];
+        assert_eq!(holes.count_open(&of_name), 1);
+        assert_eq!(holes.count_open(&[live(1, Some(1)), live(2, Some(0))]), 1);
+        // The kernel does not know of this one.
+        let hole = Hole {
+            session: SessionId(1),
+            expires: BootTime(10),
+            about: None,
+            scope: Scope::Questions("db.example.com".to_owned()),
+        };
+        holes.add(HoleId(3), hole);
+        assert_eq!(holes.count_open(&of_name), 2);
     }
 
     #[test]

@@ -30,11 +30,12 @@ use guard_proto::wire::ToProxy;
 
 use crate::{
     config::Config,
+    control::ids,
     holes::known::Holes,
     policies::{InForce, Policies},
     record::meters::Meters,
     requests::Requests,
-    sessions::{Session, stops::Stop},
+    sessions::{Session, Sessions, stops::Stop},
     times::is_past,
     workers::link::WorkerLink,
 };
@@ -171,7 +172,22 @@ pub(super) fn is_proxied(policies: &Policies, policy: &InForce) -> bool {
     is_read_only(policy) || (policies.is_sni_for_proxy() && policy.policy.looks_at_sni())
 }
 
-/// Whether connections of a session go to the proxy, by its policies or by a hole.
+/// Whether anything in force needs a proxy.
+#[must_use]
+fn is_needed(holes: &Holes, policies: &Policies) -> bool {
+    let mut all = policies.iter();
+    holes.any_for_reads(None) || all.any(|(_, policy)| is_proxied(policies, policy))
+}
+
+/// Whether connections of the session with that id, as people write it, go to the proxy.
+#[must_use]
+fn serves_session(holes: &Holes, policies: &Policies, sessions: &Sessions, id: &str) -> bool {
+    let live = ids::parse_session(id).ok();
+    let live = live.and_then(|id| sessions.live(id));
+    live.is_some_and(|session| reads_only(holes, policies, session))
+}
+
+/// The same of a session, by its policies or by a hole.
 #[must_use]
 pub(super) fn reads_only(holes: &Holes, policies: &Policies, session: &Session) -> bool {
     let mut policies_of = session.chain.iter().filter_map(|slot| policies.get(*slot));

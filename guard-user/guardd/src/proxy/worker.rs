@@ -7,10 +7,9 @@ use guard_proto::wire::{NetworkId, ToDaemon, ToProxy, VERSION};
 use guard_sys::packets::MAX_MESSAGE;
 use rustix::net::{AddressFamily, SocketType};
 
-use super::{Proxy, is_proxied, reads_only};
+use super::{Proxy, is_needed, reads_only, serves_session};
 use crate::{
     changes::Change,
-    control::ids,
     sessions::Session,
     shared::Shared,
     state::State,
@@ -89,7 +88,7 @@ impl Worker for ProxyWorker {
     const MISSING: &'static str = "the proxy does not run, so read-only destinations are closed";
 
     fn is_needed(state: &State) -> bool {
-        state.needs_proxy()
+        is_needed(&state.holes, &state.policies)
     }
 
     fn user(state: &State) -> Option<String> {
@@ -159,33 +158,15 @@ fn closing(message: &ToProxy) -> Option<ToProxy> {
     }
 }
 
+/// Whether the session with that id has read-only destinations.
+#[must_use]
+pub(crate) fn is_for(shared: &Shared, session: &str) -> bool {
+    shared.with(|state| serves_session(&state.holes, &state.policies, &state.sessions, session))
+}
+
 /// Waits a while for the proxy, if a new policy needs one. Returns why there is none.
 pub(crate) async fn ready(shared: &Shared) -> Option<String> {
     workers::ready::<ProxyWorker>(shared).await
-}
-
-impl State {
-    /// Whether anything in force needs a proxy.
-    #[must_use]
-    fn needs_proxy(&self) -> bool {
-        let mut policies = self.policies.iter();
-        self.holes.any_for_reads(None)
-            || policies.any(|(_, policy)| is_proxied(&self.policies, policy))
-    }
-
-    /// Whether the session with that id has read-only destinations.
-    #[must_use]
-    pub(crate) fn is_read_only(&self, session: &str) -> bool {
-        let live = ids::parse_session(session).ok();
-        let live = live.and_then(|id| self.sessions.live(id));
-        live.is_some_and(|session| reads_only(&self.holes, &self.policies, session))
-    }
-
-    /// The warning that read-only destinations are closed, if they should not be.
-    #[must_use]
-    pub(crate) fn proxy_warning(&self) -> Option<String> {
-        self.worker_warning::<ProxyWorker>()
-    }
 }
 
 impl Proxy {

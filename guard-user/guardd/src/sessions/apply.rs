@@ -75,7 +75,7 @@ pub(crate) async fn apply(
         return Err(changed_meanwhile());
     };
     warnings.extend(resolver::worker::ready(shared).await);
-    if shared.with(|state| state.is_read_only(&ids::session(id))) {
+    if worker::is_for(shared, &ids::session(id)) {
         warnings.extend(worker::ready(shared).await);
     }
     let session = shared.with(|state| state.shown(id));

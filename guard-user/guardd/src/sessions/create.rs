@@ -125,7 +125,7 @@ pub(crate) async fn run(
         started.text = text;
         shared.with(|state| state.tell_person(slots, &mut started));
     }
-    if shared.with(|state| state.is_read_only(&started.session.id)) {
+    if proxy::worker::is_for(shared, &started.session.id) {
         have_proxy(shared, &mut started).await;
     }
     Ok(started)
