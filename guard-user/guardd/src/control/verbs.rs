@@ -1,19 +1,20 @@
 //! What each call does, once its caller is authorised.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::BTreeSet,
     time::{Duration, Instant},
 };
 
-use guard_common::{Address, Protocol, SessionId};
+use guard_common::SessionId;
 use guard_datapath::Datapath;
 use guard_policy::Destination;
 use guard_proto::{
     self as proto, Call, HolesReply, PolicyRef, RequestsReply, SessionsReply, varlink,
 };
-use guard_sys::{clock::Clocks, pidfd::Peer};
+use guard_sys::pidfd::Peer;
 
 use crate::{
+    config::Config,
     control::{
         answering::Answering,
         auth::{Agent, Approver, Authorised, Courier, assigner, authorise, courier},
@@ -28,8 +29,8 @@ use crate::{
     policies::load,
     proxy::{approve::Widening, worker},
     record::kernel_log,
-    requests::{Pending, bursts::BurstExtent},
-    sessions::{appeared::appeared, apply, assign, create},
+    requests::bursts::BurstExtent,
+    sessions::{Sessions, appeared::appeared, apply, assign, create},
     shared::Shared,
     signed_answers::couriers::{self, Carrier},
     state::State,
@@ -360,7 +361,13 @@ async fn explanation(shared: &Shared, who: Approver, call: Call) -> Result<Vec<u
     };
     let (to, ports) = explain::parse(&destination, &ports)?;
     let beside = beside.map(|beside| *beside);
-    let under = shared.with(|state| state.under(who, policy, beside, session))?;
+    let under = shared.with(|state| match session {
+        Some(session) => {
+            let meant = (state.sessions).meant(&state.datapath, who, Some(&session));
+            meant.map(Under::Session)
+        }
+        None => Ok(under_policy(&state.config, policy, beside)),
+    })?;
     look_up(shared, &to).await;
     one(&explain::explain(shared, &under, &to, &ports).await?)
 }
@@ -550,7 +557,8 @@ async fn act(shared: &Shared, by: &Answering, call: Call) -> Result<Vec<u8>, Cal
                 reason,
             };
             let opened = shared.with(|state| {
-                let session = state.meant(by.who, session.as_deref())?;
+                let (kernel, session) = (&state.datapath, session.as_deref());
+                let session = state.sessions.meant(kernel, by.who, session)?;
                 state.open(by, session, wanted)
             })?;
             one(&reached(shared, opened).await)
@@ -594,96 +602,59 @@ fn not_here() -> CallError {
     )
 }
 
-impl State {
-    /// What a client has a verdict explained by.
-    fn under(
-        &self,
-        who: Approver,
-        policy: Option<PolicyRef>,
-        beside: Option<PolicyRef>,
-        session: Option<String>,
-    ) -> Result<Under, CallError> {
-        let usual = || PolicyRef {
-            name: Some(self.config.session_policy().to_owned()),
-            file: None,
-            text: None,
-        };
-        Ok(match session {
-            Some(session) => Under::Session(self.meant(who, Some(&session))?),
-            None => Under::Policy {
-                policy: policy.unwrap_or_else(usual),
-                beside,
-            },
-        })
+/// What a client has a verdict explained by that names no session: a policy, else the one that sessions get.
+fn under_policy(config: &Config, policy: Option<PolicyRef>, beside: Option<PolicyRef>) -> Under {
+    let usual = || PolicyRef {
+        name: Some(config.session_policy().to_owned()),
+        file: None,
+        text: None,
+    };
+    Under::Policy {
+        policy: policy.unwrap_or_else(usual),
+        beside,
     }
+}
 
+impl Sessions {
     /// The session that a client names, or its only one.
-    fn meant(&self, who: Approver, session: Option<&str>) -> Result<SessionId, CallError> {
+    fn meant(
+        &self,
+        kernel: &Datapath,
+        who: Approver,
+        session: Option<&str>,
+    ) -> Result<SessionId, CallError> {
         match session {
             Some(id) => {
-                let session = self.sessions.called(id, |owner| who.answers_for(owner))?;
+                let session = self.called(id, |owner| who.answers_for(owner))?;
                 // A name is that of a command: the person may mean the next session.
                 let is_name = ids::parse_session(id).is_err();
-                if is_name && session.lost_command(&self.datapath) {
+                if is_name && session.lost_command(kernel) {
                     Err(only_left(id, session.cgroup.id))
                 } else {
                     Ok(session.cgroup.id)
                 }
             }
-            None => self.sessions.only(&self.datapath, who),
+            None => self.only(kernel, who),
         }
     }
+}
 
+impl State {
     /// The requests that a caller may answer, with the kernel's own counts.
     ///
     /// # Errors
     ///
     /// The kernel's.
     pub(crate) fn pending(&mut self, who: Approver) -> Result<RequestsReply, CallError> {
-        let mut listed = self.pending_of(who, |owner| who.answers_for(owner))?;
+        let (kernel, sessions, policies) = (&self.datapath, &self.sessions, &self.policies);
+        let may = |owner| who.answers_for(owner);
+        let mut listed = (self.requests).listed_to(kernel, sessions, policies, who, may)?;
         for one in &mut listed.requests {
             let kept = self.signed_answers.question(&one.id);
             let code = kept.map(|kept| kept.code.clone());
             one.code = code.filter(|code| !code.is_empty());
         }
         Ok(listed)
-    }
-
-    /// The requests of those users whom the caller `may` know of, with what `who` is offered, and without codes.
-    ///
-    /// # Errors
-    ///
-    /// The kernel's.
-    pub(crate) fn pending_of(
-        &self,
-        who: Approver,
-        may: impl Fn(u32) -> bool,
-    ) -> Result<RequestsReply, CallError> {
-        let pending = self.requests.pending().iter();
-        let mine: Vec<_> = pending.filter(|one| may(one.owner)).collect();
-        let counts = counts(&self.datapath, &mine)?;
-        let clocks = Clocks::read();
-        let requests = mine.into_iter().map(|asked| {
-            let key = &asked.key;
-            // The kernel half counts connections only.
-            let tried = if key.is_connection() {
-                counted(&counts, asked).saturating_sub(self.requests.given().tried_before(key))
-            } else {
-                asked.tried
-            };
-            proto::Request {
-                count: tried.max(1),
-                last_at: clocks.calendar(asked.last),
-                offers: self
-                    .requests
-                    .offers_to(&self.sessions, &self.policies, who, asked),
-                ..asked.shown.clone()
-            }
-        });
-        Ok(RequestsReply {
-            requests: requests.collect(),
-            carried: false,
-        })
     }
 
     /// The live sessions of those whom the caller answers for.
@@ -696,31 +667,5 @@ impl State {
             sessions: sessions.collect(),
             carried: false,
         }
-    }
-}
-
-/// How often each request's destination was refused.
-fn counts(datapath: &Datapath, asked: &[&Pending]) -> Result<HashMap<Tried, u64>, CallError> {
-    let sessions: BTreeSet<_> = asked.iter().map(|one| one.key.session).collect();
-    let mut counts = HashMap::new();
-    for session in sessions {
-        for (key, tried) in datapath.attempts(session)? {
-            *counts.entry(key.there()).or_default() += tried.count;
-        }
-    }
-    Ok(counts)
-}
-
-/// The key of the kernel half's counts, without the verdict.
-type Tried = (SessionId, Address, Protocol, u16);
-
-/// How often all that a request is about was refused.
-fn counted(counts: &HashMap<Tried, u64>, asked: &Pending) -> u64 {
-    let key = &asked.key;
-    let of = |to: Address| (key.session, to, key.protocol, key.port);
-    let count = |to: Address| counts.get(&of(to)).copied().unwrap_or(0);
-    match &asked.burst {
-        Some(burst) => burst.addresses().map(count).sum(),
-        None => count(key.destination),
     }
 }

@@ -18,6 +18,7 @@ mod gathering;
 pub(crate) mod given;
 pub(crate) mod hosts;
 pub(crate) mod key;
+mod listed;
 pub(crate) mod noes;
 pub(crate) mod offers;
 pub(crate) mod on_request;

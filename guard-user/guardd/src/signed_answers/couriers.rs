@@ -156,7 +156,9 @@ impl State {
     pub(crate) fn pending_to(&mut self, who: Courier) -> Result<proto::RequestsReply, CallError> {
         let owners = self.owners_in_scope(None);
         let may = |owner| owners.contains(&owner);
-        let listed = self.pending_of(Approver::on_behalf_of(who.uid()), may)?;
+        let (kernel, sessions, policies) = (&self.datapath, &self.sessions, &self.policies);
+        let who = Approver::on_behalf_of(who.uid());
+        let listed = (self.requests).listed_to(kernel, sessions, policies, who, may)?;
         Ok(proto::RequestsReply {
             carried: true,
             ..listed
