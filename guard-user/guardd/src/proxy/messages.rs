@@ -1,11 +1,11 @@
 //! What the proxy says.
 
-use guard_common::{SessionId, Verdict};
+use guard_common::{BootTime, SessionId, Verdict};
 use guard_proto::record::{Http, RecordedDestination};
 use guard_proto::wire::{Entry, RedirectTarget, ToDaemon, ToProxy};
 use guard_sys::clock;
 
-use super::{closings::Closing, record_pass::rule_of, terms::ShownName};
+use super::{Proxy, closings::Closing, record_pass::rule_of, terms::ShownName};
 use crate::{control::ids, record::audit::LogEntry, requests::RequestKey, state::State};
 
 /// Bytes that the audit log keeps of each text.
@@ -36,7 +36,9 @@ impl State {
                 name,
                 again,
             } => {
-                let ShownName { why, rules, until } = self.name_in_time(&target, &name, again);
+                let too_fast = self.proxy.name_too_fast(&self.sessions, &target, again);
+                let said = too_fast.unwrap_or_else(|| self.proxy_name(&target, &name));
+                let ShownName { why, rules, until } = said;
                 let until = until.map(|end| end.0);
                 self.proxy.say(ToProxy::Name {
                     number,
@@ -74,16 +76,7 @@ impl State {
     fn proxy_tells(&mut self, target: &RedirectTarget, entry: Entry) {
         self.recorder.counters().http(&entry.outcome);
         let id = SessionId(target.session);
-        if let (None, Some(why)) = (&entry.method, &entry.why)
-            && entry.outcome == "refused"
-        {
-            let closing = Closing {
-                to: target.address.into(),
-                port: target.port,
-                why: why.clone(),
-            };
-            self.proxy.closings.note(id, closing, (), clock::now());
-        }
+        self.proxy.note_closing(target, &entry, clock::now());
         let Some(owner) = self.sessions.get(id).map(|session| session.about.uid) else {
             return;
         };
@@ -117,6 +110,23 @@ impl State {
         };
         let entry = LogEntry::of(ids::session(id), owner, record);
         self.recorder.note(entry.admitted(admitted));
+    }
+}
+
+impl Proxy {
+    /// Notes what was closed without asking anybody, if that is what the entry is about.
+    fn note_closing(&mut self, target: &RedirectTarget, entry: &Entry, now: BootTime) {
+        if let (None, Some(why)) = (&entry.method, &entry.why)
+            && entry.outcome == "refused"
+        {
+            let closing = Closing {
+                to: target.address.into(),
+                port: target.port,
+                why: why.clone(),
+            };
+            let session = SessionId(target.session);
+            self.closings.note(session, closing, (), now);
+        }
     }
 }
 

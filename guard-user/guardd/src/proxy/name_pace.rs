@@ -7,11 +7,10 @@ use guard_common::{BootTime, SessionId};
 use guard_proto::wire::RedirectTarget;
 use guard_sys::clock;
 
-use super::terms::ShownName;
+use super::{Proxy, terms::ShownName};
 use crate::{
     record::meters::{Meters, Pace},
-    sessions::Session,
-    state::State,
+    sessions::{Session, Sessions},
     times::after,
 };
 
@@ -88,32 +87,34 @@ const fn too_fast(again: bool) -> &'static str {
     }
 }
 
-impl State {
-    /// What is said of a name that a client shows there, unless its session shows names too fast; `again`: it was judged before a change.
-    pub(super) fn name_in_time(
+impl Proxy {
+    /// What is said of a name that a client shows there where its session shows names too fast, and else none; `again`: it was judged before
+    /// a change.
+    pub(super) fn name_too_fast(
         &mut self,
+        sessions: &Sessions,
         target: &RedirectTarget,
-        name: &str,
         again: bool,
-    ) -> ShownName {
+    ) -> Option<ShownName> {
         let session = SessionId(target.session);
-        let outermost = self.sessions.live(session).map(Session::outermost);
-        let pace = &mut self.proxy.names;
-        let until = outermost.and_then(|of| pace.refuses(again, session, of, clock::now()));
-        match until {
-            Some(_) => ShownName {
-                why: Some(too_fast(again).to_owned()),
-                rules: Vec::new(),
-                until,
-            },
-            None => self.proxy_name(target, name),
-        }
+        let outermost = sessions.live(session).map(Session::outermost)?;
+        let until = self
+            .names
+            .refuses(again, session, outermost, clock::now())?;
+        Some(ShownName {
+            why: Some(too_fast(again).to_owned()),
+            rules: Vec::new(),
+            until: Some(until),
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
+    use crate::sessions::none_but;
 
     const SECOND: u64 = 1_000_000_000;
     const NOW: BootTime = BootTime(1_000 * SECOND);
@@ -152,6 +153,24 @@ mod tests {
             assert!(pace.refuses(first, session, session, NOW).is_some());
             assert_eq!(judged(&mut pace, other, session, 10_000, NOW), burst);
         }
+    }
+
+    #[test]
+    fn a_session_that_shows_names_too_fast_is_told_so_and_until_when() {
+        let sessions = none_but(&[(1, None)]);
+        let mut proxy = Proxy::default();
+        let target = |session: u32| RedirectTarget {
+            session,
+            address: IpAddr::from([192, 0, 2, 1]),
+            port: 443,
+            listener: 0,
+        };
+        // Of one that is not there the policies say it.
+        assert!(proxy.name_too_fast(&sessions, &target(9), false).is_none());
+        let all = (0..1_000_000).find_map(|_| proxy.name_too_fast(&sessions, &target(1), false));
+        let refused = all.map(|refused| (refused.why, refused.until.is_some()));
+        assert_eq!(refused, Some((Some(too_fast(false).to_owned()), true)));
+        assert!(proxy.name_too_fast(&sessions, &target(1), true).is_none());
     }
 
     #[test]

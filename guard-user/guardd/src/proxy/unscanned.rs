@@ -12,8 +12,10 @@ use guard_sys::clock;
 
 use crate::{
     changes::Change,
-    relays::{ClientSession, Scanned, Upstreams},
+    policies::Policies,
+    relays::{ClientSession, Relays, Scanned, Upstreams},
     requests::RequestKey,
+    sessions::{Session, Sessions},
     state::State,
     times::after,
 };
@@ -31,6 +33,18 @@ struct Unscanned {
     listener: UnscannedListener,
     outermost: SessionId,
     until: BootTime,
+}
+
+impl Unscanned {
+    /// Whether what listens there was scanned by now.
+    fn scanned(&self, sessions: &Sessions, relays: &Relays, now: BootTime) -> Scanned {
+        let (target, ticket) = (&self.target, self.listener.ticket);
+        let live = sessions.live(SessionId(target.session));
+        live.map_or(Scanned::Never, |session| {
+            let client = ClientSession::of(session);
+            relays.scanned(client, &asked(target), ticket, now)
+        })
+    }
 }
 
 /// All connections that wait for a scan, in the order in which they came.
@@ -75,7 +89,8 @@ impl State {
         // The kernel half reported the listener before it redirected, and the proxy may be read first.
         self.read_events();
         let now = clock::now();
-        let Some(outermost) = self.outermost_of(&target) else {
+        let session = self.sessions.live(SessionId(target.session));
+        let Some(outermost) = session.map(Session::outermost) else {
             return self.proxy.say(closed(number));
         };
         let one = Unscanned {
@@ -108,23 +123,13 @@ impl State {
 
     /// Answers the proxy, but for a listener that is about to be scanned.
     fn tell_if_scanned(&mut self, one: &Unscanned, now: BootTime) -> Scanned {
-        let (target, ticket) = (&one.target, one.listener.ticket);
-        let live = self.sessions.live(SessionId(target.session));
-        let scanned = live.map_or(Scanned::Never, |session| {
-            let client = ClientSession::of(session);
-            self.relays.scanned(client, &asked(target), ticket, now)
-        });
+        let scanned = one.scanned(&self.sessions, &self.relays, now);
         match scanned {
             Scanned::Awaited => {}
             Scanned::Never => self.proxy.say(closed(one.number)),
             Scanned::Done => self.tell_first_terms(one),
         }
         scanned
-    }
-
-    fn outermost_of(&self, target: &RedirectTarget) -> Option<SessionId> {
-        let session = self.sessions.live(SessionId(target.session))?;
-        Some(session.outermost())
     }
 
     fn tell_first_terms(&mut self, one: &Unscanned) {
@@ -140,53 +145,78 @@ impl State {
 
     /// Notes that a listener leads where the session may not go, as if the kernel half had refused it, which will refuse the next.
     fn note_shut(&mut self, target: &RedirectTarget, client: Tgid) {
-        let id = SessionId(target.session);
         let (to, now) = (asked(target), clock::now());
-        let key = RequestKey::new(id, to.to, to.protocol, to.port);
+        let key = RequestKey::new(SessionId(target.session), to.to, to.protocol, to.port);
         let holes = self.datapath.holes().unwrap_or_default();
-        let mut strictest = |holes: &[LiveHole]| {
-            let (sessions, policies) = (&self.sessions, &self.policies);
-            self.relays
-                .strictest_upstream(sessions, policies, &key, now, holes)
-        };
-        let found = match strictest(&holes) {
-            // It is not for the holes that it is shut: one may be counted.
-            Upstreams::Judged {
-                is_opened: true, ..
-            } => strictest(&[]),
-            found => found,
-        };
-        let Upstreams::Judged { key, verdict, .. } = found else {
+        let (sessions, policies) = (&self.sessions, &self.policies);
+        let shut = shut_upstream(&mut self.relays, sessions, policies, &key, now, &holes);
+        let Some((upstream, verdict)) = shut else {
             return;
         };
-        if !matches!(verdict, Verdict::Confirm | Verdict::Deny) {
-            return;
-        }
-        let hook = if to.to.is_v4() {
-            Hook::Connect4
-        } else {
-            Hook::Connect6
-        };
-        let event = Event {
-            at: now,
-            count: 1,
-            session: id,
-            destination: key.destination,
-            port: key.port,
-            protocol: Protocol::TCP,
-            verdict: verdict as u8,
-            hook: hook as u8,
-            tgid: client.0,
-            pid: client.0,
-            uid: u32::MAX,
-            through: to.port.to_be_bytes(),
-            ..Event::default()
-        };
+        let event = refusal(&upstream, verdict, &to, client, now);
         if let Err(error) = self.note_event(&event) {
-            tracing::warn!(%error, session = id.0, "a refusal cannot be noted");
+            tracing::warn!(%error, session = event.session.0, "a refusal cannot be noted");
         }
         // It may have made a request, and no tick need be near that would keep it.
         self.apply(Change::Requests);
+    }
+}
+
+/// The upstream by which a listener is shut to a session, and the verdict on it.
+fn shut_upstream(
+    relays: &mut Relays,
+    sessions: &Sessions,
+    policies: &Policies,
+    key: &RequestKey,
+    now: BootTime,
+    holes: &[LiveHole],
+) -> Option<(RequestKey, Verdict)> {
+    let mut strictest =
+        |holes: &[LiveHole]| relays.strictest_upstream(sessions, policies, key, now, holes);
+    let found = match strictest(holes) {
+        // It is not for the holes that it is shut: one may be counted.
+        Upstreams::Judged {
+            is_opened: true, ..
+        } => strictest(&[]),
+        found => found,
+    };
+    match found {
+        Upstreams::Judged {
+            key,
+            verdict: verdict @ (Verdict::Confirm | Verdict::Deny),
+            ..
+        } => Some((key, verdict)),
+        _ => None,
+    }
+}
+
+/// The event of the kernel half that has refused a client's connection to a listener for its upstream.
+fn refusal(
+    upstream: &RequestKey,
+    verdict: Verdict,
+    listener: &Connection,
+    client: Tgid,
+    now: BootTime,
+) -> Event {
+    let hook = if listener.to.is_v4() {
+        Hook::Connect4
+    } else {
+        Hook::Connect6
+    };
+    Event {
+        at: now,
+        count: 1,
+        session: upstream.session,
+        destination: upstream.destination,
+        port: upstream.port,
+        protocol: Protocol::TCP,
+        verdict: verdict as u8,
+        hook: hook as u8,
+        tgid: client.0,
+        pid: client.0,
+        uid: u32::MAX,
+        through: listener.port.to_be_bytes(),
+        ..Event::default()
     }
 }
 
@@ -199,5 +229,42 @@ const fn told(number: Number, terms: Option<TargetTerms>) -> ToProxy {
         number,
         terms,
         until: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+    use super::*;
+    use crate::{policies::of_texts, sessions::none_but};
+
+    #[test]
+    fn a_refusal_for_what_listens_is_about_its_upstream() {
+        let to = IpAddr::from([192, 0, 2, 9]).into();
+        let upstream = RequestKey::new(SessionId(1), to, Protocol::TCP, 5432);
+        for (listener, hook) in [
+            (IpAddr::from(Ipv4Addr::LOCALHOST), Hook::Connect4),
+            (IpAddr::from(Ipv6Addr::LOCALHOST), Hook::Connect6),
+        ] {
+            let listener = Connection::new(listener.into(), Protocol::TCP, 15_432);
+            let verdict = Verdict::Confirm;
+            let event = refusal(&upstream, verdict, &listener, Tgid(7), BootTime(1));
+            assert_eq!(event.session, upstream.session);
+            assert_eq!((event.destination, event.port), (to, 5432));
+            assert_eq!(event.through(), Some(15_432));
+            assert_eq!((event.hook, event.verdict), (hook as u8, verdict as u8));
+        }
+    }
+
+    #[test]
+    fn what_was_not_scanned_is_shut_for_no_upstream() {
+        let policies = of_texts(&["version = 1\ndefault = \"deny\"\n".to_owned()]);
+        let sessions = none_but(&[(1, None)]);
+        let here = IpAddr::from(Ipv4Addr::LOCALHOST).into();
+        let key = RequestKey::new(SessionId(1), here, Protocol::TCP, 15_432);
+        let mut relays = Relays::default();
+        let shut = shut_upstream(&mut relays, &sessions, &policies, &key, BootTime(1), &[]);
+        assert!(shut.is_none());
     }
 }
