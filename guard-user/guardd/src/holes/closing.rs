@@ -1,7 +1,7 @@
 //! Listing holes, and closing them before they end by themselves: when a person says so, or when their bytes are used up.
 //! Expiry is in `ending.rs`.
 
-use guard_common::SessionId;
+use guard_common::{HoleId, SessionId};
 use guard_datapath::{Datapath, LiveHole};
 use guard_proto as proto;
 
@@ -27,17 +27,7 @@ impl State {
         let mut holes = open_holes(&self.datapath, &self.sessions, by.who)?;
         let mut judged_here = self.holes.shown_to(by.who);
         if !all {
-            let wanted: Vec<_> = ids
-                .iter()
-                .map(|id| {
-                    let hole = ids::parse_hole(id)?;
-                    let is_open = holes.iter().any(|one| one.entry.id == hole)
-                        || judged_here.iter().any(|(one, _)| *one == hole);
-                    is_open.then_some(hole).ok_or_else(|| ids::no_hole(id))
-                })
-                .collect::<Result<_, _>>()?;
-            holes.retain(|hole| wanted.contains(&hole.entry.id));
-            judged_here.retain(|(id, _)| wanted.contains(id));
+            choose(ids, &mut holes, &mut judged_here)?;
         }
         let mut shown: Vec<_> = self.holes.shown(&holes).into_values().collect();
         // One for a name has an entry for each address.
@@ -96,6 +86,30 @@ impl State {
     }
 }
 
+/// Leaves those with the given ids alone of the open holes, which the kernel or guardd judges.
+///
+/// # Errors
+///
+/// `NotFound` if an id is that of none.
+fn choose(
+    ids: &[String],
+    in_kernel: &mut Vec<LiveHole>,
+    judged_here: &mut Vec<(HoleId, proto::Hole)>,
+) -> Result<(), CallError> {
+    let wanted: Vec<_> = ids
+        .iter()
+        .map(|id| {
+            let hole = ids::parse_hole(id)?;
+            let is_open = in_kernel.iter().any(|one| one.entry.id == hole)
+                || judged_here.iter().any(|(one, _)| *one == hole);
+            is_open.then_some(hole).ok_or_else(|| ids::no_hole(id))
+        })
+        .collect::<Result<_, _>>()?;
+    in_kernel.retain(|hole| wanted.contains(&hole.entry.id));
+    judged_here.retain(|(id, _)| wanted.contains(id));
+    Ok(())
+}
+
 /// That another hole lets pass what one did that was closed, if it does.
 fn still_open(closed: &LiveHole, left: &[LiveHole]) -> Option<String> {
     let is_other = |other: &&LiveHole| {
@@ -129,4 +143,48 @@ pub(crate) fn open_holes(
     holes.retain(|hole| who.answers_for(owner(hole)));
     holes.sort_by_key(|hole| hole.entry.id);
     Ok(holes)
+}
+
+#[cfg(test)]
+mod tests {
+    use guard_common::{BootTime, HoleEntry};
+    use guard_sys::clock::Clocks;
+
+    use super::*;
+    use crate::holes::hole::Scope;
+
+    #[test]
+    fn those_that_are_meant_are_closed_and_none_where_one_is_unknown() -> Result<(), CallError> {
+        let live = |id| LiveHole {
+            session: SessionId(1),
+            entry: HoleEntry {
+                id: HoleId(id),
+                ..HoleEntry::default()
+            },
+            connections_left: None,
+            bytes_left: None,
+        };
+        let question = Hole {
+            session: SessionId(1),
+            expires: BootTime(10),
+            about: None,
+            scope: Scope::Questions("db.example.com".to_owned()),
+        };
+        let question = question.shown(HoleId(3), &Clocks::read());
+        let all = || {
+            let here = question.clone().map(|shown| (HoleId(3), shown));
+            (vec![live(1), live(2)], here.into_iter().collect::<Vec<_>>())
+        };
+        let ids = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>();
+        let (mut in_kernel, mut here) = all();
+        choose(&ids(&["h2", "h3"]), &mut in_kernel, &mut here)?;
+        assert_eq!((in_kernel, here.len()), (vec![live(2)], 1));
+        let (mut in_kernel, mut here) = all();
+        choose(&ids(&["h1"]), &mut in_kernel, &mut here)?;
+        assert_eq!((in_kernel, here.len()), (vec![live(1)], 0));
+        let (mut in_kernel, mut here) = all();
+        assert!(choose(&ids(&["h1", "h9"]), &mut in_kernel, &mut here).is_err());
+        assert_eq!((in_kernel.len(), here.len()), (2, 1));
+        Ok(())
+    }
 }

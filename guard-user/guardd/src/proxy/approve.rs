@@ -21,6 +21,7 @@ use crate::{
         hole::{Hole, HoleOrigin, Scope},
         requests::RequestScope,
     },
+    policies::Policies,
     record::audit::LogEntry,
     requests::{
         HttpRequestKey, Pending, RequestKey,
@@ -28,6 +29,7 @@ use crate::{
         given::{self, AnsweredRequest, OpenedByYes, YesOrNo},
         hosts, shown,
     },
+    sessions::Sessions,
     state::State,
     times::after,
 };
@@ -132,16 +134,7 @@ impl State {
         let wanted = self.proxy.wanted(called, widening)?;
         let CalledRequest { id: called, asked } = called;
         let key = &asked.key;
-        let prefixes = vec![Prefix::host(key.destination)];
-        let ports = vec![key.ports()];
-        let (sessions, policies) = (&self.sessions, &self.policies);
-        let mut checked = CheckedHole::of(sessions, policies, key.session, prefixes, ports, terms)?;
-        // That was by what decides about the address alone.
-        if let Some(live) = sessions.live(key.session)
-            && let Some(longest) = hosts::longest_hole(policies, &live.chain, key)
-        {
-            checked.cap(longest);
-        }
+        let checked = checked_yes(&self.sessions, &self.policies, key, terms)?;
         let requests = terms.requests.or(terms.connections);
         let opened_by = self.machine.name_of(by);
         let mut open = Vec::new();
@@ -365,6 +358,25 @@ impl Proxy {
         }
         Ok(wanted)
     }
+}
+
+/// What may be opened for a request.
+fn checked_yes(
+    sessions: &Sessions,
+    policies: &Policies,
+    key: &RequestKey,
+    terms: &HoleTerms,
+) -> Result<CheckedHole, CallError> {
+    let prefixes = vec![Prefix::host(key.destination)];
+    let ports = vec![key.ports()];
+    let mut checked = CheckedHole::of(sessions, policies, key.session, prefixes, ports, terms)?;
+    // That was by what decides about the address alone.
+    if let Some(live) = sessions.live(key.session)
+        && let Some(longest) = hosts::longest_hole(policies, &live.chain, key)
+    {
+        checked.cap(longest);
+    }
+    Ok(checked)
 }
 
 /// What a hole lets through: `left` of these requests, at the destination of the one that a person saw.

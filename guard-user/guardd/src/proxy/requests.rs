@@ -61,37 +61,16 @@ impl State {
             TargetAccess::Open => None,
             TargetAccess::Judged { hold, .. } => Some(hold),
         };
-        let (id, to) = (SessionId(target.session), Address::from(target.address));
-        let is_cut = asked
-            .host
-            .as_ref()
-            .is_some_and(|host| host.len() > MAX_HOST)
-            || asked.headers.len() > MAX_HEADERS
-            || asked.headers.iter().any(|one| one.len() > MAX_HEADER);
-        // A cut text could be that of another request.
-        let plain = asked.plain && !is_cut;
-        let (tgid, is_definition) = (asked.tgid, asked.definition);
-        let matter = asked.matter.clone().filter(|text| is_digest(text));
-        let Some(request) = understood(asked) else {
-            return Some(unreadable());
-        };
-        let is_open = hold.is_none();
-        let session = self.sessions.live(id);
+        let (tgid, is_open) = (asked.tgid, hold.is_none());
+        let session = self.sessions.live(SessionId(target.session));
         let hold = hold.and_then(|hold| {
             let session = session?;
             let is_followed = self.requests.is_followed(session.about.uid);
             self.proxy.hold_for(session, hold, is_followed, number)
         });
-        let waits_unknown = hold.is_some() && request.digest.is_none();
-        let alone = waits_unknown.then(|| self.proxy.held.next_serial());
-        let http = Rc::new(HttpRequestKey {
-            request,
-            alone,
-            plain,
-            series: is_definition && hold.is_none(),
-            matter,
-        });
-        let key = RequestKey::of_http(id, to, target.port, http);
+        let Some(key) = self.proxy.key_of(target, asked, hold.is_some()) else {
+            return Some(unreadable());
+        };
         if is_open {
             // The terms have changed since the proxy got them.
             return Some(self.pass(&key, target, None, None));
@@ -192,15 +171,7 @@ impl State {
         if let Some(answer) = self.spend_hole(key, &client.target, request, now) {
             return Some(answer);
         }
-        if self.requests.is_refused(key, now) {
-            return Some(refused());
-        }
-        let is_asked = self.requests.get(&client.request).is_some();
-        match (is_asked, client.until <= now) {
-            (false, _) => Some(dropped()),
-            (true, true) => Some(too_late(client.request.clone())),
-            (true, false) => None,
-        }
+        client.given_up(&self.requests, now)
     }
 
     /// Makes new requests for the held clients whose common request was answered for one of them only.
@@ -221,7 +192,53 @@ impl State {
     }
 }
 
+impl HeldClient {
+    /// Why it is held no longer, where nothing lets its request pass; none where somebody may answer yet.
+    fn given_up(&self, requests: &Requests, now: BootTime) -> Option<AskAnswer> {
+        if requests.is_refused(&self.key, now) {
+            return Some(refused());
+        }
+        let is_asked = requests.get(&self.request).is_some();
+        match (is_asked, self.until <= now) {
+            (false, _) => Some(dropped()),
+            (true, true) => Some(too_late(self.request.clone())),
+            (true, false) => None,
+        }
+    }
+}
+
 impl Proxy {
+    /// What an attempt is about; none if people could not read it. `is_held`: its client is to be held for an answer.
+    fn key_of(
+        &mut self,
+        target: &RedirectTarget,
+        asked: HttpAttempt,
+        is_held: bool,
+    ) -> Option<RequestKey> {
+        let (id, to) = (SessionId(target.session), Address::from(target.address));
+        let is_cut = asked
+            .host
+            .as_ref()
+            .is_some_and(|host| host.len() > MAX_HOST)
+            || asked.headers.len() > MAX_HEADERS
+            || asked.headers.iter().any(|one| one.len() > MAX_HEADER);
+        // A cut text could be that of another request.
+        let plain = asked.plain && !is_cut;
+        let is_definition = asked.definition;
+        let matter = asked.matter.clone().filter(|text| is_digest(text));
+        let request = understood(asked)?;
+        let waits_unknown = is_held && request.digest.is_none();
+        let alone = waits_unknown.then(|| self.held.next_serial());
+        let http = Rc::new(HttpRequestKey {
+            request,
+            alone,
+            plain,
+            series: is_definition && !is_held,
+            matter,
+        });
+        Some(RequestKey::of_http(id, to, target.port, http))
+    }
+
     /// Notes that a held client has gone.
     pub(super) fn leaves(&mut self, requests: &mut Requests, number: Number) {
         if let Some(client) = self.held.remove(number) {
@@ -416,7 +433,12 @@ pub(crate) fn in_words(http: &proto::HttpRequest, address: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::{convert::Infallible, net::IpAddr};
+
+    use guard_common::Protocol;
+
     use super::*;
+    use crate::requests::{RequestOwner, tests::shown};
 
     fn asked(path: &str) -> HttpAttempt {
         HttpAttempt {
@@ -453,5 +475,58 @@ mod tests {
             ..asked("/a")
         };
         assert_eq!(understood(odd).unwrap().digest, None);
+    }
+
+    #[test]
+    fn a_request_that_cannot_be_known_again_is_another_while_its_client_is_held() {
+        let mut proxy = Proxy::default();
+        let target = RedirectTarget {
+            session: 1,
+            address: IpAddr::from([192, 0, 2, 1]),
+            port: 80,
+            listener: 0,
+        };
+        let unknown = || HttpAttempt {
+            digest: None,
+            headers: Vec::new(),
+            definition: true,
+            ..asked("/a")
+        };
+        let mut http = |asked: HttpAttempt, is_held: bool| {
+            let key = proxy.key_of(&target, asked, is_held)?;
+            key.http
+                .map(|http| (http.alone.is_some(), http.plain, http.series))
+        };
+        assert_eq!(http(unknown(), true), Some((true, true, false)));
+        assert_eq!(http(unknown(), false), Some((false, true, true)));
+        // This one has its digest, and more headers than are shown.
+        assert_eq!(http(asked("/a"), true), Some((false, false, false)));
+        assert_eq!(http(asked(&"/a".repeat(MAX_PATH)), true), None);
+    }
+
+    #[test]
+    fn a_client_is_held_until_somebody_answers_or_its_time_is_over() -> Result<(), Infallible> {
+        let mut requests = Requests::without_files(10);
+        let key = RequestKey::new(SessionId(1), Address::default(), Protocol::TCP, 443);
+        let client = HeldClient {
+            tgid: Tgid::default(),
+            target: record_pass::target(&key),
+            key: key.clone(),
+            request: "r1".to_owned(),
+            until: BootTime(10),
+        };
+        assert_eq!(client.given_up(&requests, BootTime(5)), Some(dropped()));
+        let owner = RequestOwner {
+            uid: 1000,
+            share: SessionId(1),
+        };
+        let ask = || Ok::<_, Infallible>(shown(1));
+        requests.note(key.clone(), owner, BootTime(1), ask)?;
+        assert_eq!(client.given_up(&requests, BootTime(5)), None);
+        let late = client.given_up(&requests, BootTime(10));
+        assert_eq!(late, Some(too_late("r1".to_owned())));
+        requests.refuse(key, None, shown(1), BootTime(100));
+        assert_eq!(client.given_up(&requests, BootTime(5)), Some(refused()));
+        Ok(())
     }
 }
