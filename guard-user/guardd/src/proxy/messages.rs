@@ -22,7 +22,7 @@ impl State {
                 target,
                 unscanned,
                 again,
-            } => match self.refuses_target(&target, again) {
+            } => match self.proxy.refuses_target(&self.sessions, &target, again) {
                 None => self.proxy_wants_terms(number, target, unscanned),
                 Some(end) => self.proxy.say(ToProxy::Terms {
                     number,

@@ -5,8 +5,11 @@ use guard_common::{BootTime, SessionId};
 use guard_proto::wire::RedirectTarget;
 use guard_sys::clock;
 
-use super::name_pace::JudgingPace;
-use crate::{record::meters::Pace, sessions::Session, state::State};
+use super::{Proxy, name_pace::JudgingPace};
+use crate::{
+    record::meters::Pace,
+    sessions::{Session, Sessions},
+};
 
 /// New targets of an outermost session and those inside it that are judged at once, and after how many nanoseconds one more is: 1,000 a
 /// second. The same of targets that were judged before, of which the proxy caches 1,024: by their own pace, a flood of new ones leaves open
@@ -33,17 +36,18 @@ impl TargetPace {
     }
 }
 
-impl State {
+impl Proxy {
     /// Until when no other new target of the session is judged, or none `again`, where this one is not. Of a session that has ended nothing
     /// is left to judge.
     pub(super) fn refuses_target(
         &mut self,
+        sessions: &Sessions,
         target: &RedirectTarget,
         again: bool,
     ) -> Option<BootTime> {
         let session = SessionId(target.session);
-        let outermost = self.sessions.live(session).map(Session::outermost)?;
-        let pace = &mut self.proxy.targets.0;
+        let outermost = sessions.live(session).map(Session::outermost)?;
+        let pace = &mut self.targets.0;
         pace.refuses(again, session, outermost, clock::now())
     }
 }
