@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use guard_common::SessionId;
+use guard_common::{BootTime, SessionId};
 use guard_datapath::Datapath;
 use guard_policy::Environment;
 use guard_proto as proto;
@@ -29,10 +29,16 @@ use crate::{
     holes::{hole::HoleOrigin, known::Holes, names::StoredName},
     machine::Machine,
     policies::{Policies, library::PolicyText, names::PolicyNames},
+    process::SeenProcess,
     proxy::Proxy,
     record::{Recorder, shelf::Shelf},
     relays::Relays,
-    requests::{Requests, StoredRequest, offers::LastYes, turns::Events},
+    requests::{
+        Noted, RequestKey, Requests, StoredRequest,
+        drafts::{AskersWords, Drafting},
+        offers::LastYes,
+        turns::Events,
+    },
     resolver::Resolver,
     sessions::{self, Sessions},
     signed_answers::{self, SignedAnswers, enrolling::Enrolling},
@@ -239,6 +245,34 @@ impl State {
             config: &self.config,
             revoked: self.fleet.revoked(),
         }
+    }
+
+    /// What it takes to make a request.
+    pub(crate) fn drafting(&mut self) -> Drafting<'_> {
+        Drafting {
+            numbers: &mut self.datapath,
+            sessions: &self.sessions,
+            policies: &self.policies,
+            requests: &mut self.requests,
+            machine: &mut self.machine,
+            recorder: &mut self.recorder,
+        }
+    }
+
+    /// Makes a request, or counts one more attempt for the one that is pending, and writes a new one to the audit log.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel's counter of ids cannot be read.
+    pub(crate) fn ask(
+        &mut self,
+        key: RequestKey,
+        at: BootTime,
+        asker: SeenProcess,
+        words: AskersWords<'_>,
+    ) -> Result<Noted, CallError> {
+        let through = self.relays.tried_through(&key).cloned();
+        self.drafting().ask(key, at, asker, words, through)
     }
 
     /// What the kernel says of a peer, now.

@@ -27,7 +27,7 @@ use tokio::sync::Notify;
 use crate::{
     changes::Change,
     machine::Machine,
-    policies::{ChainVerdict, Policies},
+    policies::Policies,
     requests::RequestKey,
     sessions::{Session, Sessions},
     times::after,
@@ -578,27 +578,6 @@ impl Relays {
             .map(KnownListener::through);
         if let Some(through) = known {
             self.note_tried_through(event.session, to, through);
-        }
-    }
-
-    /// Whether a request is about a listener itself, whose upstream may be anything: a rule for its address is not enough.
-    pub(crate) fn is_anywhere(&self, key: &RequestKey) -> bool {
-        let address = key.destination.to_ip().to_string();
-        self.tried_through(key)
-            .is_some_and(|through| through.address == address && through.port == key.port)
-    }
-
-    /// The policies' verdict, but at least `confirm` for a request about a listener.
-    pub(crate) fn verdict_at_listener(
-        &self,
-        key: &RequestKey,
-        judged: &ChainVerdict<'_>,
-    ) -> Verdict {
-        let is_milder = judged.verdict.strictness() < Verdict::Confirm.strictness();
-        if is_milder && self.is_anywhere(key) {
-            Verdict::Confirm
-        } else {
-            judged.verdict
         }
     }
 }

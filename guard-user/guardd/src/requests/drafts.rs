@@ -4,23 +4,25 @@
 //! `note_new` merges a new one into a burst, and writes it to the audit log.
 
 use guard_common::{BootTime, SessionId, Verdict};
+use guard_datapath::Datapath;
 use guard_proto::{
     self as proto, Endpoint,
+    destination::Through,
     record::{self, Field, Gathered, RecordedDestination},
 };
 use guard_sys::clock::Clocks;
 
 use super::{
-    Noted, Pending, RequestKey, RequestOwner, hosts, questions::AskingProgram, shown::for_log,
-    tries,
+    Noted, Pending, RequestKey, RequestOwner, Requests, attempts::verdict_at_listener, hosts,
+    questions::AskingProgram, shown::for_log, tries,
 };
 use crate::{
     control::{failure::CallError, ids},
+    machine::Machine,
     policies::{ChainVerdict, NameAsker, Policies, UsedName},
     process::SeenProcess,
-    record::audit::LogEntry,
-    sessions::Session,
-    state::State,
+    record::{Recorder, audit::LogEntry},
+    sessions::{Session, Sessions},
 };
 
 /// What a program says when it asks by itself; nothing where its connection was refused or held.
@@ -32,8 +34,42 @@ pub(crate) struct AskersWords<'a> {
     pub(crate) typed: Option<&'a str>,
 }
 
-impl State {
-    /// Makes a request, or counts one more attempt for the one that is pending, and writes a new one to the audit log.
+/// Numbers of requests.
+pub(crate) trait RequestNumbers {
+    /// The number of a new request; never given twice.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel's counter of ids cannot be read.
+    fn next_request(&mut self) -> Result<u32, CallError>;
+}
+
+impl RequestNumbers for Datapath {
+    fn next_request(&mut self) -> Result<u32, CallError> {
+        Ok(Self::next_request(self)?)
+    }
+}
+
+/// What it takes to make a request.
+#[derive(Debug)]
+pub(crate) struct Drafting<'s, N = Datapath> {
+    /// The numbers of new requests.
+    pub(crate) numbers: &'s mut N,
+    /// Whose they are.
+    pub(crate) sessions: &'s Sessions,
+    /// What stops them.
+    pub(crate) policies: &'s Policies,
+    /// Those that are pending.
+    pub(crate) requests: &'s mut Requests,
+    /// The names of users.
+    pub(crate) machine: &'s mut Machine,
+    /// The audit log.
+    pub(crate) recorder: &'s mut Recorder,
+}
+
+impl<N: RequestNumbers> Drafting<'_, N> {
+    /// Makes a request, or counts one more attempt for the one that is pending, and writes a new one to the audit log. `through`: the
+    /// listener by which it was tried.
     ///
     /// # Errors
     ///
@@ -44,12 +80,14 @@ impl State {
         at: BootTime,
         asker: SeenProcess,
         words: AskersWords<'_>,
+        through: Option<Through>,
     ) -> Result<Noted, CallError> {
-        let Some(session) = self.sessions.live(key.session) else {
+        let (sessions, policies) = (self.sessions, self.policies);
+        let Some(session) = sessions.live(key.session) else {
             return Err(ids::no_session(&ids::session(key.session)));
         };
-        let mut each = each_says(&self.policies, session, &key)?;
-        let of_host = hosts::judged(&self.policies, &session.chain, &key);
+        let mut each = each_says(policies, session, &key)?;
+        let of_host = hosts::judged(policies, &session.chain, &key);
         let besides = hosts::put_first(&mut each, of_host);
         if self.requests.is_refused_around(session, &key, at) {
             return Ok(Noted::SaidNo);
@@ -61,11 +99,10 @@ impl State {
         let used = self.name_used(session, &key, judged, &who, words.typed);
         let (named, beware) = (used.told, used.beware);
         let host = named.as_ref().map(|named| named.name.clone());
-        let host = host.or_else(|| self.policies.host_of(key.session, key.destination, judged));
+        let host = host.or_else(|| policies.host_of(key.session, key.destination, judged));
         let strictest = each.iter().max_by_key(|one| one.verdict.strictness());
-        let verdict = self
-            .relays
-            .verdict_at_listener(&key, strictest.unwrap_or(judged));
+        let strictest = strictest.unwrap_or(judged).verdict;
+        let verdict = verdict_at_listener(&key, strictest, through.as_ref());
         let draft = proto::Request {
             verdict: verdict.as_str().to_owned(),
             chain: chain(session, &each),
@@ -73,7 +110,7 @@ impl State {
             beside: beside(session, &each, &besides),
             named,
             opens_name: used.is_opened,
-            through: self.relays.tried_through(&key).cloned(),
+            through,
             user: self.machine.user(owner.uid),
             pid,
             comm: process.comm,
@@ -95,7 +132,7 @@ impl State {
         who: &NameAsker,
         typed: Option<&str>,
     ) -> UsedName {
-        let (policies, to) = (&self.policies, key.destination);
+        let (policies, to) = (self.policies, key.destination);
         let used = match typed {
             Some(typed) => policies.typed_name(key.session, to, judged.rule, typed),
             None => policies.used_name(key.session, to, judged.rule, who),
@@ -108,6 +145,10 @@ impl State {
     }
 
     /// Makes a request of a draft, or counts one more attempt for the one that is pending.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel's counter of ids cannot be read.
     pub(crate) fn put(
         &mut self,
         key: RequestKey,
@@ -121,10 +162,10 @@ impl State {
             Some(_) => 0,
             None => self.requests.note_way(&key, asker.comm.as_deref(), at),
         };
-        let datapath = &mut self.datapath;
+        let numbers = &mut *self.numbers;
         let asked = key.clone();
         let noted = self.requests.note(key, owner, at, || {
-            let id = format!("r{}", datapath.next_request()?);
+            let id = format!("r{}", numbers.next_request()?);
             Ok::<_, CallError>(proto::Request { id, ..draft })
         })?;
         if let Noted::New(id) | Noted::Again(id) = &noted {
@@ -145,7 +186,7 @@ impl State {
         self.recorder.counters().asked();
         let new = self.requests.get(id).map(|one| one.clone().alone(id));
         let session = self.sessions.live(asked.session);
-        let (requests, policies) = (&mut self.requests, &self.policies);
+        let (requests, policies) = (&mut *self.requests, self.policies);
         let burst = session.and_then(|session| {
             let names = requests.gather_names(asked, at);
             names.or_else(|| requests.gather_around(session, policies, asked, at))
@@ -158,7 +199,8 @@ impl State {
 
     /// Writes a new request to the audit log. `burst`: the burst that it has become part of.
     fn write_request(&mut self, asked: &Pending, at: BootTime, burst: Option<&Gathered>) {
-        let Some(admitted) = self.admit(asked.key.session, at) else {
+        let (session, recorder) = (asked.key.session, &mut *self.recorder);
+        let Some(admitted) = self.sessions.admit(recorder, session, at) else {
             return;
         };
         let shown = &asked.shown;
@@ -335,5 +377,92 @@ pub(crate) fn blank(
         code: None,
         own_policy: None,
         beside: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, net::IpAddr, path::Path};
+
+    use guard_common::Protocol;
+
+    use super::*;
+    use crate::{machine::machine, policies::of_texts, record::recorder, sessions::none_but};
+
+    /// The numbers from 1 on.
+    #[derive(Debug, Default)]
+    struct Counted(u32);
+
+    impl RequestNumbers for Counted {
+        fn next_request(&mut self) -> Result<u32, CallError> {
+            self.0 += 1;
+            Ok(self.0)
+        }
+    }
+
+    fn key(session: u32, address: [u8; 4]) -> RequestKey {
+        let to = IpAddr::from(address).into();
+        RequestKey::new(SessionId(session), to, Protocol::TCP, 5432)
+    }
+
+    #[tokio::test]
+    async fn a_refusal_makes_one_request_which_is_written_down_once() -> Result<(), CallError> {
+        let (mut recorder, _dir) = recorder();
+        let log = recorder.audit().path().to_owned();
+        let text = "version = 1\nname = \"lab\"\ndefault = \"deny\"\n\
+            [[rule]]\nname = \"web\"\nto = [\"192.0.2.0/24\"]\naction = \"confirm\"\n";
+        let mut drafting = Drafting {
+            numbers: &mut Counted::default(),
+            sessions: &none_but(&[(1, None)]),
+            policies: &of_texts(&[text.to_owned()]),
+            requests: &mut Requests::without_files(10),
+            machine: &mut machine(Path::new("/nonexistent")),
+            recorder: &mut recorder,
+        };
+        let mut ask = |session: u32| {
+            let (nobody, nothing) = (SeenProcess::default(), AskersWords::default());
+            let key = key(session, [192, 0, 2, 1]);
+            drafting.ask(key, BootTime(1), nobody, nothing, None)
+        };
+        assert_eq!(ask(1)?, Noted::New("r1".to_owned()));
+        assert_eq!(ask(1)?, Noted::Again("r1".to_owned()));
+        assert!(ask(9).is_err(), "there is no such session");
+        let asked = drafting.requests.get("r1").map(|one| &one.shown);
+        let said = asked.map(|shown| (shown.policy.as_str(), shown.rule.as_deref()));
+        assert_eq!(said, Some(("lab", Some("web"))));
+        let written = fs::read_to_string(&log).unwrap_or_default();
+        assert_eq!(written.lines().count(), 1, "{written}");
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_request_about_a_listener_itself_says_that_a_person_is_asked() -> Result<(), CallError>
+    {
+        let (mut recorder, _dir) = recorder();
+        let mut drafting = Drafting {
+            numbers: &mut Counted::default(),
+            sessions: &none_but(&[(1, None)]),
+            policies: &of_texts(&["version = 1\ndefault = \"allow\"\n".to_owned()]),
+            requests: &mut Requests::without_files(10),
+            machine: &mut machine(Path::new("/nonexistent")),
+            recorder: &mut recorder,
+        };
+        let through = Through {
+            address: "127.0.0.1".to_owned(),
+            port: 5432,
+            pid: None,
+            comm: None,
+            command: Vec::new(),
+        };
+        for (address, verdict) in [([127, 0, 0, 1], "confirm"), ([192, 0, 2, 1], "allow")] {
+            let (nobody, nothing) = (SeenProcess::default(), AskersWords::default());
+            let key = key(1, address);
+            let by = Some(through.clone());
+            drafting.ask(key.clone(), BootTime(1), nobody, nothing, by)?;
+            let asked = drafting.requests.find(&key).map(|one| &one.shown);
+            let said = asked.map(|shown| (shown.verdict.as_str(), shown.through.as_ref()));
+            assert_eq!(said, Some((verdict, Some(&through))), "{address:?}");
+        }
+        Ok(())
     }
 }

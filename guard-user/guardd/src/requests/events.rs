@@ -20,7 +20,7 @@ use crate::{
     record::{Recorder, audit::LogEntry, meters::AdmittedRecord},
     requests::{
         Noted, RequestKey,
-        attempts::AttemptJudge,
+        attempts::{AttemptJudge, verdict_at_listener},
         decided::counted_as,
         drafts::AskersWords,
         refused_sockets::{self, SocketRefusals},
@@ -281,9 +281,8 @@ impl State {
 
     /// The verdict of the session's policies on the event now. If a hole for reads had it redirected, that is `read-only`.
     fn verdict_on(&self, event: &Event) -> Option<Verdict> {
-        let verdict = self
-            .relays
-            .verdict_at_listener(&key(event), &self.attempts().judge(event)?);
+        let (key, judged) = (key(event), self.attempts().judge(event)?.verdict);
+        let verdict = verdict_at_listener(&key, judged, self.relays.tried_through(&key));
         match (verdict, Verdict::from_u8(event.verdict)) {
             (Verdict::Confirm, by_hole @ Verdict::ReadOnly) => Some(by_hole),
             _ => Some(verdict),

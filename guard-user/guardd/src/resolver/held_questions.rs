@@ -177,7 +177,9 @@ impl State {
             ..drafts::blank(key, at, asked.endpoint(), policy.unwrap_or_default())
         };
         let warnings = process.warning.or(beware).into_iter().collect();
-        let noted = self.put(key.clone(), owner, at, draft, warnings)?;
+        let noted = self
+            .drafting()
+            .put(key.clone(), owner, at, draft, warnings)?;
         if let Noted::New(id) | Noted::Again(id) = &noted {
             self.requests.note_type(id, &asked.kind);
         }
