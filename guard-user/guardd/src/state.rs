@@ -35,6 +35,7 @@ use crate::{
     relays::Relays,
     requests::{
         Noted, RequestKey, Requests, StoredRequest,
+        attempts::AttemptJudge,
         drafts::{AskersWords, Drafting},
         offers::LastYes,
         turns::Events,
@@ -244,6 +245,14 @@ impl State {
             recorder: &mut self.recorder,
             config: &self.config,
             revoked: self.fleet.revoked(),
+        }
+    }
+
+    /// What judges attempts.
+    pub(crate) fn attempts(&self) -> AttemptJudge<'_> {
+        AttemptJudge {
+            sessions: &self.sessions,
+            policies: &self.policies,
         }
     }
 

@@ -80,7 +80,8 @@ impl State {
         let Some(owner) = self.sessions.get(id).map(|session| session.about.uid) else {
             return;
         };
-        let Some(admitted) = self.admit(id, clock::now()) else {
+        let (recorder, now) = (&mut self.recorder, clock::now());
+        let Some(admitted) = self.sessions.admit(recorder, id, now) else {
             return;
         };
         let key = RequestKey::new(

@@ -1,29 +1,25 @@
 //! The kernel half's events.
 //!
-//! `State::read_events` takes each event out of the ring buffer, and handles them in turn (`turns.rs`). A listener or a dial goes to `relays`. A refusal is judged again, by
-//! the policies of now (`verdict_on`), and becomes a `denied` record, a request as well where a hole could allow it
+//! `State::read_events` takes each event out of the ring buffer, and handles them in turn (`turns.rs`). A listener or a dial goes to
+//! `relays`. A refusal is judged again, by the policies of now (`refusals.rs`), and becomes a `denied` record, a request as well where a hole could allow it
 //! (`drafts.rs`), or nothing. A connection that is held goes to `holds/review.rs`, which asks too.
 
 use std::time::{Duration, Instant};
 
-use guard_common::{BootTime, Cause, Event, Hook, Protocol, SessionId, Verdict};
-use guard_datapath::KernelEvent;
-use guard_policy::protocol_name;
-use guard_proto::record::{Denied, Field, RecordedDestination};
+use guard_common::{Cause, Event, Hook, SessionId};
+use guard_datapath::{Datapath, KernelEvent};
 
 use crate::{
     changes::Change,
-    control::{failure::CallError, ids},
-    policies::NameAsker,
-    process::SeenProcess,
+    control::failure::CallError,
+    policies::Policies,
     proxy::worker::ProxyWorker,
-    record::{Recorder, audit::LogEntry, meters::AdmittedRecord},
+    record::Recorder,
+    relays::Relays,
     requests::{
-        Noted, RequestKey,
-        attempts::{AttemptJudge, verdict_at_listener},
-        decided::counted_as,
+        Noted,
         drafts::AskersWords,
-        refused_sockets::{self, SocketRefusals},
+        refusals::{Handling, RefusalLog, key},
         turns::{self, Causer},
     },
     sessions::Sessions,
@@ -42,61 +38,17 @@ const BEFORE_A_CALL: Duration = Duration::from_millis(200);
 const BEFORE_AN_END: Duration = Duration::from_secs(1);
 const BEFORE_THE_STOP: Duration = Duration::from_secs(3);
 
+/// Whether it is about a listener on this machine, and nothing was refused.
+fn is_of_listener(event: &Event) -> bool {
+    event.hook == Hook::Listener as u8 || turns::is_dial(event.hook)
+}
+
 /// Whether that was a UDP socket refused at `connect`, which sends nothing: so the C library sorts the addresses of a name (RFC 6724).
 fn sends_nothing(event: &Event) -> bool {
     Cause::from_u8(event.cause) == Cause::NothingSent
 }
 
-/// Whether more of the holes that let it pass have a budget than a socket remembers.
-fn has_many_budgets(event: &Event) -> bool {
-    Cause::from_u8(event.cause) == Cause::ManyBudgets
-}
-
-/// Whether it asked for the guard's own proxy.
-fn is_own_proxy(event: &Event) -> bool {
-    Cause::from_u8(event.cause) == Cause::OwnProxy
-}
-
-/// What becomes of a refusal, by the verdict of now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Handling {
-    /// Nothing: it was refused under a policy that has been replaced since.
-    Outdated,
-    /// A record: holes let it pass, of which too many have a budget.
-    ManyBudgets,
-    /// A record: the guard's own proxy listens there, and no hole helps.
-    OwnProxy,
-    /// The connection is held, and an approver is asked.
-    Held,
-    /// A record: no hole could allow it.
-    Denied,
-    /// A record: it is what a connection still sends whose hole has just ended, and nobody has tried it again.
-    Aftermath,
-    /// A record: TLS has to show a name there, and the proxy looks at the next connection from that network, if it can.
-    Nameless,
-    /// A record that says why the resolver did not get the question.
-    Unresolved,
-    /// It could have been redirected to the proxy, and was not. Where no proxy runs, or it serves that network only from now on: a record,
-    /// and the next one may be. Else as [`Self::Asked`].
-    Direct,
-    /// A record, and a request.
-    Asked,
-}
-
 impl State {
-    /// Whether a session may cause a record now, and what that says of others.
-    pub(crate) fn admit(&mut self, session: SessionId, now: BootTime) -> Option<AdmittedRecord> {
-        self.sessions.admit(&mut self.recorder, session, now)
-    }
-
-    /// What judges attempts.
-    pub(crate) fn attempts(&self) -> AttemptJudge<'_> {
-        AttemptJudge {
-            sessions: &self.sessions,
-            policies: &self.policies,
-        }
-    }
-
     /// Handles the events that there are. Where sessions cause more than can be handled soon, each has had its turns, and the rest waits.
     pub(crate) fn read_events(&mut self) {
         self.read_events_for(None, BEFORE_A_CALL);
@@ -160,11 +112,20 @@ impl State {
 
     /// Handles one about a connection.
     pub(crate) fn note_event(&mut self, event: &Event) -> Result<(), CallError> {
+        if is_of_listener(event) {
+            let (kernel, sessions) = (&mut self.datapath, &self.sessions);
+            let noted = (self.relays).note_reported(kernel, sessions, &self.policies, event);
+            if let Some(change) = noted {
+                self.apply(change);
+            }
+            return Ok(());
+        }
         // To port 0 no program wants to go.
-        if self.note_of_listener(event)
-            || (sends_nothing(event) && event.port == 0)
-            || self.note_refused_socket(event)
-        {
+        if sends_nothing(event) && event.port == 0 {
+            return Ok(());
+        }
+        if let Some(why) = self.requests.note_refused_socket(event) {
+            self.note_refusal(event, Some(event.session), Some(why));
             return Ok(());
         }
         self.relays.note_tried(event);
@@ -172,7 +133,7 @@ impl State {
             self.end_spent_holes(Some(event.session));
         }
         let Some(session) = self.sessions.live(event.session) else {
-            self.note_denial(event, None);
+            self.note_refusal(event, None, None);
             return Ok(());
         };
         let (kernel, subject) = (&self.datapath, session.subject());
@@ -180,31 +141,13 @@ impl State {
             .recall_names(kernel, subject, event.destination)?;
         self.requests
             .note_decided(&self.sessions, &self.policies, event);
-        self.handle(event, self.handling(event))
+        let through = self.relays.tried_through(&key(event));
+        let is_aftermath = self.holes.is_aftermath(event);
+        let handling = self.attempts().handling(event, through, is_aftermath);
+        self.handle(event, handling)
     }
 
-    /// What becomes of a refusal.
-    fn handling(&self, event: &Event) -> Handling {
-        let is_tcp = event.protocol == Protocol::TCP;
-        match self.verdict_on(event) {
-            _ if is_own_proxy(event) => Handling::OwnProxy,
-            Some(Verdict::Confirm | Verdict::ReadOnly) if self.holes.is_aftermath(event) => {
-                Handling::Aftermath
-            }
-            Some(Verdict::Confirm | Verdict::ReadOnly) if has_many_budgets(event) => {
-                Handling::ManyBudgets
-            }
-            Some(Verdict::Confirm) if event.held != 0 => Handling::Held,
-            Some(Verdict::Allow) if self.attempts().sni_rule(event).is_some() => Handling::Nameless,
-            Some(Verdict::Allow) if self.attempts().is_question(event) => Handling::Unresolved,
-            Some(Verdict::Allow) => Handling::Outdated,
-            Some(_) if is_socket(event) => Handling::Denied,
-            Some(Verdict::ReadOnly) if is_tcp => Handling::Direct,
-            Some(Verdict::Confirm | Verdict::ReadOnly) => Handling::Asked,
-            Some(Verdict::Deny) | None => Handling::Denied,
-        }
-    }
-
+    /// Does what becomes of a refusal.
     fn handle(&mut self, event: &Event, handling: Handling) -> Result<(), CallError> {
         let (session, process) = (event.session, event.tgid);
         match handling {
@@ -216,16 +159,16 @@ impl State {
                 self.note_refusal(event, Some(session), Some(OWN_PROXY.to_owned()));
             }
             Handling::Held => self.note_held(event)?,
-            Handling::Denied => self.note_denial(event, Some(session)),
+            Handling::Denied => self.note_refusal(event, Some(session), None),
             Handling::Aftermath => {
                 self.holds.expect(event);
-                self.note_denial(event, Some(session));
+                self.note_refusal(event, Some(session), None);
             }
             Handling::Nameless => {
                 if event.hook != Hook::Hello as u8 {
                     self.notice_network::<ProxyWorker>(session, process);
                 }
-                self.note_denial(event, Some(session));
+                self.note_refusal(event, Some(session), None);
             }
             Handling::Unresolved => {
                 let why = self.why_unserved(session, process);
@@ -234,59 +177,18 @@ impl State {
             Handling::Direct => {
                 let is_new = self.notice_network::<ProxyWorker>(session, process);
                 if is_new || !self.proxy.is_up() {
-                    self.note_denial(event, Some(session))
+                    self.note_refusal(event, Some(session), None)
                 } else {
                     self.handle(event, Handling::Asked)?
                 }
             }
             Handling::Asked => {
                 self.holds.expect(event);
-                self.note_denial(event, Some(session));
+                self.note_refusal(event, Some(session), None);
                 self.note_request(event)?;
             }
         }
         Ok(())
-    }
-
-    /// Notes a socket that is refused for how it was connected. False: it is about something else.
-    fn note_refused_socket(&mut self, event: &Event) -> bool {
-        let Some(why) = refused_sockets::cause(event) else {
-            return false;
-        };
-        let to = key(event);
-        let socket = SocketRefusals { to, why };
-        self.requests
-            .refused_sockets
-            .note(event.session, socket, (), event.at);
-        let why = format!("{why}: open a new socket");
-        self.note_refusal(event, Some(event.session), Some(why));
-        true
-    }
-
-    /// Notes a listener that is to be scanned, or what one's processes connect to. False: it is about something else.
-    fn note_of_listener(&mut self, event: &Event) -> bool {
-        let (kernel, sessions) = (&mut self.datapath, &self.sessions);
-        let noted = if event.hook == Hook::Listener as u8 {
-            self.relays.note_listener(kernel, sessions, event)
-        } else if turns::is_dial(event.hook) {
-            (self.relays).note_dial(kernel, sessions, &self.policies, event)
-        } else {
-            return false;
-        };
-        if let Some(change) = noted {
-            self.apply(change);
-        }
-        true
-    }
-
-    /// The verdict of the session's policies on the event now. If a hole for reads had it redirected, that is `read-only`.
-    fn verdict_on(&self, event: &Event) -> Option<Verdict> {
-        let (key, judged) = (key(event), self.attempts().judge(event)?.verdict);
-        let verdict = verdict_at_listener(&key, judged, self.relays.tried_through(&key));
-        match (verdict, Verdict::from_u8(event.verdict)) {
-            (Verdict::Confirm, by_hole @ Verdict::ReadOnly) => Some(by_hole),
-            _ => Some(verdict),
-        }
     }
 
     /// Makes a request for a refusal, unless there is one.
@@ -303,56 +205,16 @@ impl State {
         Ok(())
     }
 
-    /// Writes a refusal to the audit log, as a `denied` record.
-    fn note_denial(&mut self, event: &Event, session: Option<SessionId>) {
-        self.note_refusal(event, session, None);
-    }
-
-    /// The same; `why` where no policy refuses it.
+    /// Writes a refusal to the audit log; `why` where no policy refuses it.
     fn note_refusal(&mut self, event: &Event, session: Option<SessionId>, why: Option<String>) {
-        let Some(admitted) = self.admit(event.session, event.at) else {
-            return;
+        let mut log = RefusalLog {
+            sessions: &self.sessions,
+            policies: &self.policies,
+            machine: &self.machine,
+            recorder: &mut self.recorder,
         };
-        let judged = self.attempts().judge(event);
-        let by = self.attempts().refused_by(event, judged, why);
-        let host = judged.and_then(|judged| {
-            let policies = &self.policies;
-            policies.host_of(event.session, event.destination, &judged)
-        });
-        let live = session.and_then(|id| self.sessions.live(id));
-        let seen = (self.machine).process_behind(self.sessions.live(event.session), event);
-        let SeenProcess { pid, process } = seen;
-        let who = NameAsker::of(pid, process.comm.as_deref());
-        let answered = || {
-            let policies = &self.policies;
-            policies.answered_to(event.session, event.destination, &who)
-        };
-        let host = host.or_else(answered);
-        let hook = Hook::from_u8(event.hook).map_or("unknown", Hook::as_str);
-        let record = Denied {
-            cgroup: live.map_or(event.cgroup.into(), |_| Field::Absent),
-            destination: destination(event, host).into(),
-            rule: by.rule.into(),
-            policy: by.policy.map_or(Field::Absent, Into::into),
-            verdict: Verdict::from_u8(event.verdict).as_str().into(),
-            through: self.relays.tried_through(&key(event)).cloned().into(),
-            hook: hook.into(),
-            why: by.why.map_or(Field::Absent, Into::into),
-            count: event.count.into(),
-            pid: pid.into(),
-            comm: process.comm.into(),
-            exe: process.exe.into(),
-            tcp: self
-                .attempts()
-                .passes_by_tcp(&counted_as(event))
-                .map_or(Field::Absent, |verdict| verdict.as_str().into()),
-            ..Denied::default()
-        };
-        let entry = match live {
-            Some(live) => LogEntry::of(ids::session(live.cgroup.id), live.about.uid, record),
-            None => record.into(),
-        };
-        self.recorder.note(entry.admitted(admitted));
+        let through = self.relays.tried_through(&key(event));
+        log.write(event, session, why, through);
     }
 }
 
@@ -370,22 +232,19 @@ fn note_left_out(sessions: &Sessions, recorder: &mut Recorder, event: &KernelEve
     }
 }
 
-/// Whether it is a `socket` call, which has no destination that a hole could allow.
-fn is_socket(event: &Event) -> bool {
-    event.hook == Hook::SockCreate as u8
-}
-
-fn key(event: &Event) -> RequestKey {
-    RequestKey::new(event.session, event.destination, event.protocol, event.port)
-}
-
-fn destination(event: &Event, host: Option<String>) -> RecordedDestination {
-    if is_socket(event) {
-        RecordedDestination::Socket {
-            protocol: protocol_name(event.protocol),
-            socket_type: event.socket_type.into(),
+impl Relays {
+    /// Notes a listener that is to be scanned, or what one's processes connect to.
+    fn note_reported(
+        &mut self,
+        kernel: &mut Datapath,
+        sessions: &Sessions,
+        policies: &Policies,
+        event: &Event,
+    ) -> Option<Change> {
+        if event.hook == Hook::Listener as u8 {
+            self.note_listener(kernel, sessions, event)
+        } else {
+            self.note_dial(kernel, sessions, policies, event)
         }
-    } else {
-        RecordedDestination::Endpoint(key(event).endpoint(host))
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! In code a [`RequestKey`] is what a request is about, the key by which attempts are merged; a [`Pending`] is a request on the
 //! list; a [`StoredRequest`] is its file, which outlives guardd. `events.rs` hears of refusals, which `attempts.rs` has policies
-//! judge, `drafts.rs` makes requests of them, `gathering.rs` one of many, `approve_or_deny.rs` takes the answers, and `noes.rs`
+//! judge and `refusals.rs` writes down, `drafts.rs` makes requests of them, `gathering.rs` one of many, `approve_or_deny.rs` takes the answers, and `noes.rs`
 //! keeps each no. For `guard why`, `decided.rs` keeps what decided and `given.rs` what approvers said; `recalled.rs` reads both
 //! from the audit log.
 
@@ -25,6 +25,7 @@ pub(crate) mod on_request;
 pub(crate) mod pending;
 pub(crate) mod questions;
 mod recalled;
+mod refusals;
 pub(crate) mod refused_sockets;
 pub(crate) mod series;
 mod settled;

@@ -4,7 +4,7 @@ use guard_common::{Cause, Event, SessionId, Verdict};
 use guard_proto::Stopped;
 use guard_sys::clock::Clocks;
 
-use super::{RequestKey, Requests};
+use super::{RequestKey, Requests, refusals::key};
 use crate::{
     control::advice,
     sessions::stops::{Stop, Stops},
@@ -24,7 +24,7 @@ pub(crate) struct SocketRefusals {
 
 /// Why a socket is refused; none where it is for what the policies say.
 #[must_use]
-pub(crate) const fn cause(event: &Event) -> Option<&'static str> {
+const fn cause(event: &Event) -> Option<&'static str> {
     match Cause::from_u8(event.cause) {
         Cause::Policies | Cause::NothingSent | Cause::ManyBudgets | Cause::OwnProxy => None,
         Cause::ConnectedAgain => {
@@ -37,6 +37,16 @@ pub(crate) const fn cause(event: &Event) -> Option<&'static str> {
 }
 
 impl Requests {
+    /// Notes a socket that is refused for how it was connected, and says why; none where it is about something else.
+    pub(super) fn note_refused_socket(&mut self, event: &Event) -> Option<String> {
+        let why = cause(event)?;
+        let to = key(event);
+        let socket = SocketRefusals { to, why };
+        self.refused_sockets
+            .note(event.session, socket, (), event.at);
+        Some(format!("{why}: open a new socket"))
+    }
+
     /// The sockets of a session that were refused lately, in words for it.
     pub(crate) fn stopped_sockets(
         &self,
@@ -55,5 +65,36 @@ fn stopped(one: &Stop<SocketRefusals>, clocks: &Clocks) -> Stopped {
     Stopped {
         count: one.count,
         ..Stopped::new(at, destination, verdict, advice)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use guard_common::BootTime;
+
+    use super::*;
+
+    #[test]
+    fn a_socket_that_was_connected_again_is_counted_and_told_to_be_opened_anew() {
+        let mut requests = Requests::without_files(10);
+        let caused = |cause: Cause, second: u64| Event {
+            at: BootTime(second * 1_000_000_000),
+            session: SessionId(1),
+            port: 53,
+            cause: cause as u8,
+            ..Event::default()
+        };
+        let by_policy = caused(Cause::Policies, 1);
+        assert_eq!(requests.note_refused_socket(&by_policy), None);
+        for second in [2, 3] {
+            let again = caused(Cause::ConnectedAgain, second);
+            let why = requests.note_refused_socket(&again).unwrap_or_default();
+            assert!(why.contains("connected again"), "{why}");
+            assert!(why.ends_with("open a new socket"), "{why}");
+        }
+        let clocks = Clocks::read();
+        let stopped = requests.stopped_sockets(SessionId(1), &clocks);
+        let counts: Vec<_> = stopped.map(|one| one.count).collect();
+        assert_eq!(counts, [2]);
     }
 }

@@ -193,7 +193,7 @@ impl State {
         let ReachedSession { id, uid, .. } = *reached;
         self.sessions.add_production(id, &place, more);
         let is_first = self.sessions.note_appeared(id, asks && more);
-        let admitted = self.admit(id, clock::now());
+        let admitted = self.sessions.admit(&mut self.recorder, id, clock::now());
         // What all that follows is asked about for is in the log, however many records came before.
         if admitted.is_none() && !is_first {
             return None;
