@@ -24,7 +24,7 @@ pub(crate) mod offers;
 pub(crate) mod on_request;
 pub(crate) mod pending;
 pub(crate) mod questions;
-mod recalled;
+pub(crate) mod recalled;
 mod refusals;
 pub(crate) mod refused_sockets;
 pub(crate) mod series;

@@ -7,9 +7,9 @@ use guard_common::{
 };
 use guard_policy::{PortSpec, Prefix, protocol_number};
 use guard_proto::{
-    self as proto, Endpoint,
+    self as proto, Endpoint, LogRecord,
     names::FAILED,
-    record::{Answered, Denied, HoleClose, HoleOpen, Record, RecordedDestination},
+    record::{Answered, Denied, Held, HoleClose, HoleOpen, Record, RecordedDestination},
 };
 use guard_sys::clock::Clocks;
 
@@ -21,9 +21,9 @@ use super::{
 };
 use crate::{
     control::{ids, inside::apart},
-    record::recent::recent,
-    sessions::Session,
-    state::State,
+    policies::Policies,
+    record::{Recorder, recent::recent},
+    sessions::{Session, Sessions},
 };
 
 /// Bytes of the audit log that are looked through, from its end.
@@ -32,7 +32,7 @@ const LOOKED_THROUGH: u64 = 4 * 1024 * 1024;
 const RESTARTED: &str = "guardd restarted";
 
 /// Attempts that the kernel counts, by session.
-type Attempts = HashMap<SessionId, Vec<(AttemptKey, AttemptCount)>>;
+pub(crate) type CountedAttempts = HashMap<SessionId, Vec<(AttemptKey, AttemptCount)>>;
 
 /// What decided, as a record says it.
 struct RecordedRefusal<'r> {
@@ -42,27 +42,68 @@ struct RecordedRefusal<'r> {
     policy: Option<&'r String>,
 }
 
-impl State {
-    /// Reads what the audit log has of live sessions.
-    pub(crate) fn recall(&mut self) {
-        let live = self.sessions.all_live();
-        let live: Vec<_> = live.map(|session| session.cgroup.id).collect();
-        if live.is_empty() {
-            return;
-        }
-        let records = recent(self.recorder.audit(), LOOKED_THROUGH).unwrap_or_else(|error| {
-            tracing::warn!(%error, "what was refused and answered before is not known");
-            Vec::new()
-        });
-        let attempts = live.into_iter();
-        let attempts = attempts.map(|id| (id, self.datapath.attempts(id).unwrap_or_default()));
-        let attempts: Attempts = attempts.collect();
+/// A refusal that was about no connection, as a record says it.
+#[derive(Debug)]
+pub(crate) struct RecalledRefusal {
+    /// The session that was refused something.
+    pub(crate) session: SessionId,
+    /// When.
+    pub(crate) at: BootTime,
+    /// What.
+    pub(crate) to: Endpoint,
+    /// Why, if the record says so.
+    pub(crate) why: Option<String>,
+    /// What kind of thing that is.
+    pub(crate) kind: RefusedKind,
+}
+
+/// What was refused where it was no connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RefusedKind {
+    /// A name.
+    Name {
+        /// Whether nobody answered, or not in time.
+        failed: bool,
+    },
+    /// A Unix socket, a socket that was handed over, or a signal.
+    Stop,
+}
+
+/// What it takes to know again what an earlier guardd knew.
+#[derive(Debug)]
+pub(crate) struct Recalling<'s> {
+    /// The sessions.
+    pub(crate) sessions: &'s Sessions,
+    /// Their policies, as they are now.
+    pub(crate) policies: &'s Policies,
+    /// What is known again.
+    pub(crate) requests: &'s mut Requests,
+    /// Of live sessions: those of others are not read.
+    pub(crate) attempts: CountedAttempts,
+}
+
+/// What the end of the audit log says.
+pub(crate) fn last_records(recorder: &Recorder) -> Vec<LogRecord> {
+    recent(recorder.audit(), LOOKED_THROUGH).unwrap_or_else(|error| {
+        tracing::warn!(%error, "what was refused and answered before is not known");
+        Vec::new()
+    })
+}
+
+impl Recalling<'_> {
+    /// Reads what records say of live sessions. `is_open`: whether there still is a hole. Returns what others keep.
+    pub(crate) fn read(
+        &mut self,
+        records: &[LogRecord],
+        is_open: impl Fn(HoleId) -> bool,
+    ) -> Vec<RecalledRefusal> {
         let clocks = Clocks::read();
         let mut passed: HashMap<HoleId, u64> = HashMap::new();
-        for record in &records {
+        let mut others = Vec::new();
+        for record in records {
             let session = record.session.as_deref();
             let session = session.and_then(|id| ids::parse_session(id).ok());
-            let Some(session) = session.filter(|id| attempts.contains_key(id)) else {
+            let Some(session) = session.filter(|id| self.attempts.contains_key(id)) else {
                 continue;
             };
             let at = clocks.boot(record.at);
@@ -71,51 +112,50 @@ impl State {
                     let hole = one.hole.get().and_then(|id| ids::parse_hole(id).ok());
                     *passed.entry(hole.unwrap_or_default()).or_default() += 1;
                 }
-                Record::Answered(one) => self.recall_answer(session, at, &one, &attempts),
-                other => self.recall_other(session, at, other),
+                Record::Answered(one) => self.recall_answer(session, at, &one),
+                Record::Denied(one) => others.extend(self.recall_denied(session, at, &one)),
+                Record::Held(one) => self.recall_held(session, at, &one),
+                Record::HoleOpen(one) => self.requests.recall_hole(session, at, &one),
+                Record::HoleClose(one) => self.requests.recall_end(&one),
+                _ => {}
             }
         }
-        self.end_lost_holes(&passed);
+        self.requests.end_lost_holes(&passed, is_open);
+        others
     }
 
-    fn recall_other(&mut self, session: SessionId, at: BootTime, record: Record) {
-        match record {
-            Record::Denied(one) => self.recall_denied(session, at, &one),
-            Record::Held(one) => {
-                let refusal = RecordedRefusal {
-                    destination: one
-                        .destination
-                        .get()
-                        .and_then(RecordedDestination::endpoint),
-                    verdict: one.verdict.get().map(String::as_str),
-                    rule: one.rule.get(),
-                    policy: one.policy.get(),
-                };
-                self.recall_decided(session, at, &refusal);
-            }
-            Record::HoleOpen(one) => self.requests.recall_hole(session, at, &one),
-            Record::HoleClose(one) => self.requests.recall_end(&one),
-            _ => {}
-        }
+    fn recall_held(&mut self, session: SessionId, at: BootTime, one: &Held) {
+        let refusal = RecordedRefusal {
+            destination: one
+                .destination
+                .get()
+                .and_then(RecordedDestination::endpoint),
+            verdict: one.verdict.get().map(String::as_str),
+            rule: one.rule.get(),
+            policy: one.policy.get(),
+        };
+        self.recall_decided(session, at, &refusal);
     }
 
-    fn recall_denied(&mut self, session: SessionId, at: BootTime, one: &Denied) {
-        let Some(to) = one
+    /// Returns what was refused if it was no connection.
+    fn recall_denied(
+        &mut self,
+        session: SessionId,
+        at: BootTime,
+        one: &Denied,
+    ) -> Option<RecalledRefusal> {
+        let to = one
             .destination
             .get()
-            .and_then(RecordedDestination::endpoint)
-        else {
-            return;
-        };
-        let why = one.why.get().map(String::as_str);
-        match to.protocol.as_str() {
-            "dns" => {
-                let failed = one.verdict.is(FAILED);
-                self.resolver.recall_refused(session, at, to, why, failed);
-            }
-            "unix" | "handed" | "signal" => self.sockets.recall_stop(session, at, to, why),
+            .and_then(RecordedDestination::endpoint)?;
+        let why = one.why.get();
+        let kind = match to.protocol.as_str() {
+            "dns" => RefusedKind::Name {
+                failed: one.verdict.is(FAILED),
+            },
+            "unix" | "handed" | "signal" => RefusedKind::Stop,
             // Where it says why, no rule refused it; what waited was noted when it began to.
-            _ if why.is_some() => {}
+            _ if why.is_some() => return None,
             _ => {
                 let refusal = RecordedRefusal {
                     destination: Some(to),
@@ -124,8 +164,16 @@ impl State {
                     policy: one.policy.get(),
                 };
                 self.recall_decided(session, at, &refusal);
+                return None;
             }
-        }
+        };
+        Some(RecalledRefusal {
+            session,
+            at,
+            to: to.clone(),
+            why: why.cloned(),
+            kind,
+        })
     }
 
     fn recall_decided(&mut self, id: SessionId, at: BootTime, refusal: &RecordedRefusal<'_>) {
@@ -149,7 +197,7 @@ impl State {
         let to = refusal.destination?;
         let verdict = stopped_by(refusal.verdict?)?;
         let address: IpAddr = to.address.parse().ok()?;
-        let policies = &self.policies;
+        let policies = self.policies;
         let policy = match refusal.policy {
             Some(policy) => policy.clone(),
             None => policies.name_of(&session.chain),
@@ -163,7 +211,7 @@ impl State {
         let reason = found
             .peek()
             .and_then(|(of, rule)| Some(of.source.told(rule.reason.clone()?)));
-        let apart = apart(&self.sessions, policies, session.cgroup.id);
+        let apart = apart(self.sessions, policies, session.cgroup.id);
         // Another policy may have a rule that is called the same.
         let is_own = found.peek().is_some()
             && found.all(|(of, _)| apart.is_some_and(|apart| std::ptr::eq(of, apart)));
@@ -182,13 +230,7 @@ impl State {
         })
     }
 
-    fn recall_answer(
-        &mut self,
-        session: SessionId,
-        at: BootTime,
-        one: &Answered,
-        attempts: &Attempts,
-    ) {
+    fn recall_answer(&mut self, session: SessionId, at: BootTime, one: &Answered) {
         let Some(request) = answered(session, one) else {
             return;
         };
@@ -197,7 +239,7 @@ impl State {
             Some("no") => no(at, one),
             _ => return,
         };
-        let attempts = attempts.get(&session).map_or(&[][..], Vec::as_slice);
+        let attempts = self.attempts.get(&session).map_or(&[][..], Vec::as_slice);
         let answer = PersonsAnswer {
             session,
             by: one.by.get().cloned().unwrap_or_default(),
@@ -213,24 +255,19 @@ impl State {
         }
         self.requests.given.note(answer);
     }
-
-    /// Holes for HTTP requests do not outlive the guardd that keeps them.
-    fn end_lost_holes(&mut self, passed: &HashMap<HoleId, u64>) {
-        let is_lost = |hole: &HoleId| self.holes.get(*hole).is_none();
-        let lost: Vec<_> = self
-            .requests
-            .given
-            .open_for_http()
-            .filter(is_lost)
-            .collect();
-        for hole in lost {
-            let passed = passed.get(&hole).copied().unwrap_or(0);
-            self.requests.given.note_end(hole, RESTARTED, passed);
-        }
-    }
 }
 
 impl Requests {
+    /// Holes for HTTP requests do not outlive the guardd that keeps them.
+    fn end_lost_holes(&mut self, passed: &HashMap<HoleId, u64>, is_open: impl Fn(HoleId) -> bool) {
+        let holes = self.given.open_for_http();
+        let lost: Vec<_> = holes.filter(|hole| !is_open(*hole)).collect();
+        for hole in lost {
+            let passed = passed.get(&hole).copied().unwrap_or(0);
+            self.given.note_end(hole, RESTARTED, passed);
+        }
+    }
+
     fn recall_hole(&mut self, session: SessionId, at: BootTime, one: &HoleOpen) {
         let Some(hole) = one.hole.get().and_then(|id| ids::parse_hole(id).ok()) else {
             return;
@@ -373,10 +410,15 @@ fn key_there(session: SessionId, to: &Endpoint) -> Option<RequestKey> {
 
 #[cfg(test)]
 mod tests {
-    use guard_proto::record::Field;
+    use guard_proto::record::{Common, Field};
+    use jiff::Timestamp;
 
     use super::*;
-    use crate::requests::{drafts::blank, shown::as_shown};
+    use crate::{
+        policies::of_texts,
+        requests::{drafts::blank, shown::as_shown},
+        sessions::none_but,
+    };
 
     fn shown(http: Option<proto::HttpRequest>) -> proto::Request {
         let to = Endpoint {
@@ -464,5 +506,74 @@ mod tests {
         let key = &request.key;
         let same = RequestKey::of_http(key.session, key.destination, key.port, own.into());
         assert_eq!(*key, same);
+    }
+
+    fn refused(session: &str, protocol: &str, one: Denied) -> LogRecord {
+        let to = Endpoint {
+            address: "192.0.2.10".to_owned(),
+            port: Some(443),
+            protocol: protocol.to_owned(),
+            host: None,
+        };
+        let denied = Denied {
+            destination: RecordedDestination::Endpoint(to).into(),
+            ..one
+        };
+        let session = Some(session.to_owned());
+        LogRecord::new(
+            Timestamp::now(),
+            session,
+            &Common::default(),
+            &denied.into(),
+        )
+    }
+
+    #[test]
+    fn what_live_sessions_were_refused_is_known_again_or_handed_to_who_keeps_it() {
+        let sessions = none_but(&[(1, None), (2, None)]);
+        let text = "version = 1\nname = \"lab\"\ndefault = \"deny\"\n".to_owned();
+        let policies = of_texts(&[text]);
+        let mut requests = Requests::without_files(10);
+        let denied = || Denied {
+            verdict: "deny".into(),
+            ..Denied::default()
+        };
+        let failed = Denied {
+            verdict: FAILED.into(),
+            ..Denied::default()
+        };
+        let by_no_rule = Denied {
+            why: "it is too late".into(),
+            ..denied()
+        };
+        let records = [
+            refused("s1", "tcp", denied()),
+            refused("s1", "udp", by_no_rule),
+            refused("s1", "dns", failed),
+            refused("s1", "unix", denied()),
+            // It has ended.
+            refused("s2", "unix", denied()),
+        ];
+        let mut recalling = Recalling {
+            sessions: &sessions,
+            policies: &policies,
+            requests: &mut requests,
+            attempts: CountedAttempts::from([(SessionId(1), Vec::new())]),
+        };
+        let others = recalling.read(&records, |_| false);
+        let kinds: Vec<_> = others.iter().map(|one| (one.session, one.kind)).collect();
+        let name = RefusedKind::Name { failed: true };
+        let expected = [name, RefusedKind::Stop].map(|kind| (SessionId(1), kind));
+        assert_eq!(kinds, expected);
+        let attempt = |protocol| AttemptKey {
+            destination: IpAddr::from([192, 0, 2, 10]).into(),
+            session: SessionId(1),
+            port: 443,
+            protocol,
+            verdict: Verdict::Deny as u8,
+        };
+        let is_known = |protocol| requests.decided_about(&attempt(protocol)).is_some();
+        assert!(is_known(Protocol::TCP));
+        assert!(!is_known(Protocol::UDP), "no rule refused it");
     }
 }

@@ -23,7 +23,11 @@ use crate::{
         known,
     },
     record::{audit::LogEntry, given},
-    requests::{RequestKey, RequestOwner, StoredRequest, stored::RequestTimes},
+    requests::{
+        RequestKey, RequestOwner, StoredRequest,
+        recalled::{Recalling, RefusedKind, last_records},
+        stored::RequestTimes,
+    },
     sessions::{
         LifeStage, Session, SessionFacts, Sessions, create::share_with_outermost, end::not_started,
         launchers::stands_in,
@@ -81,6 +85,34 @@ impl State {
             "adopted"
         );
         Ok(())
+    }
+
+    /// Reads what the audit log has of live sessions.
+    fn recall(&mut self) {
+        let live = self.sessions.all_live();
+        let live: Vec<_> = live.map(|session| session.cgroup.id).collect();
+        if live.is_empty() {
+            return;
+        }
+        let records = last_records(&self.recorder);
+        let attempts = live.into_iter();
+        let attempts = attempts.map(|id| (id, self.datapath.attempts(id).unwrap_or_default()));
+        let mut recalling = Recalling {
+            sessions: &self.sessions,
+            policies: &self.policies,
+            attempts: attempts.collect(),
+            requests: &mut self.requests,
+        };
+        let holes = &self.holes;
+        for one in recalling.read(&records, |hole| holes.get(hole).is_some()) {
+            let (session, at, why) = (one.session, one.at, one.why.as_deref());
+            match one.kind {
+                RefusedKind::Name { failed } => {
+                    (self.resolver).recall_refused(session, at, &one.to, why, failed);
+                }
+                RefusedKind::Stop => self.sockets.recall_stop(session, at, &one.to, why),
+            }
+        }
     }
 
     /// The audit log has no id for two things, as far as it is kept.
