@@ -362,7 +362,8 @@ impl State {
     fn take_up(&mut self, start: Start, shelves: &Shelves, socket: &Path) -> Result<()> {
         let judges_names = self.datapath.knows_names() && resolver::worker::can_run();
         self.policies.set_judges_names(judges_names);
-        self.set_gate()?;
+        let by = self.config.tls.gate;
+        self.policies.set_gate(&mut self.datapath, by)?;
         self.sockets.allow(&mut self.datapath, socket);
         self.adopt(start, shelves)?;
         if self.config.answers.couriers.is_some() {

@@ -30,7 +30,7 @@ use crate::{
     machine::Machine,
     policies::{Policies, library::PolicyText, names::PolicyNames},
     process::SeenProcess,
-    proxy::Proxy,
+    proxy::{Proxy, terms::TargetJudge},
     record::{Recorder, shelf::Shelf},
     relays::Relays,
     requests::{
@@ -253,6 +253,17 @@ impl State {
         AttemptJudge {
             sessions: &self.sessions,
             policies: &self.policies,
+        }
+    }
+
+    /// What judges targets of redirected connections.
+    pub(crate) fn targets(&self) -> TargetJudge<'_> {
+        TargetJudge {
+            kernel: &self.datapath,
+            sessions: &self.sessions,
+            policies: &self.policies,
+            relays: &self.relays,
+            holes: &self.holes,
         }
     }
 

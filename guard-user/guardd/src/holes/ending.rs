@@ -133,7 +133,7 @@ impl State {
         let pending = self.requests.pending().iter();
         let http = pending.filter(|one| one.key.http.is_some());
         let is_closed = |one: &&Pending| {
-            let access = self.target_access(&target(&one.key));
+            let access = self.targets().access(&target(&one.key));
             matches!(access, TargetAccess::Closed)
         };
         let closed: Vec<_> = http

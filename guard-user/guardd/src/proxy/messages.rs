@@ -37,7 +37,7 @@ impl State {
                 again,
             } => {
                 let too_fast = self.proxy.name_too_fast(&self.sessions, &target, again);
-                let said = too_fast.unwrap_or_else(|| self.proxy_name(&target, &name));
+                let said = too_fast.unwrap_or_else(|| self.targets().name(&target, &name));
                 let ShownName { why, rules, until } = said;
                 let until = until.map(|end| end.0);
                 self.proxy.say(ToProxy::Name {
@@ -95,7 +95,9 @@ impl State {
         let rule = if entry.no_rule {
             None
         } else {
-            entry.rule.or_else(|| rule_of(self.target_access(target)))
+            entry
+                .rule
+                .or_else(|| rule_of(self.targets().access(target)))
         };
         let record = Http {
             destination: RecordedDestination::Endpoint(key.endpoint(None)).into(),

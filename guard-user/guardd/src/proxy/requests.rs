@@ -56,7 +56,7 @@ impl State {
         target: &RedirectTarget,
         asked: HttpAttempt,
     ) -> Option<AskAnswer> {
-        let hold = match self.target_access(target) {
+        let hold = match self.targets().access(target) {
             TargetAccess::Closed => return Some(closed()),
             TargetAccess::Open => None,
             TargetAccess::Judged { hold, .. } => Some(hold),
@@ -135,7 +135,7 @@ impl State {
         request: Option<&str>,
         hole: Option<HoleId>,
     ) -> AskAnswer {
-        let access = self.target_access(target);
+        let access = self.targets().access(target);
         // A yes is for a request, not for where the listener that its connection got has come to lead.
         if matches!(access, TargetAccess::Closed) {
             return closed();
@@ -163,7 +163,7 @@ impl State {
     fn settled(&mut self, client: &HeldClient, now: BootTime) -> Option<AskAnswer> {
         let key = &client.key;
         let request = Some(client.request.as_str());
-        match self.target_access(&client.target) {
+        match self.targets().access(&client.target) {
             TargetAccess::Closed => return Some(closed()),
             TargetAccess::Open => return Some(self.pass(key, &client.target, request, None)),
             TargetAccess::Judged { .. } => {}

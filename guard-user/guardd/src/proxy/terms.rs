@@ -5,7 +5,7 @@ use std::time::Duration;
 use guard_common::{
     Address, BootTime, Connection, HoleEntry, HoleKind, Protocol, SessionId, Verdict,
 };
-use guard_datapath::Datapath;
+use guard_datapath::{Datapath, LiveHole};
 use guard_judge::http::Rules;
 use guard_policy::Rule;
 use guard_proto::wire::{Passing, RedirectTarget, TargetTerms};
@@ -13,9 +13,11 @@ use guard_sys::clock;
 
 use crate::{
     config::GateBy,
+    control::failure::CallError,
+    holes::known::Holes,
     policies::{Policies, VerdictSubject},
+    relays::Relays,
     sessions::Sessions,
-    state::State,
 };
 
 /// What passes at a target.
@@ -103,26 +105,76 @@ fn access_by_policies<'c>(
     }
 }
 
-impl State {
+impl Policies {
     /// Has TLS looked at by the kernel half if the settings say so and it can, else by the proxy.
     ///
     /// # Errors
     ///
     /// The kernel's.
-    pub(crate) fn set_gate(&mut self) -> anyhow::Result<()> {
-        let problem = self.datapath.gate_problem();
-        if let (GateBy::Kernel, Some(problem)) = (self.config.tls.gate, problem) {
+    pub(crate) fn set_gate(&mut self, kernel: &mut Datapath, by: GateBy) -> anyhow::Result<()> {
+        let problem = kernel.gate_problem();
+        if let (GateBy::Kernel, Some(problem)) = (by, problem) {
             tracing::warn!("the kernel does not look at TLS, so the proxy does: {problem}");
         }
         let is_used = problem.is_none();
-        self.datapath.use_gate(is_used)?;
-        self.policies.set_sni_for_proxy(!is_used);
+        kernel.use_gate(is_used)?;
+        self.set_sni_for_proxy(!is_used);
         Ok(())
     }
+}
 
+/// What the kernel half knows of targets.
+pub(crate) trait TargetFacts {
+    /// Has policies know by which names a session knows an address.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's: then nothing can be said of the address.
+    fn recall_names(
+        &self,
+        policies: &Policies,
+        subject: VerdictSubject<'_>,
+        to: Address,
+    ) -> Result<(), CallError>;
+
+    /// The holes for connections; none where they cannot be read.
+    fn open_holes(&self) -> Vec<LiveHole>;
+}
+
+impl TargetFacts for Datapath {
+    fn recall_names(
+        &self,
+        policies: &Policies,
+        subject: VerdictSubject<'_>,
+        to: Address,
+    ) -> Result<(), CallError> {
+        policies.recall_names(self, subject, to)
+    }
+
+    fn open_holes(&self) -> Vec<LiveHole> {
+        self.holes().unwrap_or_default()
+    }
+}
+
+/// What judges targets: policies, holes and listeners, as they are now.
+#[derive(Debug)]
+pub(crate) struct TargetJudge<'s, K = Datapath> {
+    /// The kernel half.
+    pub(crate) kernel: &'s K,
+    /// The sessions.
+    pub(crate) sessions: &'s Sessions,
+    /// Their policies.
+    pub(crate) policies: &'s Policies,
+    /// Listeners on this machine.
+    pub(crate) relays: &'s Relays,
+    /// Holes for HTTP requests and SQL statements.
+    pub(crate) holes: &'s Holes,
+}
+
+impl<K: TargetFacts> TargetJudge<'_, K> {
     /// What is said of a name that a client shows there, in TLS or HTTP.
     #[must_use]
-    pub(crate) fn proxy_name(&self, target: &RedirectTarget, name: &str) -> ShownName {
+    pub(crate) fn name(&self, target: &RedirectTarget, name: &str) -> ShownName {
         let Some(session) = self.sessions.live(SessionId(target.session)) else {
             return ShownName::refused("its session has ended".to_owned());
         };
@@ -131,7 +183,7 @@ impl State {
             stands: true,
             ..session.subject()
         };
-        if let Err(error) = self.policies.recall_names(&self.datapath, subject, to) {
+        if let Err(error) = self.kernel.recall_names(self.policies, subject, to) {
             return ShownName::refused(format!(
                 "it cannot be read what the session knows the address by: {error}"
             ));
@@ -156,7 +208,7 @@ impl State {
 
     /// What passes at a target now, by policies and holes.
     #[must_use]
-    pub(crate) fn target_access(&self, target: &RedirectTarget) -> TargetAccess {
+    pub(crate) fn access(&self, target: &RedirectTarget) -> TargetAccess {
         let Some(session) = self.sessions.live(SessionId(target.session)) else {
             return TargetAccess::Closed;
         };
@@ -166,7 +218,7 @@ impl State {
             ..session.subject()
         };
         // The connection may be here before the resolver has told by which name it was made.
-        if let Err(error) = self.policies.recall_names(&self.datapath, subject, to) {
+        if let Err(error) = self.kernel.recall_names(self.policies, subject, to) {
             tracing::error!(%error, "cannot read what a session knows an address by");
             return TargetAccess::Closed;
         }
@@ -174,12 +226,12 @@ impl State {
             return TargetAccess::Closed;
         }
         let access =
-            |may_read| access_by_policies(&self.policies, subject, to, target.port, may_read);
+            |may_read| access_by_policies(self.policies, subject, to, target.port, may_read);
         let by_policy = access(false);
         if matches!(by_policy, TargetAccess::Open) {
             return TargetAccess::Open;
         }
-        let holes = holes_over(&self.datapath, &self.sessions, &self.policies, target);
+        let holes = self.holes_over(target);
         // Where TLS has to show a name, the kernel half redirects what a hole lets through, too. Nothing but such a hole, which it has
         // counted, can have let the connection come here: one that is used up lets in no other.
         let shows_name = self.policies.sni_rule(subject, to, target.port).is_some();
@@ -224,7 +276,7 @@ impl State {
         if upstreams.is_empty() {
             return false;
         }
-        let holes = self.datapath.holes().unwrap_or_default();
+        let holes = self.kernel.open_holes();
         // A hole for either lets it pass; one for reads is for what the proxy sees.
         let lets = |to: &Connection, reads: bool| {
             holes.iter().any(|hole| {
@@ -240,12 +292,12 @@ impl State {
         is_denied || (!lets(&asked, false) && !upstreams.iter().all(passes))
     }
 
-    /// [`Self::target_access`] as the proxy is told of it, with what else it needs to know of the target; `None` if nothing passes there.
+    /// [`Self::access`] as the proxy is told of it, with what else it needs to know of the target; `None` if nothing passes there.
     #[must_use]
-    pub(crate) fn proxy_terms(&self, target: &RedirectTarget) -> Option<TargetTerms> {
+    pub(crate) fn terms(&self, target: &RedirectTarget) -> Option<TargetTerms> {
         // A hole that ends between this and the next look is gone by then.
         let until = self.first_end(target);
-        let passing = match self.target_access(target) {
+        let passing = match self.access(target) {
             TargetAccess::Closed => return None,
             TargetAccess::Judged { rules, .. } => Passing::Judged(rules),
             TargetAccess::Open => Passing::Everything,
@@ -272,7 +324,7 @@ impl State {
     /// When the first hole ends by which a target may be open: one that covers it, or on this machine any, as its upstreams count there.
     fn first_end(&self, target: &RedirectTarget) -> Option<BootTime> {
         let (session, to) = (SessionId(target.session), Address::from(target.address));
-        let connections = self.datapath.holes().unwrap_or_default().into_iter();
+        let connections = self.kernel.open_holes().into_iter();
         let connections = connections.filter(|hole| {
             let covers = |hole: &HoleEntry| hole.covers(&to, Protocol::TCP, target.port);
             hole.session == session && (to.is_loopback() || covers(&hole.entry))
@@ -283,31 +335,27 @@ impl State {
         let ends = connections.map(|hole| hole.entry.expires).chain(requests);
         ends.min_by_key(|end| end.0)
     }
-}
 
-/// The kinds of the kernel's holes that cover a target. The kernel half has counted the connection. No hole counts if a policy
-/// denies.
-fn holes_over(
-    kernel: &Datapath,
-    sessions: &Sessions,
-    policies: &Policies,
-    target: &RedirectTarget,
-) -> Vec<HoleKind> {
-    let (session, to) = (SessionId(target.session), Address::from(target.address));
-    let judged = sessions
-        .live(session)
-        .and_then(|live| policies.judge(live.subject(), to, Protocol::TCP, target.port));
-    let is_stopped =
-        judged.is_some_and(|j| matches!(j.verdict, Verdict::Confirm | Verdict::ReadOnly));
-    if !is_stopped {
-        return Vec::new();
+    /// The kinds of the kernel's holes that cover a target. The kernel half has counted the connection. No hole counts if a policy
+    /// denies.
+    fn holes_over(&self, target: &RedirectTarget) -> Vec<HoleKind> {
+        let (session, to) = (SessionId(target.session), Address::from(target.address));
+        let policies = self.policies;
+        let live = self.sessions.live(session);
+        let judged =
+            live.and_then(|live| policies.judge(live.subject(), to, Protocol::TCP, target.port));
+        let is_stopped =
+            judged.is_some_and(|j| matches!(j.verdict, Verdict::Confirm | Verdict::ReadOnly));
+        if !is_stopped {
+            return Vec::new();
+        }
+        let holes = self.kernel.open_holes().into_iter();
+        let there = holes.filter(|hole| {
+            let is_own = hole.session == session;
+            is_own && hole.entry.covers(&to, Protocol::TCP, target.port)
+        });
+        there.map(|hole| hole.entry.kind).collect()
     }
-    let holes = kernel.holes().unwrap_or_default().into_iter();
-    let there = holes.filter(|hole| {
-        let is_own = hole.session == session;
-        is_own && hole.entry.covers(&to, Protocol::TCP, target.port)
-    });
-    there.map(|hole| hole.entry.kind).collect()
 }
 
 #[cfg(test)]
@@ -315,10 +363,14 @@ mod tests {
     use std::net::IpAddr;
 
     use guard_common::PolicyId;
+    use guard_policy::{Environment, Prefix};
 
     use super::*;
-    use crate::policies::{self, InForce, library::PolicyText};
-    use guard_policy::Environment;
+    use crate::{
+        policies::{self, InForce, library::PolicyText, of_texts},
+        record::shelf::Shelf,
+        sessions::none_but,
+    };
 
     /// The text says `confirm` if the policy is to say `read-only`.
     fn policy(text: &str, is_read_only: bool) -> InForce {
@@ -414,5 +466,107 @@ mod tests {
             );
         }
         assert!(matches!(access(&[1, 2], 99), TargetAccess::Open));
+    }
+
+    /// A kernel half that knows no names, and these holes.
+    #[derive(Debug, Default)]
+    struct WithHoles(Vec<LiveHole>);
+
+    impl TargetFacts for WithHoles {
+        fn recall_names(
+            &self,
+            _: &Policies,
+            _: VerdictSubject<'_>,
+            _: Address,
+        ) -> Result<(), CallError> {
+            Ok(())
+        }
+
+        fn open_holes(&self) -> Vec<LiveHole> {
+            self.0.clone()
+        }
+    }
+
+    /// A hole of session 1 for 192.0.2.0/28 that ends then.
+    fn hole(kind: HoleKind, expires: u64) -> LiveHole {
+        let prefix: Prefix = "192.0.2.0/28".parse().unwrap();
+        LiveHole {
+            session: SessionId(1),
+            entry: HoleEntry {
+                prefix: prefix.address(),
+                mask: prefix.mask(),
+                prefix_len: prefix.length(),
+                expires: BootTime(expires),
+                high: u16::MAX,
+                protocol: Protocol::ANY,
+                kind,
+                ..HoleEntry::default()
+            },
+            connections_left: None,
+            bytes_left: None,
+        }
+    }
+
+    fn target(session: u32, last: u8) -> RedirectTarget {
+        RedirectTarget {
+            session,
+            address: IpAddr::from([192, 0, 2, last]),
+            port: 443,
+            listener: 0,
+        }
+    }
+
+    /// What is said under a policy that asks about 192.0.2.1 and denies 192.0.2.2, with these holes.
+    fn under<T>(holes: &[LiveHole], says: impl FnOnce(&TargetJudge<'_, WithHoles>) -> T) -> T {
+        let text = "version = 1\ndefault = \"allow\"\n\
+            [[rule]]\nname = \"asks\"\nto = [\"192.0.2.1\"]\naction = \"confirm\"\n\
+            [[rule]]\nname = \"denies\"\nto = [\"192.0.2.2\"]\naction = \"deny\"\n";
+        says(&TargetJudge {
+            kernel: &WithHoles(holes.to_vec()),
+            sessions: &none_but(&[(1, None)]),
+            policies: &of_texts(&[text.to_owned()]),
+            relays: &Relays::default(),
+            holes: &Holes::new(Shelf::nowhere(), Shelf::nowhere()),
+        })
+    }
+
+    #[test]
+    fn a_hole_opens_a_target_that_is_asked_about_and_none_that_is_denied() {
+        let access = |holes: &[LiveHole], session, last| {
+            under(holes, |judge| judge.access(&target(session, last)))
+        };
+        let all = [hole(HoleKind::ALL, 9)];
+        let reads = [hole(HoleKind::READS, 9)];
+        // It was used up by another connection, or this one would not have come.
+        let counted = [hole(HoleKind::COUNTED, 9)];
+        assert!(matches!(access(&[], 1, 1), TargetAccess::Closed));
+        assert!(matches!(access(&all, 1, 1), TargetAccess::Open));
+        assert_eq!(judges(access(&reads, 1, 1)), ["asks"]);
+        assert!(matches!(access(&counted, 1, 1), TargetAccess::Closed));
+        assert!(matches!(access(&all, 1, 2), TargetAccess::Closed));
+        assert!(matches!(access(&all, 2, 1), TargetAccess::Closed));
+        assert!(matches!(access(&[], 1, 3), TargetAccess::Open));
+    }
+
+    #[test]
+    fn terms_end_with_the_first_hole_there() {
+        let holes = [hole(HoleKind::ALL, 9), hole(HoleKind::READS, 7)];
+        let terms = under(&holes, |judge| judge.terms(&target(1, 1))).unwrap();
+        assert_eq!(terms.passing, Passing::Everything);
+        assert_eq!((terms.account, terms.until), (1, Some(7)));
+        let terms = under(&holes, |judge| judge.terms(&target(1, 200))).unwrap();
+        assert_eq!(terms.until, None, "no hole is there");
+        assert_eq!(under(&[], |judge| judge.terms(&target(1, 1))), None);
+    }
+
+    #[test]
+    fn no_name_may_be_shown_once_a_session_has_ended() {
+        let why = |session| {
+            under(&[], |judge| {
+                judge.name(&target(session, 3), "a.example").why
+            })
+        };
+        assert_eq!(why(1), None);
+        assert_eq!(why(2).as_deref(), Some("its session has ended"));
     }
 }

@@ -83,7 +83,7 @@ impl State {
         unscanned: Option<UnscannedListener>,
     ) {
         let Some(listener) = unscanned else {
-            let terms = self.proxy_terms(&target);
+            let terms = self.targets().terms(&target);
             return self.proxy.say(told(number, terms));
         };
         // The kernel half reported the listener before it redirected, and the proxy may be read first.
@@ -134,7 +134,7 @@ impl State {
 
     fn tell_first_terms(&mut self, one: &Unscanned) {
         let number = one.number;
-        let terms = self.proxy_terms(&one.target);
+        let terms = self.targets().terms(&one.target);
         if terms.is_none() {
             self.note_shut(&one.target, one.listener.client);
         }
