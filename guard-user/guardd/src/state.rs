@@ -42,7 +42,7 @@ use crate::{
     },
     resolver::Resolver,
     sessions::{self, Sessions},
-    signed_answers::{self, SignedAnswers, enrolling::Enrolling},
+    signed_answers::{self, SignedAnswers, enrolling::Enrolling, scope::CourierScope},
     tick::Schedule,
     unix::Sockets,
 };
@@ -245,6 +245,15 @@ impl State {
             recorder: &mut self.recorder,
             config: &self.config,
             revoked: self.fleet.revoked(),
+        }
+    }
+
+    /// What it takes to say which requests a courier may see.
+    pub(crate) fn courier_scope(&mut self) -> CourierScope<'_> {
+        CourierScope {
+            signed_answers: &self.signed_answers,
+            machine: &mut self.machine,
+            requests: &self.requests,
         }
     }
 

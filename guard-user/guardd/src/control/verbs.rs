@@ -193,7 +193,10 @@ async fn carried(
     shared.with(|state| match call {
         Call::Linked { connected } => linked_by(state, who, connected),
         Call::Pending {} => one(&state.pending_to(who)?),
-        Call::Question { id } => one(&state.question_to(&id)?),
+        Call::Question { id } => {
+            let owners = state.courier_scope().owners(None);
+            one(&state.question(&id, |owner| owners.contains(&owner))?)
+        }
         Call::Approvers {} => one(&state.enrolling().approvers(|_| true)),
         Call::Invitation { invitation } => one(&state.signed_answers.invitation(&invitation)?),
         Call::Present { invitation, key } => {
@@ -202,12 +205,19 @@ async fn carried(
         Call::Deny { id, seconds, by } => one(&state.deny_by(&carrier(by), &id, seconds)?),
         Call::Close { ids, all, by } => one(&state.close_by(&carrier(by), &ids, all)?),
         Call::Sessions {} => one(&state.sessions_carried()),
-        Call::Holes {} => one(&state.holes_carried()?),
+        Call::Holes {} => one(&state.holes_by(None)?),
         Call::Flows {
             session,
             by,
             latest,
-        } => one(&state.flows_carried(session.as_deref(), by.as_deref(), latest)?),
+        } => {
+            let approvers = state.signed_answers.courier_approvers_by(by.as_deref());
+            let latest = latest.map(|most| usize::try_from(most).unwrap_or(usize::MAX));
+            let session = session.as_deref();
+            one(&state.with_flows(|flows, kernel, known| {
+                flows.list_of_all(kernel, known, &approvers, session, latest)
+            })?)
+        }
         call => {
             let from = couriers::courier(who.uid(), peer);
             one(&state.answer_signed(&from, &couriers::handed_in(call)?)?)

@@ -2,8 +2,8 @@
 //! of those for whom somebody answers. It says no, too, and closes holes, which makes things stricter; it never says yes.
 
 use guard_proto::{self as proto, Call, record::DecisionOrigin};
-use guard_signed::{Kind, Signed, approvers::SigningApprover as Person};
-use guard_sys::{accounts::Account, pidfd::Peer};
+use guard_signed::{Kind, Signed};
+use guard_sys::pidfd::Peer;
 
 use crate::{
     control::{
@@ -11,7 +11,7 @@ use crate::{
         auth::{Approver, Courier},
         failure::CallError,
     },
-    signed_answers::SignedAnswers,
+    machine::Machine,
     state::State,
 };
 
@@ -26,18 +26,24 @@ pub(crate) struct Carrier<'p> {
     pub(crate) by: Option<String>,
 }
 
-impl State {
-    /// Whether somebody is enrolled who answers for that user: of others, and of root, a courier sees nothing. `by` is whom alone
-    /// to look at.
-    fn is_in_scope(&mut self, owner: u32, by: Option<&str>) -> bool {
-        if owner == 0 {
-            return false;
+impl Carrier<'_> {
+    /// Its own word about what is that user's, for the audit log.
+    fn answering(&self, machine: &mut Machine, owner: Approver) -> Answering {
+        let (uid, peer) = (self.who.uid(), self.peer);
+        let courier = machine.user(uid);
+        let name = match &self.by {
+            Some(by) => format!("{by} through {courier}, unsigned"),
+            None => format!("{courier}, unsigned"),
+        };
+        Answering {
+            from: self::courier(uid, peer),
+            name: Some(name),
+            ..Answering::of(owner, peer)
         }
-        let name = self.machine.user(owner);
-        let mut people = self.signed_answers.people(by);
-        people.any(|one| one.answers_for.contains(&name))
     }
+}
 
+impl State {
     /// The live sessions that a courier may show.
     pub(crate) fn sessions_carried(&mut self) -> proto::SessionsReply {
         let owners = self.signed_answers.courier_approvers().into_iter();
@@ -48,16 +54,12 @@ impl State {
         }
     }
 
-    /// The open holes that a courier may show.
+    /// The open holes that a courier may show; `by`: for that approver alone.
     ///
     /// # Errors
     ///
     /// The kernel's.
-    pub(crate) fn holes_carried(&self) -> Result<proto::HolesReply, CallError> {
-        self.holes_by(None)
-    }
-
-    fn holes_by(&self, by: Option<&str>) -> Result<proto::HolesReply, CallError> {
+    pub(crate) fn holes_by(&self, by: Option<&str>) -> Result<proto::HolesReply, CallError> {
         let mut listed = proto::HolesReply::default();
         let (kernel, sessions) = (&self.datapath, &self.sessions);
         for who in self.signed_answers.courier_approvers_by(by) {
@@ -65,24 +67,6 @@ impl State {
             listed.holes.extend(own.holes);
         }
         Ok(listed)
-    }
-
-    /// What was reached that a courier may show; `latest`: so many at most.
-    ///
-    /// # Errors
-    ///
-    /// As for [`crate::flows::Flows::list_of_all`].
-    pub(crate) fn flows_carried(
-        &mut self,
-        session: Option<&str>,
-        by: Option<&str>,
-        latest: Option<u32>,
-    ) -> Result<proto::flows::FlowsReply, CallError> {
-        let who = self.signed_answers.courier_approvers_by(by);
-        let latest = latest.map(|most| usize::try_from(most).unwrap_or(usize::MAX));
-        self.with_flows(|flows, kernel, known| {
-            flows.list_of_all(kernel, known, &who, session, latest)
-        })
     }
 
     /// Closes holes for a courier.
@@ -110,7 +94,7 @@ impl State {
             let own = (self.holes).listed_to(kernel, sessions, &self.policies, owner)?;
             let own = own.holes.into_iter().map(|hole| hole.id);
             let meant: Vec<_> = own.filter(|id| all || ids.contains(id)).collect();
-            let by = self.said_by(carrier, owner);
+            let by = carrier.answering(&mut self.machine, owner);
             let done = self.close(&by, &meant, false)?;
             closed.holes.extend(done.holes);
             closed.warnings.extend(done.warnings);
@@ -119,42 +103,13 @@ impl State {
         Ok(closed)
     }
 
-    /// A courier's own word, for the audit log.
-    fn said_by(&mut self, carrier: &Carrier<'_>, owner: Approver) -> Answering {
-        let (uid, peer) = (carrier.who.uid(), carrier.peer);
-        let courier = self.machine.user(uid);
-        let name = match &carrier.by {
-            Some(by) => format!("{by} through {courier}, unsigned"),
-            None => format!("{courier}, unsigned"),
-        };
-        Answering {
-            from: self::courier(uid, peer),
-            name: Some(name),
-            ..Answering::of(owner, peer)
-        }
-    }
-
-    /// The owners of requests that a courier may see.
-    fn owners_in_scope(&mut self, by: Option<&str>) -> Vec<u32> {
-        let owners: Vec<_> = self
-            .requests
-            .pending()
-            .iter()
-            .map(|one| one.owner)
-            .collect();
-        owners
-            .into_iter()
-            .filter(|owner| self.is_in_scope(*owner, by))
-            .collect()
-    }
-
     /// The requests that a courier may carry, without the codes.
     ///
     /// # Errors
     ///
     /// The kernel's.
     pub(crate) fn pending_to(&mut self, who: Courier) -> Result<proto::RequestsReply, CallError> {
-        let owners = self.owners_in_scope(None);
+        let owners = self.courier_scope().owners(None);
         let may = |owner| owners.contains(&owner);
         let (kernel, sessions, policies) = (&self.datapath, &self.sessions, &self.policies);
         let who = Approver::on_behalf_of(who.uid());
@@ -163,16 +118,6 @@ impl State {
             carried: true,
             ..listed
         })
-    }
-
-    /// The question about a request that a courier may carry.
-    ///
-    /// # Errors
-    ///
-    /// As for [`State::question`].
-    pub(crate) fn question_to(&mut self, id: &str) -> Result<proto::approvers::Asked, CallError> {
-        let owners = self.owners_in_scope(None);
-        self.question(id, |owner| owners.contains(&owner))
     }
 
     /// A courier's no.
@@ -186,49 +131,14 @@ impl State {
         id: &str,
         seconds: Option<f64>,
     ) -> Result<proto::requests::Denied, CallError> {
-        let owners = self.owners_in_scope(carrier.by.as_deref());
+        let owners = self.courier_scope().owners(carrier.by.as_deref());
         let asked = self.requests.get(id);
         let owner = asked
             .map(|one| one.owner)
             .filter(|owner| owners.contains(owner));
         let owner = owner.ok_or_else(|| crate::control::ids::no_request(id))?;
-        let by = self.said_by(carrier, Approver::on_behalf_of(owner));
+        let by = carrier.answering(&mut self.machine, Approver::on_behalf_of(owner));
         self.deny(&by, id, seconds)
-    }
-}
-
-impl SignedAnswers {
-    /// Those who are enrolled, or the one of that name alone.
-    fn people<'a>(&'a self, by: Option<&'a str>) -> impl Iterator<Item = &'a Person> {
-        let people = self.people.known().all.iter();
-        people.filter(move |one| by.is_none_or(|name| one.name == name))
-    }
-
-    /// The users for whom somebody is enrolled, without root: its right would be one to all.
-    #[must_use]
-    pub(crate) fn courier_owners(&self) -> Vec<u32> {
-        self.owners_of(None)
-    }
-
-    fn owners_of(&self, by: Option<&str>) -> Vec<u32> {
-        let people = self.people(by);
-        let names = people.flat_map(|one| &one.answers_for);
-        let uids = names.filter_map(|name| Account::uid_of(name).ok().flatten());
-        let mut uids: Vec<_> = uids.filter(|uid| *uid != 0).collect();
-        uids.sort_unstable();
-        uids.dedup();
-        uids
-    }
-
-    /// The same, as those who may see what is theirs.
-    #[must_use]
-    pub(crate) fn courier_approvers(&self) -> Vec<Approver> {
-        self.courier_approvers_by(None)
-    }
-
-    fn courier_approvers_by(&self, by: Option<&str>) -> Vec<Approver> {
-        let owners = self.owners_of(by).into_iter();
-        owners.map(Approver::on_behalf_of).collect()
     }
 }
 

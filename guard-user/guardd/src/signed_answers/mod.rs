@@ -3,7 +3,7 @@
 //!
 //! `question_bytes.rs` makes a question's bytes, once, and `shows.rs` what people read of it. `taking.rs` checks a signed answer, one
 //! condition after the other, and notes on the disk that it is used before anything opens; `stopping.rs` says what a yes opens, by
-//! whose rules several have to sign. `enrolling.rs` is who may sign.
+//! whose rules several have to sign. `enrolling.rs` is who may sign, `scope.rs` whose requests a courier carries.
 //! guardd reads signatures with `guard-signed`, and opens by the same functions as for a yes at the machine.
 
 pub(crate) mod couriers;
@@ -13,6 +13,7 @@ pub(crate) mod people;
 pub(crate) mod question_bytes;
 pub(crate) mod questions;
 mod refusals;
+pub(crate) mod scope;
 pub(crate) mod shows;
 pub(crate) mod stopping;
 mod taking;
