@@ -105,9 +105,10 @@ impl Shared {
     /// Does something with the state. It cannot wait for anything meanwhile, nor call this again.
     pub(crate) fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.state.borrow_mut();
+        let state = &mut *state;
         let before = state.requests.version();
-        let done = work(&mut state);
-        state.note_late_starts();
+        let done = work(state);
+        state.sessions.note_late_starts(&mut state.recorder);
         let after = state.requests.version();
         if after != before {
             self.changed.send_replace(after);

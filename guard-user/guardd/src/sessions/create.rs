@@ -17,7 +17,7 @@ use jiff::Timestamp;
 
 use crate::{
     changes::Change,
-    config::{OnDrift, Require},
+    config::{Config, OnDrift, Require},
     control::{
         auth::{Agent, Approver, Authorised},
         failure::CallError,
@@ -25,9 +25,10 @@ use crate::{
         verbs::in_turn,
     },
     doctor,
+    fleet::Fleet,
     policies::{Policies, library::PolicyText, load},
     proxy::{self, worker::ProxyWorker},
-    record::{audit::LogEntry, starts::StartsOf},
+    record::{Recorder, audit::LogEntry, starts::StartsOf},
     resolver::{self, worker::ResolverWorker},
     sessions::{LifeStage, Session, SessionFacts, Sessions, launchers::stands_in},
     shared::Shared,
@@ -94,7 +95,8 @@ pub(crate) async fn run(
         })?,
         // The call asks for nothing narrower.
         (None, Authorised::Agent(agent)) => {
-            return in_turn(shared, agent, |state| state.own_session(agent)).await;
+            let own = |state: &mut State| own_session(agent, state.shown(agent.session()));
+            return in_turn(shared, agent, own).await;
         }
     };
     if let Authorised::Agent(agent) = who {
@@ -123,7 +125,9 @@ pub(crate) async fn run(
     started.strict = is_outer && shared.with(|state| state.config.strict);
     if is_outer {
         started.text = text;
-        shared.with(|state| state.tell_person(slots, &mut started));
+        shared.with(|state| {
+            slots.tell(&state.config, &state.fleet, &state.policies, &mut started);
+        });
     }
     if proxy::worker::is_for(shared, &started.session.id) {
         have_proxy(shared, &mut started).await;
@@ -217,6 +221,17 @@ impl Slots {
         [Some(self.own), self.project, self.apart, self.base]
             .into_iter()
             .flatten()
+    }
+
+    /// Adds what is told of a session to the person who starts it.
+    fn tell(self, config: &Config, fleet: &Fleet, policies: &Policies, started: &mut Started) {
+        let discover = config.discover;
+        started.covered = discover.require == Require::Covered;
+        started.asks = discover.drift == OnDrift::Ask;
+        let around = fleet.base().ok().flatten();
+        started.around = around.map(|base| Box::new(base.shown()));
+        let slots = [Some(self.own), self.base].into_iter().flatten();
+        started.unresolved = slots.flat_map(|slot| policies.unresolved(slot)).collect();
     }
 }
 
@@ -330,7 +345,10 @@ pub(crate) fn enter(
     state.datapath.enter(&live.cgroup, pid)?;
     // The pid written was the peer's only if the peer still lives.
     is_still(peer, pid)?;
-    state.begins(id);
+    let unstarted = state.sessions.is_unstarted(id);
+    if let Some(session) = unstarted.then(|| state.shown(id)).flatten() {
+        (state.sessions).begins(&state.policies, &mut state.recorder, id, &session);
+    }
     state.sessions.entered(&mut state.datapath, id, pid);
     state.notice_network::<ProxyWorker>(id, pid);
     state.notice_network::<ResolverWorker>(id, pid);
@@ -486,18 +504,18 @@ pub(crate) fn is_still(peer: &Peer, pid: u32) -> Result<(), CallError> {
     }
 }
 
-impl State {
-    /// The answer to a nested run that changes nothing.
-    fn own_session(&mut self, agent: Agent) -> Result<Started, CallError> {
-        let session = self.shown(agent.session());
-        let session = session.ok_or_else(|| ids::no_session(&ids::session(agent.session())))?;
-        let warnings = vec![format!(
-            "runs in {}: it asks for no narrower policy",
-            session.id
-        )];
-        Ok(Started::new(session, warnings))
-    }
+/// The answer to a nested run that changes nothing. `shown`: the caller's session.
+fn own_session(agent: Agent, shown: Option<proto::Session>) -> Result<Started, CallError> {
+    let session = shown.ok_or_else(|| ids::no_session(&ids::session(agent.session())))?;
+    let warnings = vec![format!(
+        "runs in {}: it asks for no narrower policy",
+        session.id
+    )];
+    Ok(Started::new(session, warnings))
+}
 
+impl State {
+    /// Makes a session in these slots.
     fn start(
         &mut self,
         who: Authorised,
@@ -528,7 +546,7 @@ impl State {
             ));
         }
         if let (Authorised::Agent(agent), true) = (who, chain[1..].contains(&slot)) {
-            return self.own_session(agent);
+            return own_session(agent, self.shown(agent.session()));
         }
         let about = SessionFacts {
             unstarted: matches!(who, Authorised::Approver(_)) && self.config.may_refuse_starts(),
@@ -542,19 +560,6 @@ impl State {
         self.sockets
             .judge(&mut self.datapath, sessions, policies, &mut started)?;
         Ok(started)
-    }
-
-    /// Adds what is told of a session to the person who starts it.
-    fn tell_person(&self, slots: Slots, started: &mut Started) {
-        let discover = self.config.discover;
-        started.covered = discover.require == Require::Covered;
-        started.asks = discover.drift == OnDrift::Ask;
-        let around = self.fleet.base().ok().flatten();
-        started.around = around.map(|base| Box::new(base.shown()));
-        let slots = [Some(slots.own), slots.base].into_iter().flatten();
-        started.unresolved = slots
-            .flat_map(|slot| self.policies.unresolved(slot))
-            .collect();
     }
 
     /// Registers a session that the kernel has.
@@ -599,44 +604,13 @@ impl State {
             self.survey_networks::<ResolverWorker>();
         }
         if !self.sessions.is_unstarted(id) {
-            self.write_start(id, &session);
+            (self.sessions).write_start(&self.policies, &mut self.recorder, id, &session);
         }
         // In this order, so that a session which the next guardd finds here is in the audit log, or is known not to be.
         self.sessions.keep(id);
         let problem = self.recorder.audit().problem();
         warnings.extend(problem.map(|problem| format!("guarded, but not written down: {problem}")));
         Ok(Started::new(session, warnings))
-    }
-
-    /// Notes that a session's command starts: before that, the settings might have refused it.
-    fn begins(&mut self, id: SessionId) {
-        if self.sessions.is_unstarted(id)
-            && let Some(session) = self.shown(id)
-        {
-            self.sessions.note_begun(id);
-            self.write_start(id, &session);
-        }
-    }
-
-    /// Writes a session's start, unless its starter had too many.
-    fn write_start(&mut self, id: SessionId, session: &proto::Session) {
-        let live = self.sessions.live(id);
-        let by = live.map_or(StartsOf::User(session.uid), Session::starter);
-        let entry = self.sessions.start_entry(&self.policies, id, session);
-        if !self.recorder.note_start(by, entry, clock::now()) {
-            self.sessions.set_unrecorded(id, true);
-        }
-        self.recorder.counters().session_started();
-        let (policy, name) = (&session.policy, &session.name);
-        tracing::info!(session = session.id, policy, name, "started");
-    }
-
-    /// Keeps of sessions that their starts are written by now, so that the next guardd does not write them again. `Shared::with` calls it
-    /// behind all work, since any record of a session may have had its start written.
-    pub(crate) fn note_late_starts(&mut self) {
-        for id in self.recorder.take_late_starts() {
-            self.sessions.note_recorded(&id);
-        }
     }
 }
 
@@ -908,10 +882,44 @@ impl Sessions {
         self.get(id).is_some_and(|session| session.about.unstarted)
     }
 
-    /// Notes that it was not refused.
-    fn note_begun(&mut self, id: SessionId) {
-        if let Some(session) = self.get_mut(id) {
-            session.about.unstarted = false;
+    /// Notes that a session's command starts, which the settings might have refused before, and writes it.
+    fn begins(
+        &mut self,
+        policies: &Policies,
+        recorder: &mut Recorder,
+        id: SessionId,
+        session: &proto::Session,
+    ) {
+        if let Some(unstarted) = self.get_mut(id) {
+            unstarted.about.unstarted = false;
+        }
+        self.write_start(policies, recorder, id, session);
+    }
+
+    /// Writes a session's start, unless its starter had too many.
+    fn write_start(
+        &mut self,
+        policies: &Policies,
+        recorder: &mut Recorder,
+        id: SessionId,
+        session: &proto::Session,
+    ) {
+        let live = self.live(id);
+        let by = live.map_or(StartsOf::User(session.uid), Session::starter);
+        let entry = self.start_entry(policies, id, session);
+        if !recorder.note_start(by, entry, clock::now()) {
+            self.set_unrecorded(id, true);
+        }
+        recorder.counters().session_started();
+        let (policy, name) = (&session.policy, &session.name);
+        tracing::info!(session = session.id, policy, name, "started");
+    }
+
+    /// Keeps of sessions that their starts are written by now, so that the next guardd does not write them again. `Shared::with` calls it
+    /// behind all work, since any record of a session may have had its start written.
+    pub(crate) fn note_late_starts(&mut self, recorder: &mut Recorder) {
+        for id in recorder.take_late_starts() {
+            self.note_recorded(&id);
         }
     }
 
@@ -983,12 +991,42 @@ pub(crate) fn shortened(command: Vec<String>) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
+    use std::{fs, io};
 
     use guard_common::BootTime;
 
     use super::*;
-    use crate::{record::shelf::Shelf, sessions::none_but};
+    use crate::{
+        policies,
+        record::{recorder, shelf::Shelf},
+        sessions::none_but,
+    };
+
+    #[test]
+    fn a_start_that_may_be_refused_is_written_once_the_command_begins_or_is_refused() {
+        let (mut recorder, _dir) = recorder();
+        let log = recorder.audit().path().to_owned();
+        let policies = policies::none();
+        let mut sessions = none_but(&[(1, None), (2, None)]);
+        let (begun, refused) = (SessionId(1), SessionId(2));
+        let shown = [begun, refused].map(|id| {
+            let session = sessions.get_mut(id).unwrap();
+            session.about.unstarted = true;
+            session.shown("lab".to_owned(), "dev".to_owned())
+        });
+        let [first, second] = shown;
+        sessions.begins(&policies, &mut recorder, begun, &first);
+        sessions.refuse_start(begun, "it is too late");
+        sessions.refuse_start(refused, "there is no such program");
+        sessions.write_refused(&mut recorder, refused, second, clock::now());
+        assert!(!sessions.is_unstarted(begun));
+        assert!(sessions.is_unstarted(refused));
+        let text = fs::read_to_string(log).unwrap();
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines.len(), 2, "{text}");
+        assert!(lines[0].contains(r#""kind":"session-start""#), "{text}");
+        assert!(lines[1].contains("there is no such program"), "{text}");
+    }
 
     #[test]
     fn a_session_under_a_chain_that_is_in_use_brings_no_new_one() {

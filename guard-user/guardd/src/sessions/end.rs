@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::{
     changes::Change,
     control::{failure::CallError, ids},
-    record::{audit::LogEntry, starts::StartsOf},
+    record::{Recorder, audit::LogEntry, starts::StartsOf},
     sessions::{LifeStage, Session, Sessions, TIME_TO_ENTER},
     state::State,
     times::is_past,
@@ -88,7 +88,9 @@ impl State {
         let says_nothing = record.denied.is(&0_u64) && left_out == 0 && inside == 0;
         let is_quiet = says_nothing && self.sessions.may_be_left_out(id);
         match self.shown(id).filter(|_| is_unstarted) {
-            Some(session) => self.write_refused(id, session, now),
+            Some(session) => {
+                (self.sessions).write_refused(&mut self.recorder, id, session, now);
+            }
             None => {
                 let entry = LogEntry::of(ids::session(id), ended.owner, record);
                 let entry = entry.left_out(left_out).starts_left_out(inside);
@@ -99,20 +101,6 @@ impl State {
         self.with_flows(|flows, kernel, known| flows.end(kernel, known, now));
         self.apply(Change::Sessions);
         tracing::info!(session = id.0, "ended");
-    }
-
-    /// No session began, so the record is of none.
-    fn write_refused(&mut self, id: SessionId, session: proto::Session, now: BootTime) {
-        let refused = self.sessions.get(id);
-        let refused = refused.and_then(|one| one.about.refused.clone());
-        let record = StartRefused {
-            policy: session.policy.into(),
-            user: session.user.into(),
-            ..not_started(session.name, session.command, refused)
-        };
-        let entry = LogEntry::of_user(session.uid, record);
-        self.recorder
-            .note_start(StartsOf::User(session.uid), entry, now);
     }
 
     /// Removes the kernel's entry of a session that ended a while ago.
@@ -184,6 +172,25 @@ impl Sessions {
             owner: about.uid,
             lasted: about.started_at.duration_until(Timestamp::now()),
         })
+    }
+
+    /// Writes that a command was refused. No session began, so the record is of none.
+    pub(super) fn write_refused(
+        &self,
+        recorder: &mut Recorder,
+        id: SessionId,
+        session: proto::Session,
+        now: BootTime,
+    ) {
+        let refused = self.get(id);
+        let refused = refused.and_then(|one| one.about.refused.clone());
+        let record = StartRefused {
+            policy: session.policy.into(),
+            user: session.user.into(),
+            ..not_started(session.name, session.command, refused)
+        };
+        let entry = LogEntry::of_user(session.uid, record);
+        recorder.note_start(StartsOf::User(session.uid), entry, now);
     }
 
     /// Whether records of a session may be left out: somebody says so later (the user's next start, or the outermost session around it,
