@@ -3,9 +3,9 @@
 //!
 //! In code a [`RequestKey`] is what a request is about, the key by which attempts are merged; a [`Pending`] is a request on the
 //! list; a [`StoredRequest`] is its file, which outlives guardd. `events.rs` hears of refusals, which `attempts.rs` has policies
-//! judge and `refusals.rs` writes down, `drafts.rs` makes requests of them, `gathering.rs` one of many, `approve_or_deny.rs` takes the answers, and `noes.rs`
-//! keeps each no. For `guard why`, `decided.rs` keeps what decided and `given.rs` what approvers said; `recalled.rs` reads both
-//! from the audit log.
+//! judge and `refusals.rs` writes down; `drafts.rs` makes requests of them, `gathering.rs` one of many, `approve_or_deny.rs`
+//! takes the answers, and `noes.rs` keeps each no. For `guard why`, `decided.rs` keeps what decided and `given.rs` what
+//! approvers said; `recalled.rs` reads both from the audit log.
 
 pub(crate) mod approve_or_deny;
 pub(crate) mod attempts;
