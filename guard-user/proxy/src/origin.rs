@@ -2,11 +2,15 @@
 
 use std::{io, net::SocketAddr};
 
-use guard_common::{NetnsCookie, OriginKey};
-use guard_sys::{bpf::Origins, tcp};
+use guard_common::{BootTime, NetnsCookie, Origin, OriginKey};
+use guard_sys::{bpf::Origins, clock, tcp};
 use tokio::net::TcpStream;
 
 use super::wire::{RedirectTarget, Tgid, UnscannedListener};
+
+/// For how long what listened at a port of this machine counts for a connection to it. A client may answer the proxy's SYN-ACK when it likes,
+/// and another may have the port by then, which nobody has scanned for it.
+const LISTENER_COUNTS: u64 = 3_000_000_000;
 
 /// What the kernel half tells of a redirected connection.
 pub(super) struct ConnectionOrigin {
@@ -19,7 +23,8 @@ pub(super) struct ConnectionOrigin {
 }
 
 /// Takes a connection's entry out of `ORIGINS`. `None`: it was not redirected, or it is
-/// closed already, so that the entry may be about a later one from the same port.
+/// closed already, so that the entry may be about a later one from the same port, or it is about a port of this machine, and
+/// took too long to be made.
 ///
 /// # Errors
 ///
@@ -32,7 +37,9 @@ pub(super) fn of(
 ) -> io::Result<Option<ConnectionOrigin>> {
     let key = OriginKey::new(network, peer.ip().into(), peer.port());
     let origin = origins.take(&key)?;
-    let origin = origin.filter(|_| tcp::stands(stream).unwrap_or(false));
+    let now = clock::now();
+    let origin =
+        origin.filter(|origin| is_of_now(origin, now) && tcp::stands(stream).unwrap_or(false));
     Ok(origin.map(|origin| ConnectionOrigin {
         target: RedirectTarget {
             session: origin.session.0,
@@ -46,4 +53,39 @@ pub(super) fn of(
             client: Tgid(origin.tgid),
         }),
     }))
+}
+
+/// Whether what listened there when the connection began still counts for it.
+fn is_of_now(origin: &Origin, now: BootTime) -> bool {
+    !origin.destination.is_loopback() || now.0 <= origin.at.0.saturating_add(LISTENER_COUNTS)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use guard_common::SessionId;
+
+    use super::*;
+
+    #[test]
+    fn what_listened_at_a_port_counts_for_connections_that_are_made_at_once() {
+        let begun = BootTime(10_000_000_000);
+        let to = |address: [u8; 4]| {
+            Origin::new(begun, SessionId(1), 7, IpAddr::from(address).into(), 80)
+        };
+        let at = |after| BootTime(begun.0 + after);
+        for (address, after, is_now) in [
+            ([127, 0, 0, 1], 0, true),
+            ([127, 0, 0, 1], LISTENER_COUNTS, true),
+            ([127, 0, 0, 1], LISTENER_COUNTS + 1, false),
+            ([192, 0, 2, 1], LISTENER_COUNTS + 1, true),
+        ] {
+            assert_eq!(
+                is_of_now(&to(address), at(after)),
+                is_now,
+                "{address:?} {after}"
+            );
+        }
+    }
 }

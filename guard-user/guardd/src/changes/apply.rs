@@ -1,5 +1,7 @@
 //! Applies a [`Change`]: the follow-ups, in their order.
 
+use guard_sys::clock;
+
 use super::Change;
 use crate::state::State;
 
@@ -56,11 +58,11 @@ impl State {
                 self.relays.scan_again(&mut self.datapath);
             }
             Change::Listeners => {
-                self.proxy.renew();
+                self.proxy.renew_for_listeners(clock::now());
                 self.review_held();
             }
             // The kernel half was told of each.
-            Change::ListenersEvicted => self.proxy.renew(),
+            Change::ListenersEvicted => self.proxy.renew_for_listeners(clock::now()),
             Change::NameServers => self.resolver.renew_names(),
             // The kernel and held clients come before the proxy.
             Change::Terms => self.settle_held_clients(),

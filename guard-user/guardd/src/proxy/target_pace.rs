@@ -12,11 +12,16 @@ use crate::{
 };
 
 /// New targets of an outermost session and those inside it that are judged at once, and after how many nanoseconds one more is: 1,000 a
-/// second. The same of targets that were judged before, of which the proxy caches 1,024: by their own pace, a flood of new ones leaves open
-/// connections alone.
-const PACE: Pace = Pace {
+/// second.
+const NEW: Pace = Pace {
     burst: 4096,
     refill: 1_000_000,
+};
+/// The same of targets that were judged before: a flood of new ones leaves open connections alone. The proxy caches 1,024, and asks about
+/// those in use with each change, which may be others' doing: of listeners ten times a second (`LISTENERS_APART`). So this is more.
+const AGAIN: Pace = Pace {
+    burst: 16_384,
+    refill: 80_000,
 };
 
 /// The targets of each session that were judged lately.
@@ -25,7 +30,7 @@ pub(super) struct TargetPace(JudgingPace);
 
 impl Default for TargetPace {
     fn default() -> Self {
-        Self(JudgingPace::at(PACE, PACE))
+        Self(JudgingPace::at(NEW, AGAIN))
     }
 }
 
@@ -60,9 +65,9 @@ mod tests {
     const NOW: BootTime = BootTime(1_000 * SECOND);
     const LATER: BootTime = BootTime(NOW.0 + SECOND);
 
-    /// How many of ten thousand targets of an outermost session are judged.
+    /// How many of thirty thousand targets of an outermost session are judged.
     fn judged(pace: &mut TargetPace, again: bool, session: SessionId, now: BootTime) -> usize {
-        let all = 0..10_000;
+        let all = 0..30_000;
         let is_judged = |_: &i32| pace.0.refuses(again, session, session, now).is_none();
         all.filter(is_judged).count()
     }
@@ -70,12 +75,12 @@ mod tests {
     #[test]
     fn targets_without_end_are_judged_at_a_pace_and_keep_no_other_session_waiting() {
         let (loud, quiet) = (SessionId(1), SessionId(2));
-        for again in [false, true] {
+        for (again, at_once, a_second) in [(false, 4096, 1000), (true, 16_384, 12_500)] {
             let mut pace = TargetPace::default();
-            assert_eq!(judged(&mut pace, again, loud, NOW), 4096);
+            assert_eq!(judged(&mut pace, again, loud, NOW), at_once);
             assert_eq!(pace.0.refuses(again, loud, loud, NOW), Some(LATER));
             assert_eq!(pace.0.refuses(again, quiet, quiet, NOW), None);
-            assert_eq!(judged(&mut pace, again, loud, LATER), 1000);
+            assert_eq!(judged(&mut pace, again, loud, LATER), a_second);
         }
     }
 
@@ -83,7 +88,7 @@ mod tests {
     fn a_flood_of_new_targets_leaves_those_in_use_to_be_judged_again() {
         let mut pace = TargetPace::default();
         judged(&mut pace, false, SessionId(1), NOW);
-        assert_eq!(judged(&mut pace, true, SessionId(1), NOW), 4096);
+        assert_eq!(judged(&mut pace, true, SessionId(1), NOW), 16_384);
     }
 
     #[test]
