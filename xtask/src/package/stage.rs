@@ -287,7 +287,7 @@ impl Tree {
     }
 
     fn documents(&self, sbom: Option<&Sbom>) -> Result<()> {
-        for name in ["README.md", "SECURITY.md", "CHANGELOG.md"] {
+        for name in ["README.md", "SECURITY.md"] {
             self.add(&root().join(name), &format!("{}/{name}", GUARD.doc()))?;
         }
         let docs = format!("{}/docs", GUARD.doc());

@@ -6,7 +6,8 @@ use std::process::Command;
 use anyhow::Result;
 
 use super::{stage::Tree, version};
-use crate::{lab, shell::run};
+use crate::lab;
+use crate::shell::{root, run};
 
 /// How hard it is packed.
 #[derive(Clone, Copy)]
@@ -25,6 +26,8 @@ pub(super) enum TarballPacking {
 pub(super) fn make(tree: &Tree, out: &Path, epoch: &str, pack: TarballPacking) -> Result<PathBuf> {
     lab::obtain(&[("xz", "xz-utils")], "the tarball is packed with it")?;
     tree.add_licences()?;
+    let changes = format!("{}/CHANGELOG.md", tree.package.doc());
+    tree.add(&root().join("CHANGELOG.md"), &changes)?;
     let name = format!("guard-{}-x86_64-linux", version());
     let tar = out.join(format!("{name}.tar"));
     // Whose the files were, when, and in which order the disk had them, is nobody's business.
