@@ -100,18 +100,18 @@ impl<'s> AttemptJudge<'s> {
 }
 
 /// The policies' verdict, but at least `confirm` for a request about a listener itself, whose upstream may be anything: a rule for its
-/// address is not enough. `through`: the listener by which it was tried.
+/// address is not enough. `through` looks up the listener by which it was tried.
 #[must_use]
-pub(super) fn verdict_at_listener(
+pub(super) fn verdict_at_listener<'t>(
     key: &RequestKey,
     judged: Verdict,
-    through: Option<&Through>,
+    through: impl FnOnce() -> Option<&'t Through>,
 ) -> Verdict {
     let is_milder = judged.strictness() < Verdict::Confirm.strictness();
     let is_itself = |through: &Through| {
         through.port == key.port && through.address == key.destination.to_ip().to_string()
     };
-    if is_milder && through.is_some_and(is_itself) {
+    if is_milder && through().is_some_and(is_itself) {
         Verdict::Confirm
     } else {
         judged
@@ -230,7 +230,7 @@ mod tests {
         let verdict = |address: [u8; 4], judged: Verdict, through: Option<&Through>| {
             let to = IpAddr::from(address).into();
             let key = RequestKey::new(SessionId(1), to, Protocol::TCP, 5432);
-            verdict_at_listener(&key, judged, through)
+            verdict_at_listener(&key, judged, || through)
         };
         let (itself, upstream) = ([127, 0, 0, 1], [192, 0, 2, 1]);
         let by = Some(&through);

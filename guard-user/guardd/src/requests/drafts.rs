@@ -102,7 +102,7 @@ impl<N: RequestNumbers> Drafting<'_, N> {
         let host = host.or_else(|| policies.host_of(key.session, key.destination, judged));
         let strictest = each.iter().max_by_key(|one| one.verdict.strictness());
         let strictest = strictest.unwrap_or(judged).verdict;
-        let verdict = verdict_at_listener(&key, strictest, through.as_ref());
+        let verdict = verdict_at_listener(&key, strictest, || through.as_ref());
         let draft = proto::Request {
             verdict: verdict.as_str().to_owned(),
             chain: chain(session, &each),

@@ -141,8 +141,8 @@ impl State {
             .recall_names(kernel, subject, event.destination)?;
         self.requests
             .note_decided(&self.sessions, &self.policies, event);
-        let through = self.relays.tried_through(&key(event));
-        let is_aftermath = self.holes.is_aftermath(event);
+        let through = || self.relays.tried_through(&key(event));
+        let is_aftermath = || self.holes.is_aftermath(event);
         let handling = self.attempts().handling(event, through, is_aftermath);
         self.handle(event, handling)
     }
@@ -213,7 +213,7 @@ impl State {
             machine: &self.machine,
             recorder: &mut self.recorder,
         };
-        let through = self.relays.tried_through(&key(event));
+        let through = || self.relays.tried_through(&key(event));
         log.write(event, session, why, through);
     }
 }

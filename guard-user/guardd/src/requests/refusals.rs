@@ -48,17 +48,18 @@ pub(super) enum Handling {
 }
 
 impl AttemptJudge<'_> {
-    /// What becomes of a refusal. `through`: the listener by which it was tried. `is_aftermath`: a hole has just ended that let it through.
-    pub(super) fn handling(
+    /// What becomes of a refusal. `through` looks up the listener by which it was tried, and `is_aftermath` whether a hole has just ended that
+    /// let it through: neither is called for a refusal that they change nothing about.
+    pub(super) fn handling<'t>(
         self,
         event: &Event,
-        through: Option<&Through>,
-        is_aftermath: bool,
+        through: impl FnOnce() -> Option<&'t Through>,
+        is_aftermath: impl Fn() -> bool,
     ) -> Handling {
         let is_tcp = event.protocol == Protocol::TCP;
         match self.verdict_on(event, through) {
             _ if is_own_proxy(event) => Handling::OwnProxy,
-            Some(Verdict::Confirm | Verdict::ReadOnly) if is_aftermath => Handling::Aftermath,
+            Some(Verdict::Confirm | Verdict::ReadOnly) if is_aftermath() => Handling::Aftermath,
             Some(Verdict::Confirm | Verdict::ReadOnly) if has_many_budgets(event) => {
                 Handling::ManyBudgets
             }
@@ -74,7 +75,11 @@ impl AttemptJudge<'_> {
     }
 
     /// The verdict of the session's policies on the event now. If a hole for reads had it redirected, that is `read-only`.
-    fn verdict_on(self, event: &Event, through: Option<&Through>) -> Option<Verdict> {
+    fn verdict_on<'t>(
+        self,
+        event: &Event,
+        through: impl FnOnce() -> Option<&'t Through>,
+    ) -> Option<Verdict> {
         let judged = self.judge(event)?.verdict;
         let verdict = verdict_at_listener(&key(event), judged, through);
         match (verdict, Verdict::from_u8(event.verdict)) {
@@ -99,13 +104,13 @@ pub(super) struct RefusalLog<'s> {
 
 impl RefusalLog<'_> {
     /// Writes a refusal as a `denied` record, unless its session has caused too many. `session`: the one that is refused something; none
-    /// where that has ended. `why`: where no policy refuses it. `through`: the listener by which it was tried.
-    pub(super) fn write(
+    /// where that has ended. `why`: where no policy refuses it. `through` looks up the listener by which it was tried, for the record.
+    pub(super) fn write<'t>(
         &mut self,
         event: &Event,
         session: Option<SessionId>,
         why: Option<String>,
-        through: Option<&Through>,
+        through: impl FnOnce() -> Option<&'t Through>,
     ) {
         let (sessions, policies) = (self.sessions, self.policies);
         let Some(admitted) = sessions.admit(self.recorder, event.session, event.at) else {
@@ -130,7 +135,7 @@ impl RefusalLog<'_> {
             rule: by.rule.into(),
             policy: by.policy.map_or(Field::Absent, Into::into),
             verdict: Verdict::from_u8(event.verdict).as_str().into(),
-            through: through.cloned().into(),
+            through: through().cloned().into(),
             hook: hook.into(),
             why: by.why.map_or(Field::Absent, Into::into),
             count: event.count.into(),
@@ -181,7 +186,7 @@ fn destination(event: &Event, host: Option<String>) -> RecordedDestination {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, net::IpAddr, path::Path};
+    use std::{cell::Cell, fs, net::IpAddr, path::Path};
 
     use guard_common::{BootTime, DNS_PORT};
 
@@ -253,11 +258,46 @@ mod tests {
             (caused(Cause::ManyBudgets, DENIED), Handling::Denied),
             (caused(Cause::OwnProxy, DENIED), Handling::OwnProxy),
         ] {
-            assert_eq!(judge.handling(&event, None, false), handling, "{event:?}");
+            assert_eq!(
+                judge.handling(&event, || None, || false),
+                handling,
+                "{event:?}"
+            );
         }
-        let after = |to| judge.handling(&event(to), None, true);
+        let after = |to| judge.handling(&event(to), || None, || true);
         assert_eq!(after(ASKED), Handling::Aftermath);
         assert_eq!(after(DENIED), Handling::Denied);
+    }
+
+    #[test]
+    fn nothing_is_looked_up_that_changes_nothing_about_a_refusal() {
+        let policies = of_texts(&[TEXT.to_owned()]);
+        let sessions = none_but(&[(1, None)]);
+        let judge = AttemptJudge {
+            sessions: &sessions,
+            policies: &policies,
+        };
+        for (to, expected, expected_look_ups) in [
+            (DENIED, Handling::Denied, 0),
+            // By which listener it was tried.
+            (ALLOWED, Handling::Outdated, 1),
+            // Whether a hole has just ended.
+            (ASKED, Handling::Aftermath, 1),
+        ] {
+            let look_ups = Cell::new(0);
+            let count = || look_ups.set(look_ups.get() + 1);
+            let through = || {
+                count();
+                None
+            };
+            let is_aftermath = || {
+                count();
+                true
+            };
+            let handling = judge.handling(&event(to), through, is_aftermath);
+            let found = (handling, look_ups.get());
+            assert_eq!(found, (expected, expected_look_ups), "{to:?}");
+        }
     }
 
     #[test]
@@ -274,7 +314,7 @@ mod tests {
             port: DNS_PORT,
             ..event(ALLOWED)
         };
-        let handling = judge.handling(&question, None, false);
+        let handling = judge.handling(&question, || None, || false);
         assert_eq!(handling, Handling::Unresolved);
     }
 
@@ -292,12 +332,12 @@ mod tests {
             machine: &machine(Path::new("/nonexistent")),
             recorder: &mut recorder,
         };
-        refusals.write(&event(DENIED), Some(SessionId(1)), None, None);
+        refusals.write(&event(DENIED), Some(SessionId(1)), None, || None);
         let by_rule = last();
         assert!(by_rule.contains(r#""rule":"never""#), "{by_rule}");
         assert!(by_rule.contains(r#""session":"s1""#), "{by_rule}");
         let why = Some("it is too late".to_owned());
-        refusals.write(&event(DENIED), None, why, None);
+        refusals.write(&event(DENIED), None, why, || None);
         let by_reason = last();
         let reason = r#""why":"it is too late""#;
         assert!(by_reason.contains(reason), "{by_reason}");
