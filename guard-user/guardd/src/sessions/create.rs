@@ -882,7 +882,7 @@ impl Sessions {
         self.get(id).is_some_and(|session| session.about.unstarted)
     }
 
-    /// Notes that a session's command starts, which the settings might have refused before, and writes it.
+    /// Notes that a session's command starts, which the settings might have refused before, and writes it, once.
     fn begins(
         &mut self,
         policies: &Policies,
@@ -890,6 +890,9 @@ impl Sessions {
         id: SessionId,
         session: &proto::Session,
     ) {
+        if !self.is_unstarted(id) {
+            return;
+        }
         if let Some(unstarted) = self.get_mut(id) {
             unstarted.about.unstarted = false;
         }
@@ -1015,7 +1018,9 @@ mod tests {
             session.shown("lab".to_owned(), "dev".to_owned())
         });
         let [first, second] = shown;
-        sessions.begins(&policies, &mut recorder, begun, &first);
+        for _ in 0..2 {
+            sessions.begins(&policies, &mut recorder, begun, &first);
+        }
         sessions.refuse_start(begun, "it is too late");
         sessions.refuse_start(refused, "there is no such program");
         sessions.write_refused(&mut recorder, refused, second, clock::now());
