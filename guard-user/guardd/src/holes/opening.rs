@@ -189,7 +189,7 @@ impl State {
             .collect();
         let (kernel, requests) = (&mut self.datapath, &mut self.requests);
         let session = checked.session;
-        let change = (self.holes).settle(kernel, requests, &self.sessions, session, &live);
+        let change = (self.holes).settle_requests(kernel, requests, &self.sessions, session, &live);
         self.apply(change);
         if let Some(name) = &checked.name {
             let widened = self.widening().open_known(session, name);
@@ -348,7 +348,7 @@ impl HoleOpening<'_> {
             read_only: checked.read_only,
             counts_bytes: checked.bytes.is_some(),
             name: name.map(|name| self.names.named(name, checked, spec)),
-            // Once all of it is open ([`Holes::settle`]).
+            // Once all of it is open ([`Holes::settle_requests`]).
             covered: Vec::new(),
         };
         let hole = Hole {
@@ -363,7 +363,7 @@ impl HoleOpening<'_> {
 
 impl Holes {
     /// Drops the requests that new holes answer, and each earlier no to what they open: attempts after their end ask again.
-    pub(crate) fn settle(
+    pub(crate) fn settle_requests(
         &mut self,
         kernel: &mut Datapath,
         requests: &mut Requests,

@@ -294,7 +294,7 @@ impl NameWidening<'_> {
         let live = self.kernel.holes().unwrap_or_default().into_iter();
         let live: Vec<_> = live.filter(|one| widened.contains(&one.entry.id)).collect();
         let sessions = self.names.sessions;
-        Some((self.holes).settle(self.kernel, self.requests, sessions, session, &live))
+        Some((self.holes).settle_requests(self.kernel, self.requests, sessions, session, &live))
     }
 
     /// Opens one address, where it belongs in the hole.

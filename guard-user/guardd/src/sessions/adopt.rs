@@ -164,7 +164,7 @@ impl State {
         for hole in holes.filter(|hole| !hole.is_used_up()) {
             let (kernel, requests) = (&mut self.datapath, &mut self.requests);
             let (sessions, session) = (&self.sessions, hole.session);
-            let change = (self.holes).settle(kernel, requests, sessions, session, &[hole]);
+            let change = (self.holes).settle_requests(kernel, requests, sessions, session, &[hole]);
             self.apply(change);
         }
         let (sessions, policies) = (&self.sessions, &self.policies);
