@@ -61,7 +61,7 @@ pub(crate) struct Drafting<'s, N = Datapath> {
     pub(crate) policies: &'s Policies,
     /// Those that are pending.
     pub(crate) requests: &'s mut Requests,
-    /// The names of users.
+    /// The names of users, and the machine's networks.
     pub(crate) machine: &'s mut Machine,
     /// The audit log.
     pub(crate) recorder: &'s mut Recorder,
