@@ -158,9 +158,9 @@ fn closing(message: &ToProxy) -> Option<ToProxy> {
     }
 }
 
-/// Whether the session with that id has read-only destinations.
+/// Whether connections of the session with that id go to the proxy.
 #[must_use]
-pub(crate) fn is_for(shared: &Shared, session: &str) -> bool {
+pub(crate) fn serves(shared: &Shared, session: &str) -> bool {
     shared.with(|state| serves_session(&state.holes, &state.policies, &state.sessions, session))
 }
 

@@ -75,7 +75,7 @@ pub(crate) async fn apply(
         return Err(changed_meanwhile());
     };
     warnings.extend(resolver::worker::ready(shared).await);
-    if worker::is_for(shared, &ids::session(id)) {
+    if worker::serves(shared, &ids::session(id)) {
         warnings.extend(worker::ready(shared).await);
     }
     let session = shared.with(|state| state.shown(id));

@@ -179,7 +179,7 @@ async fn from_within(
     // The unit's next command may need them at once.
     let ready = resolver::worker::ready(shared).await;
     started.warnings.extend(ready);
-    if proxy::worker::is_for(shared, &started.session.id) {
+    if proxy::worker::serves(shared, &started.session.id) {
         started.warnings.extend(proxy::worker::ready(shared).await);
     }
     if unit.is_roots {

@@ -129,7 +129,7 @@ pub(crate) async fn run(
             slots.tell(&state.config, &state.fleet, &state.policies, &mut started);
         });
     }
-    if proxy::worker::is_for(shared, &started.session.id) {
+    if proxy::worker::serves(shared, &started.session.id) {
         have_proxy(shared, &mut started).await;
     }
     Ok(started)
