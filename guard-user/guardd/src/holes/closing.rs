@@ -1,14 +1,12 @@
-//! Listing holes, and closing them before they end by themselves: when a person says so, or when their bytes are used up.
-//! Expiry is in `ending.rs`.
+//! Closing holes before they end by themselves: when a person says so, or when their bytes are used up. Expiry is in `ending.rs`.
 
 use guard_common::{HoleId, SessionId};
-use guard_datapath::{Datapath, LiveHole};
+use guard_datapath::LiveHole;
 use guard_proto as proto;
 
 use crate::{
-    control::{answering::Answering, auth::Approver, failure::CallError, ids},
-    holes::{ending::HoleEnd, hole::Hole},
-    sessions::Sessions,
+    control::{answering::Answering, failure::CallError, ids},
+    holes::{ending::HoleEnd, hole::Hole, listed::open_holes},
     state::State,
 };
 
@@ -123,26 +121,6 @@ fn still_open(closed: &LiveHole, left: &[LiveHole]) -> Option<String> {
     Some(format!(
         "{other} still lets pass what {closed} did: guard close {other}"
     ))
-}
-
-/// The open holes of the sessions that the caller answers for, as the kernel has them.
-///
-/// # Errors
-///
-/// The kernel's.
-pub(crate) fn open_holes(
-    kernel: &Datapath,
-    sessions: &Sessions,
-    who: Approver,
-) -> Result<Vec<LiveHole>, CallError> {
-    let owner = |hole: &LiveHole| {
-        let session = sessions.get(hole.session);
-        session.map_or(0, |session| session.about.uid)
-    };
-    let mut holes = kernel.holes()?;
-    holes.retain(|hole| who.answers_for(owner(hole)));
-    holes.sort_by_key(|hole| hole.entry.id);
-    Ok(holes)
 }
 
 #[cfg(test)]

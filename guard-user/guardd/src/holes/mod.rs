@@ -4,7 +4,7 @@
 //! One for connections is checked (`checked.rs`) and opened (`opening.rs`, `widening.rs`) in the kernel, which judges by it and ends
 //! it by its own clock. guardd judges the others (`names.rs`, `requests.rs`); answers to requests open them
 //! (`resolver/approve.rs`, `proxy/approve.rs`). A person closes any (`closing.rs`), `ending.rs` tidies up after each,
-//! and `shut.rs` says through which nothing passes any more.
+//! and `listed.rs` shows what is open, and through which of it nothing passes any more.
 
 pub(crate) mod checked;
 pub(crate) mod closing;
@@ -12,9 +12,9 @@ pub(crate) mod covers;
 pub(crate) mod ending;
 pub(crate) mod hole;
 pub(crate) mod known;
+mod listed;
 pub(crate) mod names;
 pub(crate) mod opening;
 pub(crate) mod requests;
-mod shut;
 mod wide;
 pub(crate) mod widening;

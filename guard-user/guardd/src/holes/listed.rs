@@ -4,7 +4,7 @@ use guard_datapath::{Datapath, LiveHole};
 use guard_policy::{self as policy, Opening, PortSpec, Prefix};
 use guard_proto as proto;
 
-use super::{closing::open_holes, known::Holes};
+use super::known::Holes;
 use crate::{
     control::{auth::Approver, failure::CallError, ids},
     policies::Policies,
@@ -12,7 +12,7 @@ use crate::{
 };
 
 impl Holes {
-    /// The open holes of the sessions that somebody answers for.
+    /// The open holes of the sessions that an approver answers for.
     ///
     /// # Errors
     ///
@@ -46,6 +46,26 @@ impl Holes {
             warnings: Vec::new(),
         }
     }
+}
+
+/// The open holes of the sessions that the caller answers for, as the kernel has them.
+///
+/// # Errors
+///
+/// The kernel's.
+pub(super) fn open_holes(
+    kernel: &Datapath,
+    sessions: &Sessions,
+    who: Approver,
+) -> Result<Vec<LiveHole>, CallError> {
+    let owner = |hole: &LiveHole| {
+        let session = sessions.get(hole.session);
+        session.map_or(0, |session| session.about.uid)
+    };
+    let mut holes = kernel.holes()?;
+    holes.retain(|hole| who.answers_for(owner(hole)));
+    holes.sort_by_key(|hole| hole.entry.id);
+    Ok(holes)
 }
 
 /// What denies all of a hole now, if anything does.
