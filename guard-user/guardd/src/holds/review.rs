@@ -217,7 +217,7 @@ impl State {
             policies: &self.policies,
             relays: &mut self.relays,
         };
-        let held = match judge.fate(&self.requests, key, group, holes) {
+        let held = match judge.fate_unasked(&self.requests, key, group, holes) {
             Ok(held) => held,
             Err(fate) => return fate,
         };
@@ -334,8 +334,8 @@ impl HeldJudge<'_> {
         rule.is_some()
     }
 
-    /// What becomes of held connections, unless somebody is to be asked about them.
-    fn fate(
+    /// What becomes of held connections, unless an approver is to be asked about them.
+    fn fate_unasked(
         &mut self,
         requests: &Requests,
         key: &RequestKey,
@@ -595,7 +595,7 @@ mod tests {
 
     fn said(fate: &Result<HeldFor, Fate>) -> &'static str {
         match fate {
-            Ok(_) => "somebody is asked",
+            Ok(_) => "an approver is asked",
             Err(Fate::Passes) => "it passes",
             Err(Fate::Ends(why)) => why,
             Err(Fate::Unscanned | Fate::Held(_)) => "it is held",
@@ -628,14 +628,14 @@ mod tests {
             bytes_left: None,
         };
         for (session, last, holes, expected) in [
-            (1, 1, &[][..], "somebody is asked"),
+            (1, 1, &[][..], "an approver is asked"),
             (1, 1, &[hole][..], "it passes"),
             (1, 2, &[][..], "a policy denies it"),
             (1, 3, &[][..], "it passes"),
             (9, 1, &[][..], "the session has ended"),
         ] {
             let key = key(session, last);
-            let fate = judge.fate(&requests, &key, &group(&key), holes);
+            let fate = judge.fate_unasked(&requests, &key, &group(&key), holes);
             assert_eq!(said(&fate), expected, "{key:?} {holes:?}");
         }
         let own = key(1, 1);
@@ -643,7 +643,7 @@ mod tests {
         let answered = judge.why_in_vain(&own, &group(&own), &[hole]);
         assert_eq!(answered, Some(OPEN_BY_NOW));
         requests.refuse(own.clone(), None, shown(1), BootTime(u64::MAX));
-        let fate = judge.fate(&requests, &own, &group(&own), &[]);
+        let fate = judge.fate_unasked(&requests, &own, &group(&own), &[]);
         assert_eq!(said(&fate), "a person said no");
     }
 

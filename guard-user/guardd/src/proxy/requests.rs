@@ -193,7 +193,7 @@ impl State {
 }
 
 impl HeldClient {
-    /// Why it is held no longer, where nothing lets its request pass; none where somebody may answer yet.
+    /// Why it is held no longer, where nothing lets its request pass; none where an approver may answer yet.
     fn given_up(&self, requests: &Requests, now: BootTime) -> Option<AskAnswer> {
         if requests.is_refused(&self.key, now) {
             return Some(refused());
@@ -505,7 +505,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_is_held_until_somebody_answers_or_its_time_is_over() -> Result<(), Infallible> {
+    fn a_client_is_held_until_an_approver_answers_or_its_time_is_over() -> Result<(), Infallible> {
         let mut requests = Requests::without_files(10);
         let key = RequestKey::new(SessionId(1), Address::default(), Protocol::TCP, 443);
         let client = HeldClient {

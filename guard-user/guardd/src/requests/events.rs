@@ -1,8 +1,8 @@
 //! The kernel half's events.
 //!
 //! `State::read_events` takes each event out of the ring buffer, and handles them in turn (`turns.rs`). A listener or a dial goes to
-//! `relays`. A refusal is judged again, by the policies of now (`refusals.rs`), and becomes a `denied` record, a request as well where a hole could allow it
-//! (`drafts.rs`), or nothing. A connection that is held goes to `holds/review.rs`, which asks too.
+//! `relays`. A refusal is judged again, by the policies of now (`refusals.rs`), and becomes a `denied` record, a request as well where a
+//! hole could allow it (`drafts.rs`), or nothing. A connection that is held goes to `holds/review.rs`, which asks too.
 
 use std::time::{Duration, Instant};
 
