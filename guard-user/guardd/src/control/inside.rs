@@ -15,9 +15,10 @@ use guard_sys::clock::{self, Clocks};
 use crate::{
     changes::Change,
     control::{advice, auth::Agent, explain, explain_session::HTTPS, failure::CallError, ids},
+    holes::known::Holes,
     policies::{InForce, Policies},
     process::{Process, SeenProcess},
-    proxy::{closings::Closing, stopped::HttpStops},
+    proxy::closings::Closing,
     record::{Recorder, audit::LogEntry},
     requests::{
         Noted, RequestKey, Requests,
@@ -26,7 +27,6 @@ use crate::{
         drafts::AskersWords,
         given::{OpenedByYes, PersonsAnswer, YesOrNo},
     },
-    resolver::refused::NameStops,
     sessions::{Sessions, stops::Stop},
     state::State,
 };
@@ -117,37 +117,27 @@ impl State {
         let is_sent = |key: &AttemptKey| key.verdict != AttemptKey::NOTHING_SENT;
         let sent = attempts.iter().filter(|(key, _)| is_sent(key));
         let sent: HashSet<_> = sent.map(|(key, _)| key.there()).collect();
-        let stops = DestinationStops {
+        let judge = self.attempts();
+        let stops = StopExplainer {
             sessions: &self.sessions,
             policies: &self.policies,
             requests: &self.requests,
+            holes: &self.holes,
         };
         let stopped = attempts
             .iter()
             .filter(|(key, _)| is_sent(key) || !sent.contains(&key.there()))
             .filter_map(|(key, tried)| {
                 let let_through = |hole| self.datapath.let_through(hole);
-                stops.stopped(key, tried, &holes, let_through, &clocks)
+                stops.stopped_there(judge, key, tried, &holes, let_through, &clocks)
             });
         let closed = self.proxy.closings(id);
         let closed = closed.filter_map(|one| stops.closed(id, one, &clocks));
-        let http = HttpStops {
-            sessions: &self.sessions,
-            policies: &self.policies,
-            requests: &self.requests,
-            holes: &self.holes,
-        };
-        let names = NameStops {
-            sessions: &self.sessions,
-            policies: &self.policies,
-            requests: &self.requests,
-            holes: &self.holes,
-        };
-        let mut stopped: Vec<_> = http
+        let mut stopped: Vec<_> = stops
             .stopped_http(id, &clocks)
             .into_iter()
             .chain(closed)
-            .chain(self.resolver.stopped_names(&names, id, &clocks))
+            .chain(self.resolver.stopped_names(&stops, id, &clocks))
             .chain(self.sockets.stopped(id, &clocks))
             .chain(self.requests.stopped_sockets(id, &clocks))
             .chain(stopped)
@@ -247,15 +237,21 @@ impl State {
     }
 }
 
-/// What it takes to say why a session was stopped at a destination.
+/// What it takes to say why a session was stopped: at a destination, for a name (`resolver/refused.rs`), or with an HTTP request or a
+/// statement (`proxy/stopped.rs`), and what came of an answer.
 #[derive(Clone, Copy, Debug)]
-struct DestinationStops<'s> {
-    sessions: &'s Sessions,
-    policies: &'s Policies,
-    requests: &'s Requests,
+pub(crate) struct StopExplainer<'s> {
+    /// The sessions.
+    pub(crate) sessions: &'s Sessions,
+    /// Their policies.
+    pub(crate) policies: &'s Policies,
+    /// The requests, and people's answers.
+    pub(crate) requests: &'s Requests,
+    /// The holes.
+    pub(crate) holes: &'s Holes,
 }
 
-impl DestinationStops<'_> {
+impl StopExplainer<'_> {
     /// Connections that the proxy closed for what came first on them.
     fn closed(&self, session: SessionId, one: &Stop<Closing>, clocks: &Clocks) -> Option<Stopped> {
         let Closing { to, port, why } = &one.what;
@@ -272,8 +268,9 @@ impl DestinationStops<'_> {
     }
 
     /// What became of attempts at one destination; none where they would pass now. `let_through` counts a hole's connections.
-    fn stopped(
+    fn stopped_there(
         &self,
+        judge: AttemptJudge<'_>,
         attempt: &AttemptKey,
         tried: &AttemptCount,
         holes: &[LiveHole],
@@ -301,11 +298,7 @@ impl DestinationStops<'_> {
         let destination = key.endpoint(then.host.clone());
         let asked = AskedBefore::of(request.as_deref(), outcome.is_some());
         let advised = Advised(&destination, &then);
-        let attempts = AttemptJudge {
-            sessions: self.sessions,
-            policies: self.policies,
-        };
-        let advice = match attempts.passes_by_tcp(attempt) {
+        let advice = match judge.passes_by_tcp(attempt) {
             Some(_) => advice::unsent(&destination),
             None if attempt.verdict == AttemptKey::MANY_BUDGETS => {
                 advice::many_budgets(&destination)

@@ -10,15 +10,13 @@ use super::requests::in_words;
 use crate::{
     control::{
         advice::{self, DecidingRule},
-        inside::{came_of, matter, refused},
+        inside::{StopExplainer, came_of, matter, refused},
     },
     holes::{hole::Hole, known::Holes},
-    policies::Policies,
     requests::{
-        Pending, RequestKey, Requests,
+        Pending, RequestKey,
         given::{AnsweredRequest, PersonsAnswer},
     },
-    sessions::Sessions,
 };
 
 /// How many of a session's answered requests are shown.
@@ -43,20 +41,7 @@ fn of_http(
     })
 }
 
-/// What it takes to say why a session's HTTP requests were stopped, and what came of an answer.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct HttpStops<'s> {
-    /// The sessions.
-    pub(crate) sessions: &'s Sessions,
-    /// Their policies.
-    pub(crate) policies: &'s Policies,
-    /// The requests, and people's answers.
-    pub(crate) requests: &'s Requests,
-    /// The holes.
-    pub(crate) holes: &'s Holes,
-}
-
-impl HttpStops<'_> {
+impl StopExplainer<'_> {
     /// A session's HTTP requests that wait, and those that were answered lately.
     pub(crate) fn stopped_http(&self, session: SessionId, clocks: &Clocks) -> Vec<Stopped> {
         let mine = |one: &&Pending| one.key.session == session && one.key.http.is_some();
@@ -166,7 +151,7 @@ mod tests {
     use crate::{
         policies::of_texts,
         record::shelf::Shelf,
-        requests::{HttpRequestKey, RequestOwner, tests::shown},
+        requests::{HttpRequestKey, RequestOwner, Requests, tests::shown},
         sessions::none_but,
     };
 
@@ -192,7 +177,7 @@ mod tests {
         let holes = Holes::new(Shelf::nowhere(), Shelf::nowhere());
         let mut requests = Requests::without_files(10);
         let stopped = |requests: &Requests, session: u32| {
-            let stops = HttpStops {
+            let stops = StopExplainer {
                 sessions: &sessions,
                 policies: &policies,
                 requests,

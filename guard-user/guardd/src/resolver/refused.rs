@@ -8,11 +8,12 @@ use guard_sys::clock::{self, Clocks};
 
 use super::{Resolver, held_questions::NameQuestion};
 use crate::{
-    control::{advice, ids, inside::refused},
-    holes::known::Holes,
-    policies::Policies,
+    control::{
+        advice, ids,
+        inside::{StopExplainer, refused},
+    },
     record::{Recorder, audit::LogEntry, meters::AdmittedRecord},
-    requests::{RequestKey, Requests},
+    requests::RequestKey,
     sessions::{
         Sessions,
         stops::{Stop, Stops},
@@ -186,12 +187,14 @@ impl Resolver {
     /// The names that a session was not told of lately, in words for it.
     pub(crate) fn stopped_names(
         &self,
-        known: &NameStops<'_>,
+        known: &StopExplainer<'_>,
         id: SessionId,
         clocks: &Clocks,
     ) -> Vec<Stopped> {
         let names = self.refused.of(id).take(MAX_TOLD);
-        names.map(|one| known.stopped(id, one, clocks)).collect()
+        names
+            .map(|one| known.stopped_name(id, one, clocks))
+            .collect()
     }
 }
 
@@ -220,21 +223,14 @@ fn write_more_names(
     }
 }
 
-/// What it takes to say why a session was not told of a name.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct NameStops<'s> {
-    /// The sessions.
-    pub(crate) sessions: &'s Sessions,
-    /// Their policies.
-    pub(crate) policies: &'s Policies,
-    /// The requests, and people's answers.
-    pub(crate) requests: &'s Requests,
-    /// The holes.
-    pub(crate) holes: &'s Holes,
-}
-
-impl NameStops<'_> {
-    fn stopped(&self, id: SessionId, one: &Stop<String, NameRefusal>, clocks: &Clocks) -> Stopped {
+impl StopExplainer<'_> {
+    /// A name that a session was not told of.
+    fn stopped_name(
+        &self,
+        id: SessionId,
+        one: &Stop<String, NameRefusal>,
+        clocks: &Clocks,
+    ) -> Stopped {
         let now = clock::now();
         let (name, refusal) = (&one.what, &one.details);
         let key = RequestKey::of_name(id, name);
@@ -276,7 +272,9 @@ impl NameStops<'_> {
 mod tests {
     use super::*;
     use crate::{
+        holes::known::Holes,
         record::{recorder, shelf::Shelf},
+        requests::Requests,
         sessions::none_but,
     };
 
@@ -303,7 +301,7 @@ mod tests {
         let sessions = none_but(&[(1, None)]);
         let requests = Requests::without_files(10);
         let holes = Holes::new(Shelf::nowhere(), Shelf::nowhere());
-        let known = NameStops {
+        let known = StopExplainer {
             sessions: &sessions,
             policies: &policies,
             requests: &requests,
