@@ -327,8 +327,8 @@ impl Relays {
         let (netns, port) = (NetnsCookie(event.cgroup), event.port);
         let mut gone = Vec::new();
         if !self.known.contains_key(&ticket) {
-            self.replace_those_before(netns, event.destination, port);
             let spot = ListeningPort { netns, port };
+            self.replace_those_before(spot, event.destination, event.at);
             gone.extend(self.evict_replaced(spot));
             gone.extend(self.make_room());
             self.let_wait(outermost);
@@ -342,7 +342,8 @@ impl Relays {
             known.relay.netns = netns;
             known.by = Client::of(event);
         }
-        known.used = event.at;
+        // Sessions have turns: what one caused before may be handled later.
+        known.used = known.used.max(event.at);
         known.has_ended = false;
         known.set_replaced(false);
         known.chain = chain.to_vec();
@@ -365,21 +366,21 @@ impl Relays {
         gone
     }
 
-    /// Notes that another one listens at that address and port. What is known of the earlier ones counts for their open connections alone,
-    /// and for a program that is started again or also listens at another address of that port. One whose network namespace is unknown
-    /// stays as it is: a session may have its own namespace.
-    fn replace_those_before(&mut self, netns: NetnsCookie, address: Address, port: u16) {
+    /// Notes that another one listens at that address and port, to which a session connected at `at`. What is known of the earlier ones counts
+    /// for their open connections alone, and for a program that is started again or also listens at another address of that port. One that was
+    /// connected to since then listens still. One whose network namespace is unknown stays as it is: a session may have its own namespace.
+    fn replace_those_before(&mut self, spot: ListeningPort, address: Address, at: BootTime) {
         let is_there = |known: &KnownListener| {
-            let relay = &known.relay;
-            let is_at = relay.netns == netns && netns.0 != 0 && relay.port == port;
-            is_at && !known.is_replaced()
+            spot.netns.0 != 0 && known.spot() == spot && !known.is_replaced()
         };
         for known in self.known.values().filter(|known| is_there(known)) {
             if let Some(before) = known.as_past() {
                 self.past.add(known.spot(), before, known.used);
             }
         }
-        let is_before = |known: &KnownListener| is_there(known) && known.relay.address == address;
+        let is_before = |known: &KnownListener| {
+            is_there(known) && known.relay.address == address && known.used <= at
+        };
         // Nothing passes to one that was not scanned.
         self.known
             .retain(|_, known| !is_before(known) || known.in_kernel.is_some());
@@ -1638,6 +1639,41 @@ mod tests {
         let gone = relays.note(&event(last + 1), ALONE, &[], true);
         let gone: Vec<u64> = gone.iter().map(|gone| gone.ticket.0).collect();
         assert_eq!(gone, [last - MAX_REPLACED as u64]);
+        Ok(())
+    }
+
+    /// Sessions have turns.
+    #[test]
+    fn what_is_reported_late_replaces_nothing_that_was_connected_to_since_then()
+    -> anyhow::Result<()> {
+        let mut relays = Relays::default();
+        let address = Address::from(IpAddr::from([127, 0, 0, 1]));
+        let mut note = |ticket, at| {
+            let event = Event {
+                count: ticket,
+                at: BootTime(at),
+                cgroup: 1,
+                destination: address,
+                port: 8080,
+                ..Event::default()
+            };
+            relays.note(&event, ALONE, &[], true);
+            let known = relays.known.get_mut(&Ticket(ticket));
+            let known = known.context("it was not noted")?;
+            known.in_kernel = Some(known.relay);
+            let current = relays.current().map(|known| known.relay.ticket.0);
+            let mut current: Vec<_> = current.collect();
+            current.sort_unstable();
+            let last = relays.at(address, 8080, BootTime(20));
+            let last = last.map(|known| (known.relay.ticket.0, known.used.0));
+            anyhow::Ok((current, last))
+        };
+        assert_eq!(note(1, 5)?, (vec![1], Some((1, 5))));
+        assert_eq!(note(2, 10)?, (vec![2], Some((2, 10))));
+        // Of another session, to the same and to one that the first has not connected to.
+        assert_eq!(note(2, 8)?, (vec![2], Some((2, 10))));
+        assert_eq!(note(3, 9)?, (vec![2, 3], Some((2, 10))));
+        assert_eq!(note(4, 11)?, (vec![4], Some((4, 11))));
         Ok(())
     }
 
