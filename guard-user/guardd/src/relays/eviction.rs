@@ -58,26 +58,55 @@ pub(super) struct Candidate<'k> {
     pub(super) used: BootTime,
 }
 
-/// The listeners that go, `most` at once: of those charged to a session with most, the least recently used ones, and last those with which
-/// something is lost. No more at once than that session has beyond the next, but one.
+/// The listeners that go, `most` at once: those charged to a session with most, in their order ([`EvictionOrder`]). No more at once than
+/// that session has beyond the next, but one.
 pub(super) fn evicted<'k>(all: impl Iterator<Item = Candidate<'k>>, most: usize) -> Vec<Ticket> {
-    let all: Vec<_> = all.collect();
-    let mut uses = Counts::default();
-    for client in all.iter().flat_map(|one| one.clients.accounts()) {
-        uses.add(client);
+    let order = EvictionOrder::of(all);
+    let most = most.min(order.beyond).max(1);
+    order.first(most)
+}
+
+/// The same of listeners that wait for their first scan: `most` go, also where several sessions have as many. The kernel reports again those
+/// that are connected to, and all are gone through each time that some make room.
+pub(super) fn evicted_waiting<'k>(
+    all: impl Iterator<Item = Candidate<'k>>,
+    most: usize,
+) -> Vec<Ticket> {
+    EvictionOrder::of(all).first(most)
+}
+
+/// The listeners charged to a session with most: the least recently used ones first, and last those with which something is lost.
+struct EvictionOrder {
+    tickets: Vec<Ticket>,
+    /// How many more that session has than the next one.
+    beyond: usize,
+}
+
+impl EvictionOrder {
+    fn of<'k>(all: impl Iterator<Item = Candidate<'k>>) -> Self {
+        let all: Vec<_> = all.collect();
+        let mut uses = Counts::default();
+        for client in all.iter().flat_map(|one| one.clients.accounts()) {
+            uses.add(client);
+        }
+        let all = all.into_iter().map(|one| (uses.fewest(one.clients), one));
+        let all: Vec<_> = all.collect();
+        let highest = all.iter().map(|(uses, _)| *uses).max();
+        let beyond = uses.beyond_the_next(highest.unwrap_or(0));
+        let mut first: Vec<_> = all
+            .into_iter()
+            .filter(|(uses, _)| Some(*uses) == highest)
+            .map(|(_, one)| one)
+            .collect();
+        first.sort_unstable_by_key(|one| (one.loses, one.used));
+        let tickets = first.into_iter().map(|one| one.ticket).collect();
+        Self { tickets, beyond }
     }
-    let all = all.into_iter().map(|one| (uses.fewest(one.clients), one));
-    let all: Vec<_> = all.collect();
-    let highest = all.iter().map(|(uses, _)| *uses).max();
-    let beyond = uses.beyond_the_next(highest.unwrap_or(0));
-    let mut first: Vec<_> = all
-        .into_iter()
-        .filter(|(uses, _)| Some(*uses) == highest)
-        .map(|(_, one)| one)
-        .collect();
-    first.sort_unstable_by_key(|one| (one.loses, one.used));
-    let most = most.min(beyond).max(1);
-    first.into_iter().take(most).map(|one| one.ticket).collect()
+
+    fn first(mut self, most: usize) -> Vec<Ticket> {
+        self.tickets.truncate(most);
+        self.tickets
+    }
 }
 
 /// How many listeners, or turns, each has.
@@ -189,15 +218,17 @@ mod tests {
         #[test]
         fn none_is_to_go_before_what_goes(all in prop::collection::vec(listed(), 0..12), most in 1_usize..6) {
             let listed = |ticket: &Ticket| &all[usize::try_from(ticket.0).unwrap()];
-            let gone = evicted(candidates(&all), most);
-            prop_assert_eq!(gone.is_empty(), all.is_empty());
-            prop_assert!(gone.len() <= most);
-            let stays = (0..).zip(&all).filter(|(number, _)| !gone.contains(&Ticket(*number)));
-            let stays: Vec<_> = stays.map(|(_, one)| one).collect();
-            for gone in gone.iter().map(listed) {
-                let before = stays.iter().find(|one| naive_goes_before(&all, one, gone));
-                prop_assert!(before.is_none(), "{:?} before {:?}", before, gone);
-                prop_assert_eq!(naive_fewest(&all, gone), all.iter().map(|one| naive_fewest(&all, one)).max().unwrap());
+            let waiting = evicted_waiting(candidates(&all), most);
+            for gone in [evicted(candidates(&all), most), waiting] {
+                prop_assert_eq!(gone.is_empty(), all.is_empty());
+                prop_assert!(gone.len() <= most);
+                let stays = (0..).zip(&all).filter(|(number, _)| !gone.contains(&Ticket(*number)));
+                let stays: Vec<_> = stays.map(|(_, one)| one).collect();
+                for gone in gone.iter().map(listed) {
+                    let before = stays.iter().find(|one| naive_goes_before(&all, one, gone));
+                    prop_assert!(before.is_none(), "{:?} before {:?}", before, gone);
+                    prop_assert_eq!(naive_fewest(&all, gone), all.iter().map(|one| naive_fewest(&all, one)).max().unwrap());
+                }
             }
         }
 
@@ -266,6 +297,23 @@ mod tests {
         assert_eq!(gone(&[of(1, 40), of(2, 37)].concat()), 3);
         assert_eq!(gone(&[of(1, 40), of(2, 40)].concat()), 1);
         assert_eq!(gone(&[of(1, 90), of(2, 3)].concat()), 64);
+    }
+
+    #[test]
+    fn of_those_that_wait_as_many_go_at_once_where_several_sessions_have_most() {
+        let of = |sessions: &[u32], used| Listed {
+            clients: clients(&sessions.iter().copied().collect()),
+            loses: false,
+            used,
+        };
+        // Two connect to the same ones, and a third to the least recently used of them.
+        let mut all: Vec<_> = (1..40).map(|used| of(&[1, 2], used)).collect();
+        all.insert(0, of(&[1, 2, 3], 0));
+        assert_eq!(evicted(candidates(&all), 32), [Ticket(1)]);
+        let gone = evicted_waiting(candidates(&all), 32);
+        assert_eq!(gone, (1..=32).map(Ticket).collect::<Vec<_>>());
+        let gone = evicted_waiting(candidates(&all), 64);
+        assert_eq!(gone.len(), 39, "the third's stays");
     }
 
     #[test]
