@@ -7,15 +7,16 @@ use std::{
     time::Duration,
 };
 
-use guard_common::NetnsCookie;
+use guard_common::{NetnsCookie, Ticket};
 use guard_sys::threads;
 
 use super::{
     now,
     scan::{self, Listener, ScanResult},
     terms,
+    ways::LiveSessions,
 };
-use crate::{changes::Change, shared::Shared};
+use crate::{changes::Change, shared::Shared, state::State};
 
 /// Nothing is due: how long to wait, unless something comes.
 const IDLE: Duration = Duration::from_secs(60);
@@ -37,33 +38,17 @@ pub(crate) async fn follow(shared: Rc<Shared>) {
         if !places.is_empty() {
             let at: Vec<_> = places.iter().map(named).collect();
             let work = move || scan::scan_all(&places, &terms);
-            let scanned = threads::run(work).await;
-            let scanned = scanned.inspect_err(|error| {
-                tracing::error!(%error, at = at.join(", "), "cannot scan listeners");
-            });
-            let mut are_news = false;
-            let found = scanned.unwrap_or_default().into_iter().zip(&at);
-            for (ticket, (found, at)) in tickets.into_iter().zip(found) {
-                match found {
-                    Ok(found) => {
-                        are_news |= shared.with(|state| {
-                            let (kernel, sessions) = (&mut state.datapath, &state.sessions);
-                            let policies = &state.policies;
-                            (state.relays).note_found(kernel, sessions, policies, ticket, found)
-                        });
-                    }
-                    Err(error) => {
-                        tracing::warn!(%error, at, "cannot scan a listener");
-                        shared.with(|state| state.relays.note_unseen(&state.sessions, ticket));
-                    }
+            match threads::run(work).await {
+                Ok(scanned) => {
+                    let of = tickets.into_iter().zip(at);
+                    note_scanned(&shared, of.zip(scanned));
+                }
+                Err(error) => {
+                    tracing::error!(%error, at = at.join(", "), "cannot scan listeners");
+                    shared.with(|state| state.relays.note_undone(&tickets, now()));
                 }
             }
-            shared.with(|state| {
-                if are_news {
-                    state.apply(Change::Listeners);
-                }
-                state.tell_scanned();
-            });
+            shared.with(State::tell_scanned);
         }
         let next = shared.with(|state| state.relays.next_deadline());
         let wait = next.map_or(IDLE, |at| {
@@ -71,6 +56,36 @@ pub(crate) async fn follow(shared: Rc<Shared>) {
         });
         // A timeout is as good as a call.
         let _ = tokio::time::timeout(wait, stir.notified()).await;
+    }
+}
+
+/// Notes the results of scans, each with the listener's ticket and address.
+fn note_scanned(
+    shared: &Shared,
+    scanned: impl Iterator<Item = ((Ticket, String), io::Result<ScanResult>)>,
+) {
+    let live = shared.with(|state| LiveSessions::of(&state.sessions));
+    let mut are_news = false;
+    for ((ticket, at), found) in scanned {
+        match found {
+            Ok(found) => {
+                are_news |= shared.with(|state| {
+                    let (kernel, sessions) = (&mut state.datapath, &state.sessions);
+                    let policies = &state.policies;
+                    (state.relays).note_found(kernel, sessions, policies, ticket, found)
+                });
+            }
+            Err(error) => {
+                if shared.with(|state| state.relays.note_failed(&live, ticket, now())) {
+                    tracing::debug!(%error, at, "a listener's network is tried by another process");
+                } else {
+                    tracing::warn!(%error, at, "cannot scan a listener");
+                }
+            }
+        }
+    }
+    if are_news {
+        shared.with(|state| state.apply(Change::Listeners));
     }
 }
 

@@ -17,6 +17,7 @@ use super::{
     past::{ListeningPort, Past, PastProgram},
     scan::{MAX_PROCESSES, ScanResult},
     shown, through,
+    ways::{LiveSessions, Ways},
 };
 use crate::{requests::RequestKey, sessions::Session, times::after};
 
@@ -40,6 +41,10 @@ pub(super) const LATER_SCANS: Duration = Duration::from_secs(30);
 /// How long before its processes are traced no more a listener is evicted that no scan is about, and for which none at its port has had them
 /// traced on: these come more often than the rest of [`FOLLOWED`] lasts ([`LATER_SCANS`]).
 const EVICTED_BEFORE: Duration = Duration::from_secs(15);
+/// Interval before the next scan of a listener to whose network a process did not lead, by another one's.
+const TRIED_NEXT: Duration = Duration::from_millis(40);
+/// How long after such a scan one is evicted that an earlier guardd knew, whose processes nobody traces, although more may lead there.
+const TRIED_FOR: Duration = Duration::from_secs(10);
 /// Interval before the scan of a listener whose process has connected to a known port of this machine.
 const DIALED_AGAIN: Duration = Duration::from_secs(1);
 /// Ports of this machine that one listener's processes connect to.
@@ -76,6 +81,15 @@ impl Client {
             session: event.session,
             process: event.tgid,
             thread: event.pid,
+        }
+    }
+
+    /// A session, by its first process.
+    pub(super) const fn first_of(session: SessionId) -> Self {
+        Self {
+            session,
+            process: 0,
+            thread: 0,
         }
     }
 }
@@ -116,6 +130,8 @@ pub(super) struct KnownListener {
     pub(super) by: Client,
     /// Who has connected, as far as the kernel half reports it: one connection to a listener each 250 milliseconds.
     clients: ClientSessions,
+    /// By whom scans went to its network.
+    ways: Ways,
     /// The policies that judge that session.
     pub(super) chain: Vec<PolicyId>,
     /// Until when new connections are admitted. The kernel reports for as long what the listener's processes connect to.
@@ -133,7 +149,7 @@ pub(super) struct KnownListener {
     pub(super) in_kernel: Option<Relay>,
     /// The last scan found nobody who listens there, nor who is connected.
     pub(super) has_ended: bool,
-    /// The last scan of it has failed.
+    /// Scans of it have failed, by each who could lead to its network.
     pub(super) is_unseen: bool,
     /// Its upstream may be anything, only because something could not be read.
     pub(super) unread: bool,
@@ -202,6 +218,7 @@ impl Relays {
                 who: None,
                 by: Client::default(),
                 clients: ClientSessions::unknown(),
+                ways: Ways::default(),
                 chain: Vec::new(),
                 followed: BootTime(0),
                 traced: BootTime(0),
@@ -277,13 +294,42 @@ impl Relays {
         self.remove(&untraced)
     }
 
-    /// Notes that a scan of a listener has failed. If `is_live` is not true of the session that connected last, no process is left by which
-    /// it could be scanned.
-    pub(super) fn note_failed(&mut self, ticket: Ticket, is_live: impl Fn(SessionId) -> bool) {
-        if let Some(known) = self.known.get_mut(&ticket) {
-            known.is_unseen = true;
-            if !is_live(known.by.session) {
-                known.due = None;
+    /// Notes that a scan of a listener has failed. True where another one may lead to its network, by whom the next scan goes, and soon. Where
+    /// no session is left by which it could be scanned, no scan is due.
+    pub(super) fn note_failed(
+        &mut self,
+        live: &LiveSessions,
+        ticket: Ticket,
+        now: BootTime,
+    ) -> bool {
+        let own = self.own;
+        let known = self.known.get_mut(&ticket);
+        let Some(known) = known.filter(|known| !known.is_replaced()) else {
+            return false;
+        };
+        let (by, clients) = (known.by, &known.clients);
+        if known.is_elsewhere(own) && known.ways.fail(now, by, clients, live) {
+            // Nothing was scanned, so that none of these scans is over.
+            known.step = known.step.saturating_sub(1);
+            let soon = after(now, TRIED_NEXT);
+            known.due = Some(known.due.map_or(soon, |due| due.min(soon)));
+            return true;
+        }
+        known.is_unseen = true;
+        if known.ways.next(by, &known.clients, live).is_none() {
+            known.due = None;
+        }
+        false
+    }
+
+    /// Notes that listeners could not be scanned, whoever leads to their networks: no thread could begin, or it has ended before it was done.
+    pub(super) fn note_undone(&mut self, tickets: &[Ticket], now: BootTime) {
+        for ticket in tickets {
+            let known = self.known.get_mut(ticket);
+            if let Some(known) = known.filter(|known| !known.is_replaced()) {
+                known.ways.note_undone(now);
+                let again = after(now, SCANS[SCANS.len() - 1]);
+                known.due = known.due.or(Some(again));
             }
         }
     }
@@ -295,23 +341,21 @@ impl Relays {
         }
     }
 
-    /// The listeners to scan now, and who connected last to each. Those not yet scanned come first; each outermost
-    /// session has a limited share, and what several use is scanned where one of them has some of it left.
-    pub(super) fn due(&self, now: BootTime) -> Vec<(Ticket, Client)> {
+    /// The listeners to scan now. Those not yet scanned come first; each outermost session has a limited share, and what
+    /// several use is scanned where one of them has some of it left.
+    pub(super) fn due(&self, now: BootTime) -> Vec<Ticket> {
         let due = self.known.iter().filter_map(|(ticket, known)| {
             let at = known.due.filter(|at| *at <= now)?;
-            Some((known.in_kernel.is_some(), at, *ticket, known.by))
+            Some((known.in_kernel.is_some(), at, *ticket))
         });
         let mut due: Vec<_> = due.collect();
         due.sort_unstable();
         let mut turns = Counts::default();
-        due.retain(|(_, _, ticket, _)| {
+        due.retain(|(_, _, ticket)| {
             let known = self.known.get(ticket);
             known.is_some_and(|known| turns.take_turn(&known.clients, TOGETHER))
         });
-        due.into_iter()
-            .map(|(_, _, ticket, by)| (ticket, by))
-            .collect()
+        due.into_iter().map(|(_, _, ticket)| ticket).collect()
     }
 
     /// Notes that a session, inside `outermost` and judged by `chain`, connects to a listener. `tells`: the kernel reports the
@@ -736,6 +780,7 @@ impl KnownListener {
             who: None,
             by: Client::of(event),
             clients: ClientSessions::of(outermost),
+            ways: Ways::default(),
             chain: Vec::new(),
             followed: BootTime(0),
             traced: BootTime(0),
@@ -772,12 +817,41 @@ impl KnownListener {
         })
     }
 
-    /// When it is evicted, if no scan is about it. Nothing passes to one that the kernel map does not have.
+    /// When it is evicted, if no scan is about it, or none succeeds. Nothing passes to one that the kernel map does not have.
     fn evicted_at(&self) -> Option<BootTime> {
         self.in_kernel?;
         let before = EVICTED_BEFORE.as_nanos() as u64;
-        let at = BootTime(self.traced.0.saturating_sub(before));
-        (self.is_replaced() || self.is_unseen).then_some(at)
+        let untraced = BootTime(self.traced.0.saturating_sub(before));
+        if self.is_replaced() || self.is_unseen {
+            return Some(untraced);
+        }
+        let failing = self.ways.failing_since()?;
+        let is_traced = self.traced.0 != 0;
+        Some(if is_traced {
+            untraced
+        } else {
+            after(failing, TRIED_FOR)
+        })
+    }
+
+    /// Whether a scan gets to its network by a process that is there alone. Nobody could tell of an unknown network that this is it.
+    fn is_elsewhere(&self, own: NetnsCookie) -> bool {
+        self.relay.netns.0 != 0 && self.relay.netns != own
+    }
+
+    /// Notes that a scan has found its network.
+    pub(super) fn note_seen(&mut self) {
+        self.is_unseen = false;
+        self.ways.found();
+    }
+
+    /// By whom the scan that begins gets to its network, if that is not guardd's own.
+    pub(super) fn begin_scan(&mut self, own: NetnsCookie, live: &LiveSessions) -> Client {
+        if self.is_elsewhere(own) {
+            self.ways.begin(self.by, &self.clients, live)
+        } else {
+            self.by
+        }
     }
 
     /// Whether a scan is due, or under way, before new connections reach it.
@@ -1053,7 +1127,7 @@ mod tests {
     use guard_datapath::ServingProcess;
 
     use super::*;
-    use crate::relays::Scanned;
+    use crate::{relays::Scanned, sessions::none_but};
 
     /// A session without a parent session.
     const ALONE: SessionId = SessionId(0);
@@ -1068,6 +1142,11 @@ mod tests {
             outermost: SessionId(outermost),
             cgroup,
         }
+    }
+
+    /// Live sessions of these numbers, each perhaps inside another.
+    fn live(all: &[(u32, Option<u32>)]) -> LiveSessions {
+        LiveSessions::of(&none_but(all))
     }
 
     /// A harmless one that was scanned says nothing of another one at the same port, which the kernel half could not report.
@@ -1292,7 +1371,7 @@ mod tests {
         let known = relays.known.get_mut(&Ticket(first)).unwrap();
         known.due = Some(BootTime(5000));
         let due = relays.due(BootTime(5000));
-        assert!(due.iter().any(|(ticket, _)| *ticket == Ticket(first)));
+        assert!(due.contains(&Ticket(first)));
         assert_eq!(due.len(), 2 * TOGETHER + 1);
     }
 
@@ -1337,11 +1416,8 @@ mod tests {
         }
         add(2000, 2, true, 900);
         add(2001, 3, true, 1001);
-        let due: Vec<u64> = relays
-            .due(BootTime(1000))
-            .iter()
-            .map(|one| one.0.0)
-            .collect();
+        let due = relays.due(BootTime(1000));
+        let due: Vec<u64> = due.iter().map(|ticket| ticket.0).collect();
         // Those of the first that are new, the oldest first; and the other's, for all that.
         let first = (0..TOGETHER as u64).map(|at| 11 + 2 * at);
         assert_eq!(due, first.chain([2000]).collect::<Vec<_>>());
@@ -1708,7 +1784,8 @@ mod tests {
         let fourth = relays.known.get_mut(&Ticket(4)).context("no fourth")?;
         fourth.in_kernel = None;
         for ticket in [3, 4] {
-            relays.note_failed(Ticket(ticket), |_| true);
+            let session = live(&[(1, None)]);
+            assert!(!relays.note_failed(&session, Ticket(ticket), BootTime(5)));
         }
         let ends = |ticket| {
             let traced = after(BootTime(ticket), FOLLOWED);
@@ -1723,11 +1800,13 @@ mod tests {
         assert_eq!(relays.next_deadline(), Some(ends(3)));
         // A scan finds it, and the process of a session that could lead to the fourth is gone.
         let third = relays.known.get_mut(&Ticket(3)).context("no third")?;
-        third.is_unseen = false;
+        third.note_seen();
         assert_eq!(relays.next_deadline(), None);
         let fourth = relays.known.get_mut(&Ticket(4)).context("no fourth")?;
         (fourth.in_kernel, fourth.due) = (Some(fourth.relay), Some(BootTime(4)));
-        relays.note_failed(Ticket(4), |_| false);
+        assert!(!relays.note_failed(&live(&[]), Ticket(4), BootTime(5)));
+        let fourth = relays.known.get(&Ticket(4)).context("no fourth")?;
+        assert_eq!(fourth.due, None);
         assert_eq!(relays.next_deadline(), Some(ends(4)));
         let gone = relays.evict_untraced(BootTime(u64::MAX));
         assert_eq!(
@@ -1735,6 +1814,77 @@ mod tests {
             [4]
         );
         assert_eq!(relays.known.len(), 2);
+        Ok(())
+    }
+
+    /// What an earlier guardd knew of one listener, in a network that is not guardd's.
+    fn recalled_elsewhere() -> Relays {
+        let relay = Relay::new(Ticket(1), NetnsCookie(7), Address::default(), 5432);
+        Relays {
+            own: NetnsCookie(9),
+            ..Relays::recalled(vec![relay], BootTime(10))
+        }
+    }
+
+    /// Has the scan of the listener fail that is due next. Returns by which session it went, and whether another one is left.
+    fn fail(
+        relays: &mut Relays,
+        live: &LiveSessions,
+        now: BootTime,
+    ) -> anyhow::Result<(u32, bool)> {
+        let own = relays.own;
+        let known = relays.known.get_mut(&Ticket(1)).context("it is gone")?;
+        let by = known.begin_scan(own, live).session;
+        Ok((by.0, relays.note_failed(live, Ticket(1), now)))
+    }
+
+    /// Nobody is known to have connected to it since: who has stays connected.
+    #[test]
+    fn what_an_earlier_guardd_knew_is_evicted_once_no_session_leads_to_it() -> anyhow::Result<()> {
+        let (mut relays, two) = (recalled_elsewhere(), live(&[(4, None), (5, None)]));
+        assert_eq!(fail(&mut relays, &two, BootTime(20))?, (4, true));
+        let known = relays.known.get(&Ticket(1)).context("it is gone")?;
+        assert!(known.due <= Some(after(BootTime(20), TRIED_NEXT)));
+        assert!(relays.evict_untraced(BootTime(21)).is_empty());
+        assert_eq!(fail(&mut relays, &two, BootTime(30))?, (5, false));
+        assert_eq!(relays.evict_untraced(BootTime(31)).len(), 1);
+        Ok(())
+    }
+
+    /// However many sessions there are to be tried, and where no scan can be done.
+    #[test]
+    fn what_an_earlier_guardd_knew_is_evicted_where_no_scan_succeeds_for_a_while()
+    -> anyhow::Result<()> {
+        let two = live(&[(4, None), (5, None)]);
+        let end = after(BootTime(20), TRIED_FOR);
+        for is_undone in [false, true] {
+            let mut relays = recalled_elsewhere();
+            if is_undone {
+                let known = relays.known.get_mut(&Ticket(1)).context("it is gone")?;
+                known.due = None;
+                relays.note_undone(&[Ticket(1)], BootTime(20));
+                assert!(relays.next_scan().is_some());
+            } else {
+                assert_eq!(fail(&mut relays, &two, BootTime(20))?, (4, true));
+            }
+            assert!(relays.evict_untraced(BootTime(end.0 - 1)).is_empty());
+            assert_eq!(relays.evict_untraced(end).len(), 1);
+        }
+        Ok(())
+    }
+
+    /// One that is traced goes before it is not, whoever has not been tried yet.
+    #[test]
+    fn a_traced_listener_that_no_scan_finds_is_evicted_before_its_processes_are_traced_no_more()
+    -> anyhow::Result<()> {
+        let (mut relays, two) = (recalled_elsewhere(), live(&[(4, None), (5, None)]));
+        let known = relays.known.get_mut(&Ticket(1)).context("it is gone")?;
+        known.traced = after(BootTime(20), FOLLOWED);
+        let end = BootTime(known.traced.0 - EVICTED_BEFORE.as_nanos() as u64);
+        let before = BootTime(end.0 - 1);
+        assert_eq!(fail(&mut relays, &two, before)?, (4, true));
+        assert!(relays.evict_untraced(before).is_empty());
+        assert_eq!(relays.evict_untraced(end).len(), 1);
         Ok(())
     }
 
@@ -1780,7 +1930,7 @@ mod tests {
         let all = vec![relay(1), void, replaced];
         let mut relays = Relays::recalled(all, BootTime(10));
         let due = relays.due(BootTime(10));
-        assert_eq!(due, [(Ticket(1), Client::default())]);
+        assert_eq!(due, [Ticket(1)]);
         let known = relays.known.get(&Ticket(1)).context("no first")?;
         assert_eq!(known.in_kernel, Some(relay(1)));
         assert_eq!(relays.current().count(), 1);
@@ -1797,7 +1947,7 @@ mod tests {
         };
         relays.note(&event, ALONE, &[], true);
         let due = relays.due(BootTime(11));
-        assert_eq!(due, [(Ticket(3), Client::default())]);
+        assert_eq!(due, [Ticket(3)]);
         // The first one is replaced now: who takes guardd's place after this one is to find it so.
         let known = relays.known.get(&Ticket(1)).context("no first")?;
         let again = Relays::recalled(vec![known.relay], BootTime(20));

@@ -7,6 +7,7 @@ pub(crate) mod follow;
 mod known;
 mod past;
 pub(crate) mod scan;
+mod ways;
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -36,6 +37,7 @@ pub(crate) use known::ClientSession;
 use known::{Client, FOLLOWED, KnownListener, LATER_SCANS, SCANS, TriedThrough, UNUSED};
 use past::Past;
 use scan::{Listener, ScanContext, ScanResult};
+use ways::LiveSessions;
 
 /// Owns what guardd knows of listeners: those that sessions connect to, and their upstreams.
 #[derive(Debug, Default)]
@@ -295,13 +297,15 @@ impl Relays {
             return Vec::new();
         }
         let own = self.own;
+        let live = LiveSessions::of(sessions);
         let mut places = Vec::new();
-        for (ticket, by) in due {
+        for ticket in due {
             let Some(known) = self.known.get_mut(&ticket) else {
                 continue;
             };
             // No process is needed where guardd is itself: who connects may have moved elsewhere, again and again.
             let is_here = own.0 != 0 && known.relay.netns == own;
+            let by = known.begin_scan(own, &live);
             let way = if is_here {
                 None
             } else {
@@ -347,7 +351,7 @@ impl Relays {
         if known.is_replaced() {
             return false;
         }
-        known.is_unseen = false;
+        known.note_seen();
         let is_connected = found.is_connected;
         if is_connected {
             // A client may stay for long, and cause an upstream connection late.
@@ -430,11 +434,6 @@ impl Relays {
                 tracing::warn!(%error, "a listener counts as it did");
             }
         }
-    }
-
-    /// A listener could not be scanned.
-    pub(crate) fn note_unseen(&mut self, sessions: &Sessions, ticket: Ticket) {
-        self.note_failed(ticket, |id| sessions.live(id).is_some());
     }
 
     /// Evicts the listeners that are about to be traced no more while they may have connections.
@@ -621,7 +620,7 @@ pub(super) fn terms(machine: &Machine, policies: &Policies, sessions: &Sessions)
     }
 }
 
-/// The network namespace of the process that connected, else of the session's first process; none if that is gone.
+/// The network namespace of a client's thread or process, else of the session's first process; none if that is gone.
 fn way_to(kernel: &Datapath, sessions: &Sessions, by: Client) -> Option<File> {
     let session = sessions.live(by.session)?;
     let processes = kernel.processes(&session.cgroup);

@@ -2,7 +2,7 @@
 //! `/proc`. It takes a while.
 
 use std::{
-    cell::RefCell,
+    cell::{LazyCell, RefCell},
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     ffi::OsString,
     fs::{self, File},
@@ -165,8 +165,9 @@ pub(crate) fn scan_all(places: &[Listener], terms: &ScanContext) -> Vec<io::Resu
             Ok(network)
         })
         .collect();
-    // After the sockets: a process that has one of them is there, or has ended.
-    let processes = Processes::all(terms);
+    // After the sockets: a process that has one of them is there, or has ended. Where no network is found nobody asks for them: one session
+    // after the other may be tried.
+    let processes = LazyCell::new(|| Processes::all(terms));
     let both = places.iter().zip(listed);
     both.map(|(place, network)| Ok(find(place, &*network?, &processes)))
         .collect()
