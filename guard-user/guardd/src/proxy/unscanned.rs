@@ -86,13 +86,14 @@ impl State {
             let terms = self.targets().terms(&target);
             return self.proxy.say(told(number, terms));
         };
-        // The kernel half reported the listener before it redirected, and the proxy may be read first.
-        self.read_events();
-        let now = clock::now();
         let session = self.sessions.live(SessionId(target.session));
         let Some(outermost) = session.map(Session::outermost) else {
             return self.proxy.say(closed(number));
         };
+        // The kernel half reported the listener before it redirected, and the proxy may be read first. All else waits: whoever has many such
+        // connections has nobody else wait for more.
+        self.read_listeners(Some(outermost));
+        let now = clock::now();
         let one = Unscanned {
             number,
             target,
@@ -100,6 +101,10 @@ impl State {
             outermost,
             until: after(now, LONGEST),
         };
+        // It reports one connection to a listener each 250 milliseconds, which may have been another session's.
+        if one.scanned(&self.sessions, &self.relays, now) == Scanned::Never {
+            self.read_listeners(None);
+        }
         match self.tell_if_scanned(&one, now) {
             Scanned::Awaited if self.proxy.unscanned.has_room(outermost) => {
                 self.proxy.unscanned.0.push(one);

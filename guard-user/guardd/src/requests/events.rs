@@ -20,7 +20,7 @@ use crate::{
         Noted,
         drafts::AskersWords,
         refusals::{Handling, RefusalLog, key},
-        turns::{self, Causer},
+        turns::{self, Causer, Wanted},
     },
     sessions::Sessions,
     state::State,
@@ -51,37 +51,43 @@ fn sends_nothing(event: &Event) -> bool {
 impl State {
     /// Handles the events that there are. Where sessions cause more than can be handled soon, each has had its turns, and the rest waits.
     pub(crate) fn read_events(&mut self) {
-        self.read_events_for(None, BEFORE_A_CALL);
+        self.read_events_for(Wanted::All, BEFORE_A_CALL);
     }
 
     /// Handles those of a session that is about to end, and of those around and inside it.
     pub(crate) fn read_events_of(&mut self, session: SessionId) {
         let outermost = self.sessions.outermost_of(session);
-        self.read_events_for(Some(Causer::Refused(outermost)), BEFORE_AN_END);
+        self.read_events_for(Wanted::Of(Causer::Refused(outermost)), BEFORE_AN_END);
+    }
+
+    /// Handles the listeners that an outermost session and those inside it connect to, or that anybody does, for a short while: each has few.
+    pub(crate) fn read_listeners(&mut self, outermost: Option<SessionId>) {
+        let of = outermost.map_or(Wanted::Listeners, |id| Wanted::Of(Causer::Connects(id)));
+        self.read_events_for(of, TURN);
     }
 
     /// Handles events for a short while. False where there are more: sessions may cause events without end, and others wait for guardd.
     pub(crate) fn read_some_events(&mut self) -> bool {
-        self.read_events_for(None, TURN)
+        self.read_events_for(Wanted::All, TURN)
     }
 
     /// Handles those that guardd has taken out of the ring buffer, which the next guardd would not find there.
     pub(crate) fn read_last_events(&mut self) {
-        if self.read_events_for(None, BEFORE_THE_STOP) {
+        if self.read_events_for(Wanted::All, BEFORE_THE_STOP) {
             return;
         }
-        while let Some(left_out) = self.next_event(None) {
+        while let Some(left_out) = self.next_event(Wanted::All) {
             note_left_out(&self.sessions, &mut self.recorder, &left_out);
         }
     }
 
-    /// Handles events, `of` one causer or of all, for no longer than that. False where there may be more.
-    fn read_events_for(&mut self, of: Option<Causer>, longest: Duration) -> bool {
+    /// Handles those events for no longer than that. False where there may be more.
+    fn read_events_for(&mut self, wanted: Wanted, longest: Duration) -> bool {
         let before = self.requests.version();
         let end = Instant::now() + longest;
         let mut is_empty = false;
         while !is_empty && Instant::now() < end {
-            match self.next_event(of) {
+            match self.next_event(wanted) {
                 Some(KernelEvent::Connection(event)) => {
                     if let Err(error) = self.note_event(&event) {
                         tracing::warn!(%error, session = event.session.0, "a refusal cannot be noted");
@@ -103,11 +109,11 @@ impl State {
         is_empty
     }
 
-    /// The next event.
-    fn next_event(&mut self, of: Option<Causer>) -> Option<KernelEvent> {
+    /// The next of those events.
+    fn next_event(&mut self, wanted: Wanted) -> Option<KernelEvent> {
         let (sessions, recorder) = (&self.sessions, &mut self.recorder);
         let left_out = |event| note_left_out(sessions, recorder, &event);
-        self.events.next(of, sessions, left_out)
+        self.events.next(wanted, sessions, left_out)
     }
 
     /// Handles one about a connection.

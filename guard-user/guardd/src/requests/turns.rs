@@ -43,6 +43,16 @@ impl Causer {
     }
 }
 
+/// Which events are handled.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Wanted {
+    All,
+    /// Those of one causer.
+    Of(Causer),
+    /// Listeners that anybody connects to.
+    Listeners,
+}
+
 /// The kernel half's events, each in its turn.
 #[derive(Debug)]
 pub(crate) struct Events {
@@ -61,10 +71,10 @@ impl Events {
         }
     }
 
-    /// The next event, if there is one now; `of`: of one causer alone, but for what is handled at once. `left_out` gets those that find no room.
+    /// The next of the wanted events, if there is one now, or what is handled at once. `left_out` gets those that find no room.
     pub(super) fn next(
         &mut self,
-        of: Option<Causer>,
+        wanted: Wanted,
         sessions: &Sessions,
         mut left_out: impl FnMut(KernelEvent),
     ) -> Option<KernelEvent> {
@@ -79,10 +89,7 @@ impl Events {
                 Queued::LeftOut(event) => left_out(event),
             }
         }
-        match of {
-            Some(causer) => self.waiting.turns.take_of(causer),
-            None => self.waiting.take(),
-        }
+        self.waiting.take(wanted)
     }
 
     /// Wakes the task that handles events where some wait.
@@ -157,7 +164,18 @@ impl WaitingEvents {
         }
     }
 
-    fn take(&mut self) -> Option<KernelEvent> {
+    fn take(&mut self, wanted: Wanted) -> Option<KernelEvent> {
+        match wanted {
+            Wanted::All => self.take_any(),
+            Wanted::Of(causer) => self.turns.take_of(causer),
+            Wanted::Listeners => {
+                let connects = |causer: &Causer| matches!(causer, Causer::Connects(_));
+                self.turns.take_where(connects)
+            }
+        }
+    }
+
+    fn take_any(&mut self) -> Option<KernelEvent> {
         self.is_dials_turn = !self.is_dials_turn;
         if self.is_dials_turn
             && let Some(dial) = self.dials.pop_front()
@@ -202,7 +220,13 @@ impl<K: Copy + PartialEq, T> FairQueues<K, T> {
     }
 
     fn take(&mut self) -> Option<T> {
-        let key = self.queues.front().map(|(key, _)| *key)?;
+        self.take_where(|_| true)
+    }
+
+    /// The first of whose turn it is among those.
+    fn take_where(&mut self, is_one: impl Fn(&K) -> bool) -> Option<T> {
+        let mut keys = self.queues.iter().map(|(key, _)| *key);
+        let key = keys.find(is_one)?;
         self.take_of(key)
     }
 
@@ -297,10 +321,40 @@ mod tests {
             panic!("it waits");
         };
         assert_eq!(hook(Some(more)), Some(Hook::ManyDials));
-        let taken: Vec<_> = (0..7).map(|_| hook(waiting.take())).collect();
+        let taken: Vec<_> = (0..7).map(|_| hook(waiting.take_any())).collect();
         let (dial, refusal) = (Some(Hook::Dial), Some(Hook::Connect4));
         assert_eq!(taken, [dial, refusal, dial, refusal, dial, refusal, dial]);
-        assert_eq!(hook(waiting.take()), dial, "nothing else waits");
+        assert_eq!(hook(waiting.take_any()), dial, "nothing else waits");
+    }
+
+    #[test]
+    fn where_listeners_are_wanted_each_sessions_come_in_turn_and_all_else_waits() {
+        let mut waiting = WaitingEvents::default();
+        for session in [1, 1, 2].map(SessionId) {
+            waiting.put(Causer::Refused(session), event(Hook::Connect4));
+            let listener = KernelEvent::Connection(Event {
+                hook: Hook::Listener as u8,
+                session,
+                ..Event::default()
+            });
+            waiting.put(Causer::Connects(session), listener);
+        }
+        waiting.put_dial(Event {
+            hook: Hook::Dial as u8,
+            ..Event::default()
+        });
+        let mut next = |wanted| match waiting.take(wanted)? {
+            KernelEvent::Connection(event) => Some((Hook::from_u8(event.hook)?, event.session.0)),
+            KernelEvent::Other(_) => None,
+        };
+        let of_second = Wanted::Of(Causer::Connects(SessionId(2)));
+        assert_eq!(next(of_second), Some((Hook::Listener, 2)));
+        assert_eq!(next(of_second), None);
+        for _ in 0..2 {
+            assert_eq!(next(Wanted::Listeners), Some((Hook::Listener, 1)));
+        }
+        assert_eq!(next(Wanted::Listeners), None);
+        assert_eq!((waiting.turns.count, waiting.dials.len()), (3, 1));
     }
 
     #[test]
