@@ -32,6 +32,9 @@ pub(crate) const MANY_BUDGETS: &str = "more than two of the holes that it needs 
 /// Why a connection to the guard's own proxy is refused.
 const OWN_PROXY: &str = "guard's own proxy listens there, for what guard redirects to it alone: connect to the destination itself";
 
+/// In the place of a session, of what is in none.
+const NO_SESSION: SessionId = SessionId(0);
+
 /// For how long events are handled before others get their turn; before a call is answered; before a session ends; and before guardd stops.
 const TURN: Duration = Duration::from_millis(20);
 const BEFORE_A_CALL: Duration = Duration::from_millis(200);
@@ -228,7 +231,11 @@ impl State {
 fn note_left_out(sessions: &Sessions, recorder: &mut Recorder, event: &KernelEvent) {
     let session = match event {
         KernelEvent::Connection(event) if event.hook == Hook::Listener as u8 => None,
-        KernelEvent::Connection(event) => Some(event.session),
+        // Of one that is forgotten no record would ever say so.
+        KernelEvent::Connection(event) => {
+            let is_kept = event.session == NO_SESSION || sessions.get(event.session).is_some();
+            is_kept.then_some(event.session)
+        }
         KernelEvent::Other(event) => sessions
             .of_cgroup(event.cgroup)
             .map(|session| session.cgroup.id),
@@ -252,5 +259,27 @@ impl Relays {
         } else {
             self.note_dial(kernel, sessions, policies, event)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{record, sessions::none_but};
+
+    #[test]
+    fn an_event_of_a_forgotten_session_is_no_record_that_it_lacks() {
+        let (mut recorder, _dir) = record::recorder();
+        let sessions = none_but(&[(1, None)]);
+        let left_out = [NO_SESSION, SessionId(1), SessionId(2)].map(|session| {
+            let event = KernelEvent::Connection(Event {
+                hook: Hook::Connect4 as u8,
+                session,
+                ..Event::default()
+            });
+            note_left_out(&sessions, &mut recorder, &event);
+            recorder.left_out(session)
+        });
+        assert_eq!(left_out, [1, 1, 0]);
     }
 }
