@@ -101,7 +101,6 @@ impl<'s> AttemptJudge<'s> {
 
 /// The policies' verdict, but at least `confirm` for a request about a listener itself, whose upstream may be anything: a rule for its
 /// address is not enough. `through` looks up the listener by which it was tried.
-#[must_use]
 pub(super) fn verdict_at_listener<'t>(
     key: &RequestKey,
     judged: Verdict,
