@@ -737,13 +737,16 @@ impl NamesSaid {
 ///
 /// `used` is what this very socket has taken a connection from for this destination: it is not counted twice. Nothing is taken yet:
 /// what is refused in the end takes nothing.
+///
+/// `wanted` is asked with each hole. What the kernel half keeps beside the search must be no constant on any way to it: before Linux 6.4
+/// the verifier takes two such ways for one, goes through the step for the first alone, and removes from it what only the other needs.
 #[inline(always)]
 pub fn find_hole<T: Tables>(
     tables: &T,
     session: SessionId,
     to: &Connection,
     used: UsedHoles,
-    wanted: Wanted,
+    wanted: impl Fn() -> Wanted,
 ) -> Option<Passage> {
     let holes = tables.holes(session)?;
     let version = tables.version(holes);
@@ -766,7 +769,7 @@ pub fn find_hole<T: Tables>(
             kind: kind.as_u32(),
             expires,
         };
-        wanted
+        wanted()
             .admits(tables, id, kind, used)
             .then_some(Some(passage))
     });

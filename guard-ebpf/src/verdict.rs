@@ -15,6 +15,7 @@ use guard_common::{
 
 use crate::{
     began::Began,
+    kernel,
     maps::{Kernel, KnownAs},
 };
 
@@ -277,7 +278,9 @@ extern "C" fn guard_find_hole(
     // SAFETY: not null, and all callers, in this file, pass references.
     unsafe {
         let (session, used) = (SessionId(session), UsedHoles::unpack(used));
-        match find_hole(&Kernel, session, &*to, used, Wanted::from_u32(wanted)) {
+        // In the search's step: see `find_hole`.
+        let wanted = move || Wanted::from_u32(kernel::opaque(u64::from(wanted)) as u32);
+        match find_hole(&Kernel, session, &*to, used, wanted) {
             Some(passage) => {
                 *expires = passage.expires.0;
                 (u64::from(passage.kind) << KIND) | u64::from(passage.hole.0)

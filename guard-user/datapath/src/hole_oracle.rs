@@ -56,7 +56,7 @@ impl Memory {
         let (used, wanted) = asks;
         let used = UsedHoles::of(used);
         decide(&session, wanted, says, |wanted| {
-            let found = find_hole(self, SESSION, to, used, wanted)?;
+            let found = find_hole(self, SESSION, to, used, || wanted)?;
             found.take(self, used, wanted).then_some(found)
         })
     }
@@ -82,7 +82,7 @@ impl Memory {
     fn needed(&self, to: &[Connection], used: UsedHoles) -> Option<NeededHoles> {
         let mut needed = NeededHoles::default();
         for to in to {
-            let found = find_hole(self, SESSION, to, used, Wanted::All)?;
+            let found = find_hole(self, SESSION, to, used, || Wanted::All)?;
             if !needed.add(&found) {
                 return None;
             }
@@ -371,7 +371,7 @@ proptest! {
         to in connection(),
     ) {
         let memory = Memory::with(&holes);
-        let found = find_hole(&memory, SESSION, &to, UsedHoles::default(), Wanted::All);
+        let found = find_hole(&memory, SESSION, &to, UsedHoles::default(), || Wanted::All);
         let live = memory.live();
         let first = LiveHole::first(&live, SESSION, &to);
         prop_assert_eq!(first.map(|one| one.entry.id), found.map(|one| one.hole));
