@@ -11,6 +11,7 @@ mod escapes;
 mod install;
 pub mod lab;
 mod lint;
+mod mass;
 pub mod nats;
 mod package;
 mod promises;
@@ -69,10 +70,18 @@ enum Command {
     },
     /// Check format, lints, and the licences and sources of dependencies
     Lint,
+    /// Print the tokens of each room of the workspace, beside the limits of mass.toml
+    Mass {
+        /// Lower the limits to today's figures; none is raised
+        #[arg(long)]
+        write: bool,
+    },
     /// Make the packages that people install, in target/package
     Package(package::PackageArgs),
     /// Show that what README and docs promise is true
     Promises(promises::PromisesArgs),
+    /// Print the shares of pronouns and odd openings in each room's comments, beside the limits of mass.toml
+    Prose,
     /// Run a command under the guard, on this machine's own network
     Run {
         /// The policy: a file, or a name that a running guardd knows [default: policies/default.toml]
@@ -104,8 +113,10 @@ pub fn main() -> ExitCode {
         Command::Docs { write } => docs::docs(write),
         Command::Escapes { write } => return code(escapes::escapes(write)),
         Command::Lint => lint::lint(),
+        Command::Mass { write } => mass::mass(write),
         Command::Package(args) => package::package(&args),
         Command::Promises(args) => return code(promises::promises(&args)),
+        Command::Prose => mass::prose(),
         Command::Run { policy, command } => run::run(policy, &command),
         Command::Test(args) => return code(test::test(&args)),
         Command::Tools(args) => return code(tools::tools(&args)),

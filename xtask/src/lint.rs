@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::shell::{beside, cargo, read, root, run, say};
 use crate::timings::Timings;
-use crate::{build, dependencies, ebpf, install, room};
+use crate::{build, dependencies, ebpf, install, mass, room};
 
 /// Installed where there is none; a later one may want a later compiler.
 const DENY_VERSION: &str = "0.20.2";
@@ -28,7 +28,8 @@ pub(crate) fn lint() -> Result<()> {
 type Check = (&'static str, fn() -> Result<()>);
 
 /// What looks at sources alone.
-const OF_SOURCES: [Check; 4] = [
+const OF_SOURCES: [Check; 5] = [
+    ("mass and prose", mass::check),
     ("format", format),
     ("licences and sources of dependencies", deny),
     ("alerts for Prometheus", alerts),
