@@ -1,217 +1,123 @@
-//! What it costs to open a connection, beside having no guard, nftables and sandlock, and to be refused one.
+//! Opening a connection, and being refused one: beside no guard, nftables and sandlock.
 
-use anyhow::Result;
-use guard_lab::{Daemon, Network, Running};
+use std::any::Any;
+use std::fs;
+use std::io::Write as _;
+use std::process::Stdio;
+
+use anyhow::{Context as _, Result, ensure};
+use guard_lab::{Cgroup, Daemon, Network, bins, mounts};
 
 use super::Plan;
-use super::client::{Client, sink};
-use super::figure::{Figure, Other, Target, Unit};
-use super::peers::{Nft, sandlock};
-use super::prefixes::Prefixes;
-use super::rounds::interleave;
-use super::samples::Samples;
+use super::client::{Client, Side, compare, sink};
+use super::figure::{Figure, Unit};
+use super::http::pip;
+use super::prefixes::{MANY, Prefixes, TEN};
 
 /// Connections on each side in a round.
 const COUNT: u64 = 400;
+const SANDLOCK: &str = "sandlock==0.9.0";
+/// Starts a command with connections to the prefixes of a file refused.
+const DRIVER: &str = "\
+import sys
+from sandlock import Sandbox
+deny = open(sys.argv[1]).read().split()
+sandbox = Sandbox(fs_readable=['/'], fs_writable=['/dev'], net_deny=deny)
+sys.exit(sandbox.run_interactive(sys.argv[2:]))
+";
 
-/// How many times as long as without the guard a connection may take where programs at the kernel's security hooks judge Unix
-/// sockets, and where each connect(2) waits for a word of the supervisor, since it may be one to a Unix socket.
-const MOST_BY_KERNEL: f64 = 1.05;
-const MOST_BY_SUPERVISOR: f64 = 1.4;
-/// How much longer connect(2) of a datagram socket may take, in nanoseconds: nothing is sent, so that the supervisor is most of it.
-const MOST_OF_UDP: f64 = 10_000.0;
-
-/// With a policy of so many prefixes on all sides.
-///
 /// # Errors
 ///
 /// That something could not be measured.
-pub(super) fn connects(plan: &Plan, prefixes: Prefixes, what: &str) -> Result<Vec<Figure>> {
-    let mut sides = ConnectSides::start(prefixes)?;
-    let most = most(sides.kernel_judges);
-    let allowed = sides.measure(plan.rounds, true)?;
-    let denied = sides.measure(plan.rounds, false)?;
-    let [udp_none, udp_guard] = sides.measure_udp(plan.rounds)?;
-    let peers = "guard judges a connection when it is asked for and again by its first packet, for the two may \
-                 come from different sessions, and remembers the verdict on the socket; nftables looks each packet up";
-    let name = format!("connect + close, {what}");
-    let refused = format!("refused connect, {what}");
-    let time = |name: &str, guard: &Samples, other: Other, target| {
-        Figure::alone(name, Unit::Time, guard.clone(), target).beside(other)
-    };
-    let none = Other::Measured("no guard", allowed.none.clone());
-    let own = Other::Measured("allowed", allowed.guard.clone());
-    Ok(vec![
-        time(&name, &allowed.guard, none, Target::Ratio(most)).remark(way(sides.kernel_judges)),
-        time(&name, &allowed.guard, allowed.nft(), Target::Ratio(1.0)).remark(peers),
-        time(
-            &name,
-            &allowed.guard,
-            allowed.sandlock(),
-            Target::Ratio(1.0),
-        )
-        .remark(peers),
-        time(&refused, &denied.guard, own, Target::Ratio(1.0)),
-        time(&refused, &denied.guard, denied.nft(), Target::Ratio(1.0)).remark(peers),
-        time(
-            &refused,
-            &denied.guard,
-            denied.sandlock(),
-            Target::Ratio(1.0),
-        )
-        .remark(peers),
-        time(
-            &format!("UDP connect + close, {what}"),
-            &udp_guard,
-            Other::Measured("no guard", udp_none),
-            Target::More(MOST_OF_UDP),
-        )
-        .remark(way(sides.kernel_judges)),
-    ])
-}
-
-/// How many times as long as without the guard a connection may take.
-fn most(kernel_judges: bool) -> f64 {
-    if kernel_judges {
-        MOST_BY_KERNEL
-    } else {
-        MOST_BY_SUPERVISOR
-    }
-}
-
-/// What stands in the way of a connection.
-fn way(kernel_judges: bool) -> &'static str {
-    if kernel_judges {
-        "about six runs of a program, of which the connect and the first packet judge in full, on a connection that is \
-             all kernel and no wire"
-    } else {
-        "no programs at security hooks judge here: each connect waits for the supervisor, since it may be one to a Unix \
-             socket"
-    }
-}
-
-/// A client on each side, and what keeps it there.
-struct ConnectSides {
-    prefixes: Prefixes,
-    /// Unix sockets are judged without a supervisor.
-    kernel_judges: bool,
-    none: Client,
-    guard: Client,
-    nft: Result<Nft>,
-    sandlock: Result<Client>,
-    _sink: Running,
-    _daemon: Daemon,
-    _network: Network,
-}
-
-/// What a connection took on each side.
-struct Took {
-    none: Samples,
-    guard: Samples,
-    /// Of both, or why it could not be measured.
-    nft: Result<Samples, String>,
-    sandlock: Result<Samples, String>,
-}
-
-impl ConnectSides {
-    fn start(prefixes: Prefixes) -> Result<Self> {
+pub(super) fn connects(plan: &Plan) -> Result<Vec<Figure>> {
+    let mut figures = Vec::new();
+    for (prefixes, what) in [(TEN, "10 rules"), (MANY, "100,000 prefixes")] {
         let network = Network::new()?;
         let sink = sink(&network)?;
         let daemon = Daemon::in_network(&network)
-            .policy("bench", &prefixes.policy("bench", |_| false))
+            .policy("bench", &prefixes.policy())
             .start()?;
-        Ok(Self {
-            prefixes,
-            kernel_judges: daemon.has_hook("unix_stream_connect")?,
-            none: Client::free(&network)?.pinned()?,
-            guard: Client::guarded(&daemon, "bench")?.pinned()?,
-            nft: Nft::start(prefixes),
-            sandlock: sandlock(&network, prefixes),
-            _sink: sink,
-            _daemon: daemon,
-            _network: network,
-        })
+        let guarded = Client::guarded(&daemon, "bench")?.pinned()?;
+        let free = Client::free(&network)?.pinned()?;
+        let sandlock = sandlock(&network, prefixes);
+        let mut sides = vec![Side::new("guard", guarded, daemon)];
+        sides.extend(Side::peer("nftables", nftables(prefixes)));
+        sides.extend(Side::peer("sandlock", sandlock));
+        sides.push(Side::new("no guard", free, (sink, network)));
+        let name = format!("connect + close, {what}");
+        let allowed = |client: &mut Client| client.connect(prefixes.between(), COUNT, true);
+        figures.extend(compare(
+            (&name, Unit::Time),
+            plan.rounds,
+            &mut sides,
+            allowed,
+        )?);
+        let name = format!("refused connect, {what}");
+        let refused = |client: &mut Client| client.connect(prefixes.inside(), COUNT, false);
+        // Without a guard nothing is refused.
+        let guarded = sides.len() - 1;
+        figures.extend(compare(
+            (&name, Unit::Time),
+            plan.rounds,
+            &mut sides[..guarded],
+            refused,
+        )?);
     }
-
-    /// Sockets for datagrams, on both sides: nothing is sent.
-    fn measure_udp(&mut self, rounds: usize) -> Result<[Samples; 2]> {
-        let pool = self.prefixes.between();
-        interleave(
-            rounds,
-            self,
-            [
-                &mut |sides| sides.none.connect_udp(pool, COUNT),
-                &mut |sides| sides.guard.connect_udp(pool, COUNT),
-            ],
-        )
-    }
-
-    /// Without a guard there is nothing refused to measure: then that side connects all the same.
-    fn measure(&mut self, rounds: usize, allowed: bool) -> Result<Took> {
-        let free = self.prefixes.between();
-        let pool = if allowed {
-            free
-        } else {
-            self.prefixes.inside()
-        };
-        let [none, guard, nft, sandlock] = interleave(
-            rounds,
-            self,
-            [
-                &mut |sides| sides.none.connect(free, COUNT, true),
-                &mut |sides| sides.guard.connect(pool, COUNT, allowed),
-                &mut |sides| match &mut sides.nft {
-                    Ok(nft) => nft.client.connect(pool, COUNT, allowed),
-                    Err(_) => Ok(f64::NAN),
-                },
-                &mut |sides| match &mut sides.sandlock {
-                    Ok(client) => client.connect(pool, COUNT, allowed),
-                    Err(_) => Ok(f64::NAN),
-                },
-            ],
-        )?;
-        Ok(Took {
-            none,
-            guard,
-            nft: or_why(&self.nft, nft),
-            sandlock: or_why(&self.sandlock, sandlock),
-        })
-    }
+    Ok(figures)
 }
 
-/// What was measured with a peer, or why there is none.
-fn or_why<T>(peer: &Result<T>, samples: Samples) -> Result<Samples, String> {
-    match peer {
-        Ok(_) => Ok(samples),
-        Err(why) => Err(format!("{why:#}")),
-    }
+/// Starts a client in a cgroup that nftables refuses the prefixes, on a network of its own: nftables is asked for every packet
+/// of a network namespace, and would slow the other sides.
+fn nftables(prefixes: Prefixes) -> Result<(Client, Box<dyn Any>)> {
+    let network = Network::new()?;
+    let sink = sink(&network)?;
+    let cgroup = Cgroup::new()?;
+    let table = format!(
+        "table ip bench {{
+  set denied {{ type ipv4_addr; flags interval; elements = {{ {} }} }}
+  chain output {{
+    type filter hook output priority 0; policy accept;
+    socket cgroupv2 level 1 \"{}\" ip daddr @denied meta l4proto tcp reject with tcp reset
+  }}
+}}
+",
+        prefixes.texts().join(", "),
+        cgroup.name().display()
+    );
+    load(&network, &table)?;
+    let client = Client::in_cgroup(&network, &cgroup)?.pinned()?;
+    Ok((client, Box::new((sink, cgroup, network))))
 }
 
-impl Took {
-    fn nft(&self) -> Other {
-        beside("nftables", &self.nft)
-    }
-
-    fn sandlock(&self) -> Other {
-        beside("sandlock", &self.sandlock)
-    }
+/// Loads a table. nft looks for cgroups right below /sys/fs/cgroup, where a hybrid layout has others: in a mount namespace of its
+/// own it finds them.
+fn load(network: &Network, table: &str) -> Result<()> {
+    const SCRIPT: &str =
+        r#"[ "$0" = /sys/fs/cgroup ] || mount --bind "$0" /sys/fs/cgroup; exec nft -f -"#;
+    let mut unshare = network.dev().command("unshare");
+    unshare.args(["--mount", "sh", "-ec", SCRIPT]);
+    unshare.arg(mounts::cgroup2()?).stdin(Stdio::piped());
+    let mut child = unshare.spawn().context("cannot start unshare")?;
+    child
+        .stdin
+        .take()
+        .context("no input")?
+        .write_all(table.as_bytes())?;
+    let status = child.wait()?;
+    ensure!(status.success(), "nft could not load the table ({status})");
+    Ok(())
 }
 
-fn beside(name: &'static str, took: &Result<Samples, String>) -> Other {
-    match took {
-        Ok(samples) => Other::Measured(name, samples.clone()),
-        Err(why) => Other::Missing(name, why.clone()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_connection_may_take_longer_where_a_supervisor_is_asked() {
-        assert_eq!(most(true), 1.05);
-        assert_eq!(most(false), 1.4);
-        assert!(way(false).contains("supervisor") && !way(true).contains("supervisor"));
-    }
+/// Starts a client under sandlock, on the guard's network: sandlock judges system calls, and touches no packet. As root, who can read
+/// the interpreter wherever it is.
+fn sandlock(network: &Network, prefixes: Prefixes) -> Result<(Client, Box<dyn Any>)> {
+    let python = pip(SANDLOCK, "sandlock")?;
+    let dir = network.tag().dir();
+    fs::create_dir_all(&dir)?;
+    let file = dir.join("denied");
+    fs::write(&file, prefixes.texts().join("\n"))?;
+    let mut command = network.dev().command(python);
+    command.args(["-c", DRIVER]).arg(&file);
+    let client = Client::start(command.arg(bins::find("guard-lab")?).arg("bench"))?.pinned()?;
+    Ok((client, Box::new(())))
 }

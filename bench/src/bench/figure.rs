@@ -1,8 +1,8 @@
-//! One line of the table: what was measured, beside what, and what is to be reached.
+//! Figures: numbers of several rounds, and the lines that they are printed as.
 
-use super::samples::Samples;
+use anyhow::Result;
 
-/// What numbers are of.
+/// Unit of a figure's numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unit {
     /// Nanoseconds.
@@ -11,232 +11,141 @@ pub(super) enum Unit {
     Memory,
     /// Bytes a second.
     Throughput,
-    /// Packets a second.
-    Packets,
-    /// Requests a second.
-    Requests,
-    /// Transactions a second.
-    Transactions,
-    /// Percent of one CPU.
-    Cpu,
+    /// Packets, requests or transactions a second.
+    Rate,
 }
 
 impl Unit {
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Time => "ns",
-            Self::Memory => "bytes",
-            Self::Throughput => "bytes/s",
-            Self::Packets => "packets/s",
-            Self::Requests => "requests/s",
-            Self::Transactions => "transactions/s",
-            Self::Cpu => "% of a CPU",
-        }
-    }
-
-    /// A number as people read it.
+    /// Returns a number as people read it.
     pub(super) fn text(self, number: f64) -> String {
-        const MIB: f64 = 1024.0 * 1024.0;
-        let size = number.abs();
         match self {
-            Self::Time if size < 1e3 => format!("{number:.0} ns"),
-            Self::Time if size < 1e6 => format!("{:.1} µs", number / 1e3),
-            Self::Time if size < 1e9 => format!("{:.1} ms", number / 1e6),
-            Self::Time => format!("{:.2} s", number / 1e9),
-            Self::Memory if size < MIB => format!("{:.1} KiB", number / 1024.0),
-            Self::Memory => format!("{:.1} MiB", number / MIB),
-            Self::Throughput if size < 1e6 => format!("{number:.1} B/s"),
+            Self::Time if number < 1e6 => format!("{:.1} µs", number / 1e3),
+            Self::Time => format!("{:.1} ms", number / 1e6),
+            Self::Memory => format!("{:.1} KiB", number / 1024.0),
             Self::Throughput => format!("{:.2} GB/s", number / 1e9),
-            Self::Requests | Self::Transactions if size < 1e4 => format!("{number:.0}/s"),
-            Self::Packets | Self::Requests | Self::Transactions => {
-                format!("{:.0} k/s", number / 1e3)
-            }
-            Self::Cpu => format!("{number:.2} %"),
+            Self::Rate => format!("{number:.0}/s"),
         }
     }
 }
 
-/// What is to be reached.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Target {
-    /// Guard over the other side, at most.
-    Ratio(f64),
-    /// Guard over the other side, at least.
-    RatioAtLeast(f64),
-    /// Guard more than the other side, by so much at most.
-    More(f64),
-    /// So much at most.
-    AtMost(f64),
-    /// So much at least.
-    AtLeast(f64),
-    /// Nothing: it is to be known.
-    Stated,
+/// Measurements of one thing, a number for each round.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Samples(pub(super) Vec<f64>);
+
+impl Samples {
+    pub(super) fn median(&self) -> f64 {
+        self.quantile(0.5)
+    }
+
+    /// Returns the number below which a part of the samples lies.
+    pub(super) fn quantile(&self, part: f64) -> f64 {
+        let mut sorted = self.0.clone();
+        sorted.sort_by(f64::total_cmp);
+        let at = part * sorted.len().saturating_sub(1) as f64;
+        let (low, high) = (at.floor() as usize, at.ceil() as usize);
+        match (sorted.get(low), sorted.get(high)) {
+            (Some(low), Some(high)) => low + (high - low) * at.fract(),
+            _ => f64::NAN,
+        }
+    }
 }
 
-/// What it is compared with.
-#[derive(Clone, Debug)]
-pub(super) enum Other {
-    /// Nothing.
-    None,
-    /// Something measured in the same rounds.
-    Measured(&'static str, Samples),
-    /// Something that could not be had, and why.
-    Missing(&'static str, String),
-}
-
-/// One line.
+/// One line of the table.
 #[derive(Clone, Debug)]
 pub(super) struct Figure {
     pub(super) name: String,
     pub(super) unit: Unit,
     pub(super) guard: Samples,
-    pub(super) other: Other,
-    pub(super) target: Target,
-    /// Said where it is missed: what stands in the way. And where nothing is to be reached: a remark.
-    pub(super) remark: String,
-}
-
-/// How it came out.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Outcome {
-    Reached,
-    /// By so much: a share of the target, as 0.1 for a tenth.
-    Missed(f64),
-    /// There is nothing to reach, or nothing to compare with.
-    Open,
+    /// What was measured in the same rounds.
+    pub(super) other: Option<(&'static str, Samples)>,
 }
 
 impl Figure {
-    /// Of a number alone.
-    pub(super) fn alone(name: &str, unit: Unit, guard: Samples, target: Target) -> Self {
+    pub(super) fn new(name: &str, unit: Unit, guard: Samples) -> Self {
+        let name = name.to_owned();
         Self {
-            name: name.to_owned(),
+            name,
             unit,
             guard,
-            other: Other::None,
-            target,
-            remark: String::new(),
+            other: None,
         }
     }
 
-    /// Beside something.
-    pub(super) fn beside(mut self, other: Other) -> Self {
-        self.other = other;
+    pub(super) fn beside(mut self, name: &'static str, other: Samples) -> Self {
+        self.other = Some((name, other));
         self
     }
 
-    /// With a remark.
-    pub(super) fn remark(mut self, remark: impl Into<String>) -> Self {
-        self.remark = remark.into();
-        self
+    /// Returns guard over the other side, round by round.
+    pub(super) fn ratios(&self) -> Samples {
+        let other = self.other.iter().flat_map(|(_, other)| &other.0);
+        Samples(
+            self.guard
+                .0
+                .iter()
+                .zip(other)
+                .map(|(guard, other)| guard / other)
+                .collect(),
+        )
     }
 
-    /// Guard over the other side, round by round.
-    pub(super) fn ratios(&self) -> Option<Samples> {
-        match &self.other {
-            Other::Measured(_, other) => Some(self.guard.over(other)),
-            _ => None,
+    /// Prints the figure as a row: medians, and the median and the middle half of the rounds' ratios.
+    pub(super) fn print(&self) {
+        let guard = self.unit.text(self.guard.median());
+        let (mut beside, mut ratio) = (String::new(), String::new());
+        if let Some((name, other)) = &self.other {
+            let [low, middle, high] = [0.25, 0.5, 0.75].map(|part| self.ratios().quantile(part));
+            beside = format!("{name} {}", self.unit.text(other.median()));
+            ratio = format!("{middle:.3} ({low:.3}–{high:.3})");
         }
+        println!(
+            "| {:<40} | {guard:<10} | {beside:<24} | {ratio:<21} |",
+            self.name
+        );
     }
+}
 
-    /// What the target is about, round by round.
-    fn judged(&self) -> Option<Samples> {
-        match (self.target, &self.other) {
-            (Target::Ratio(_) | Target::RatioAtLeast(_), _) => self.ratios(),
-            (Target::More(_), Other::Measured(_, other)) => Some(self.guard.less(other)),
-            (Target::AtMost(_) | Target::AtLeast(_), _) => Some(self.guard.clone()),
-            _ => None,
-        }
-    }
-
-    pub(super) fn outcome(&self) -> Outcome {
-        let Some(judged) = self.judged() else {
-            return Outcome::Open;
-        };
-        let found = judged.median();
-        let short = match self.target {
-            Target::RatioAtLeast(least) | Target::AtLeast(least) => (least - found) / least,
-            Target::Ratio(most) | Target::More(most) | Target::AtMost(most) => {
-                (found - most) / most
+/// Measures each side once a round, so that other work on the machine falls on all of them. Each round begins with another
+/// side; the first one warms up and does not count.
+pub(super) fn turns(
+    rounds: usize,
+    sides: usize,
+    mut measure: impl FnMut(usize) -> Result<f64>,
+) -> Result<Vec<Samples>> {
+    let mut samples = vec![Samples::default(); sides];
+    for round in 0..=rounds {
+        for turn in 0..sides {
+            let side = (round + turn) % sides;
+            let number = measure(side)?;
+            if round > 0 {
+                samples[side].0.push(number);
             }
-            Target::Stated => return Outcome::Open,
-        };
-        // Not a number where nothing was measured: that is no success.
-        if short <= 0.0 {
-            Outcome::Reached
-        } else {
-            Outcome::Missed(short)
         }
     }
-
-    /// Whether the middle half of the rounds lies on both sides of the target.
-    pub(super) fn rounds_disagree(&self) -> bool {
-        let (Some(limit), Some(judged)) = (self.limit(), self.judged()) else {
-            return false;
-        };
-        judged.quantile(0.25) <= limit && limit < judged.quantile(0.75)
-    }
-
-    fn limit(&self) -> Option<f64> {
-        match self.target {
-            Target::Ratio(limit)
-            | Target::RatioAtLeast(limit)
-            | Target::More(limit)
-            | Target::AtMost(limit)
-            | Target::AtLeast(limit) => Some(limit),
-            Target::Stated => None,
-        }
-    }
-
-    pub(super) fn target_text(&self) -> String {
-        match self.target {
-            Target::Ratio(most) => format!("× ≤ {most}"),
-            Target::RatioAtLeast(least) => format!("× ≥ {least}"),
-            Target::More(most) => format!("+ ≤ {}", self.unit.text(most)),
-            Target::AtMost(most) => format!("≤ {}", self.unit.text(most)),
-            Target::AtLeast(least) => format!("≥ {}", self.unit.text(least)),
-            Target::Stated => String::new(),
-        }
-    }
+    Ok(samples)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn figure(target: Target) -> Figure {
-        let other = Other::Measured("other", Samples(vec![10.0, 10.0]));
-        Figure::alone("x", Unit::Time, Samples(vec![11.0, 13.0]), target).beside(other)
-    }
-
     #[test]
-    fn a_target_is_reached_or_missed_by_a_share() {
-        assert_eq!(figure(Target::Ratio(1.25)).outcome(), Outcome::Reached);
-        assert_eq!(figure(Target::AtMost(10.0)).outcome(), Outcome::Missed(0.2));
-        assert_eq!(figure(Target::More(1.0)).outcome(), Outcome::Missed(1.0));
+    fn each_side_is_measured_in_each_round_and_compared_with_its_own() -> Result<()> {
+        let mut order = Vec::new();
+        let samples = turns(2, 2, |side| {
+            order.push(side);
+            Ok(order.len() as f64)
+        })?;
+        assert_eq!(order, [0, 1, 1, 0, 0, 1]);
+        let [guard, other] = [&samples[0], &samples[1]].map(Samples::clone);
         assert_eq!(
-            figure(Target::RatioAtLeast(0.98)).outcome(),
-            Outcome::Reached
+            (&guard.0[..], &other.0[..]),
+            (&[4.0, 5.0][..], &[3.0, 6.0][..])
         );
-        assert_eq!(figure(Target::AtLeast(12.0)).outcome(), Outcome::Reached);
-        assert_eq!(
-            figure(Target::AtLeast(24.0)).outcome(),
-            Outcome::Missed(0.5)
-        );
-        assert_eq!(figure(Target::Stated).outcome(), Outcome::Open);
-    }
-
-    #[test]
-    fn nothing_measured_reaches_nothing() {
-        let nothing = Figure::alone("x", Unit::Time, Samples::default(), Target::AtMost(1.0));
-        assert!(matches!(nothing.outcome(), Outcome::Missed(_)));
-        let nothing = Figure::alone("x", Unit::Time, Samples::default(), Target::AtLeast(1.0));
-        assert!(matches!(nothing.outcome(), Outcome::Missed(_)));
-    }
-
-    #[test]
-    fn rounds_on_both_sides_of_a_target_disagree() {
-        assert!(figure(Target::Ratio(1.2)).rounds_disagree());
-        assert!(!figure(Target::Ratio(2.0)).rounds_disagree());
+        let figure = Figure::new("x", Unit::Time, guard).beside("y", other);
+        assert_eq!(figure.ratios().0, [4.0 / 3.0, 5.0 / 6.0]);
+        assert_eq!(figure.guard.median(), 4.5);
+        assert!(Samples::default().median().is_nan());
+        Ok(())
     }
 }

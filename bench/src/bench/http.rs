@@ -1,144 +1,206 @@
-//! What it costs to read over HTTP from a read-only destination: beside no guard, beside the same way through a process
-//! that reads nothing of it, and beside peers that judge requests too.
+//! Reading over HTTP from a read-only destination: beside no guard, a relay that copies bytes, and mitmproxy.
 
-use anyhow::Result;
+use std::any::Any;
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Result, ensure};
+use guard_lab::{Daemon, Network, PATIENCE, Running, bins};
+use xtask::shell::{cargo, read, run, say, target, text};
 
 use super::Plan;
-use super::figure::{Figure, Target, Unit};
-use super::http_sides::{HttpSides, Task};
-use super::samples::Samples;
+use super::client::{Client, Side, compare, sink};
+use super::figure::{Figure, Samples, Unit};
+use super::prefixes::{HTTP_PORT, TEN};
+use super::starts::own_memory;
 
-/// What is measured on each side, and what of it is to be reached beside no guard.
-struct Row {
-    name: &'static str,
-    unit: Unit,
-    task: Task,
-    target: Target,
-    /// What stands in the way.
-    why: &'static str,
-    rounds: fn(&Plan) -> usize,
-}
+const POLICY: &str = r#"
+version = 1
+name = "reads"
+default = "deny"
 
-const REQUESTS: Task = Task {
-    what: "get",
-    amount: ("count", 2000),
-    measured: "a_second",
-    may_be_less: true,
-};
-const IDLE: Task = Task {
-    what: "idle",
-    amount: ("count", 1000),
-    measured: "open",
-    may_be_less: false,
-};
+[[rule]]
+name = "bench"
+to = ["10.0.0.0/8"]
+action = "read-only"
+"#;
+/// User of the relay, which is in the proxy's place.
+const RELAY: u32 = 61_299;
+/// The last for Python 3.10 and 3.11.
+const MITMPROXY: &str = "mitmproxy==11.0.2";
+const MITMPROXY_AT: [&str; 2] = ["127.0.0.1", "9999"];
+/// Refuses what is no read.
+const SCRIPT: &str = "\
+from mitmproxy import http
+def running():
+    print('ready', flush=True)
+def request(flow):
+    if flow.request.method not in ('GET', 'HEAD'):
+        flow.response = http.Response.make(403)
+";
+/// Idle connections that are counted, and those before them.
+const IDLE: [u64; 2] = [1000, 10];
 
-const HOP: &str =
-    "a connection more, and two wake-ups more for each request: the relay has them too";
-const COPIES: &str = "each byte leaves the kernel and enters it once more: with the relay, too";
-
-const ROWS: [Row; 5] = [
-    Row {
-        name: "GETs over one connection",
-        unit: Unit::Requests,
-        task: REQUESTS,
-        target: Target::RatioAtLeast(0.5),
-        why: HOP,
-        rounds: |plan| plan.rounds,
-    },
-    Row {
-        name: "the slowest in a hundred of them",
-        unit: Unit::Time,
-        task: Task {
-            measured: "p99_ns",
-            ..REQUESTS
-        },
-        target: Target::Ratio(2.0),
-        why: HOP,
-        rounds: |plan| plan.rounds,
-    },
-    Row {
-        name: "connection with one GET",
-        unit: Unit::Time,
-        task: Task {
-            what: "get-fresh",
-            amount: ("count", 200),
-            measured: "ns",
-            may_be_less: true,
-        },
-        target: Target::Ratio(1.4),
-        why: HOP,
-        rounds: |plan| plan.rounds,
-    },
-    Row {
-        name: "download of 1 GiB",
-        unit: Unit::Throughput,
-        task: Task {
-            what: "download",
-            amount: ("bytes", 1 << 30),
-            measured: "bytes_a_second",
-            may_be_less: true,
-        },
-        target: Target::RatioAtLeast(0.8),
-        why: COPIES,
-        rounds: |plan| plan.few,
-    },
-    Row {
-        name: "1,000 connections at once, a GET each",
-        unit: Unit::Time,
-        task: Task {
-            what: "get-at-once",
-            amount: ("count", 1000),
-            measured: "ns",
-            may_be_less: false,
-        },
-        target: Target::Stated,
-        why: "",
-        // mitmproxy takes ten seconds for one.
-        rounds: |plan| plan.fewest.min(3),
-    },
+/// Each figure: what a client does, how much of it, and which number of its answer counts.
+const ROWS: [(&str, Unit, &str, (&str, u64), &str); 5] = [
+    (
+        "GETs over one connection",
+        Unit::Rate,
+        "get",
+        ("count", 500),
+        "a_second",
+    ),
+    (
+        "the slowest in a hundred of them",
+        Unit::Time,
+        "get",
+        ("count", 500),
+        "p99_ns",
+    ),
+    (
+        "connection with one GET",
+        Unit::Time,
+        "get-fresh",
+        ("count", 100),
+        "ns",
+    ),
+    (
+        "download",
+        Unit::Throughput,
+        "download",
+        ("bytes", 1 << 28),
+        "bytes_a_second",
+    ),
+    (
+        "1,000 connections at once, a GET each",
+        Unit::Time,
+        "get-at-once",
+        ("count", 1000),
+        "ns",
+    ),
 ];
 
-/// Requests, downloads, and many connections.
-///
 /// # Errors
 ///
-/// That something could not be measured. Of a peer, its lines say so.
+/// That something could not be measured.
 pub(super) fn http(plan: &Plan) -> Result<Vec<Figure>> {
-    let mut sides = HttpSides::start()?;
-    // First: what the allocator has once had it keeps in part.
-    let idle = idle(&mut sides)?;
-    let mut figures = Vec::new();
-    for row in &ROWS {
-        let measured = sides.each((row.rounds)(plan), &row.task)?;
-        // The first is beside no guard.
-        let targets = std::iter::once(row.target).chain(std::iter::repeat(Target::Stated));
-        for (other, target) in measured.others.into_iter().zip(targets) {
-            let figure = Figure::alone(row.name, row.unit, measured.guard.clone(), target);
-            let why = if target == row.target { row.why } else { "" };
-            figures.push(figure.beside(other).remark(why));
-        }
+    let network = Network::new()?;
+    let sink = sink(&network)?;
+    let daemon = Daemon::in_network(&network)
+        .policy("reads", POLICY)
+        .start()?;
+    let guarded = Client::guarded(&daemon, "reads")?.pinned()?;
+    let mut sides = vec![
+        Side::new("guard", guarded, ()),
+        Side::new("no guard", Client::free(&network)?.pinned()?, ()),
+        relay()?,
+    ];
+    // First: the allocator keeps a part of what it once had.
+    let idle = idle(&daemon, &mut sides[0].client)?;
+    sides.extend(Side::peer("mitmproxy", mitmproxy(&network)));
+    let mut figures = vec![idle];
+    for (name, unit, what, amount, measured) in ROWS {
+        let order = TEN.between().order(what, HTTP_PORT, amount);
+        let rounds = if what == "get-at-once" {
+            plan.few.min(3)
+        } else {
+            plan.few
+        };
+        let measure = |client: &mut Client| client.number(&order, measured);
+        figures.extend(compare((name, unit), rounds, &mut sides, measure)?);
     }
-    figures.push(idle);
+    drop((sides, daemon, sink, network));
     Ok(figures)
 }
 
-/// What a connection costs that has asked for something and is kept.
-fn idle(sides: &mut HttpSides) -> Result<Figure> {
-    let few = Task {
-        amount: ("count", 10),
-        ..IDLE
+/// Measures what the proxy keeps for a connection that has asked for something and is open.
+fn idle(daemon: &Daemon, client: &mut Client) -> Result<Figure> {
+    let mut memory_with = |count| -> Result<f64> {
+        client.ask(&TEN.between().order("idle", HTTP_PORT, ("count", count)))?;
+        own_memory(daemon, "guard-proxy")
     };
-    // What the process needs besides is there by then.
-    sides.guarded(&few)?;
-    let before = sides.proxy()?;
-    let open = sides.guarded(&IDLE)?;
-    let each = (sides.proxy()? - before) / open;
-    sides.guarded(&few)?;
-    let name = "the proxy, for each of 1,000 idle connections";
-    Ok(Figure::alone(
-        name,
+    let before = memory_with(IDLE[1])?;
+    let each = (memory_with(IDLE[0])? - before) / (IDLE[0] - IDLE[1]) as f64;
+    memory_with(IDLE[1])?;
+    Ok(Figure::new(
+        "the proxy, for each idle connection",
         Unit::Memory,
         Samples(vec![each]),
-        Target::AtMost(32.0 * 1024.0),
     ))
+}
+
+/// Starts a client under another guardd, whose connections are redirected to a process that only copies them.
+fn relay() -> Result<Side> {
+    run(cargo()
+        .args(["build", "--release", "--locked", "--package", "guard-lab"])
+        .args(["--example", "relay", "--target-dir"])
+        .arg(target()))?;
+    let network = Network::new()?;
+    let sink = sink(&network)?;
+    let mut daemon = Daemon::in_network(&network)
+        .policy("reads", POLICY)
+        .config(&format!("[proxy]\nuser = \"{RELAY}\"\n"))
+        .prepare()?;
+    // Where guardd may not become another user, the proxy is whoever comes.
+    let mut guardd = daemon.on_machine(0, "setpriv");
+    guardd
+        .args(["--bounding-set=-setuid,-setgid", "--"])
+        .arg(bins::find("guardd")?)
+        .args(daemon.arguments());
+    daemon.start_as(guardd)?;
+    let client = Client::guarded(&daemon, "reads")?.pinned()?;
+    let program = bins::for_everybody("examples/relay", daemon.tag())?;
+    let mut relay = daemon.on_machine(RELAY, program);
+    let relay = Running::start(relay.arg(daemon.state_dir().join("proxy.sock")))?;
+    daemon.wait_for_log("the proxy runs")?;
+    Ok(Side::new("relay", client, (relay, daemon, sink, network)))
+}
+
+/// Starts a client behind mitmproxy, which passes on what is large as it comes.
+fn mitmproxy(network: &Network) -> Result<(Client, Box<dyn Any>)> {
+    let python = pip(MITMPROXY, "mitmproxy")?;
+    let dir = network.tag().dir().join("mitmproxy");
+    fs::create_dir_all(&dir)?;
+    let script = dir.join("reads.py");
+    fs::write(&script, SCRIPT)?;
+    let [host, port] = MITMPROXY_AT;
+    let mut command = network.dev().command(python.with_file_name("mitmdump"));
+    command
+        .args([
+            "--quiet",
+            "--listen-host",
+            host,
+            "--listen-port",
+            port,
+            "--scripts",
+        ])
+        .arg(script);
+    command
+        .args(["--set", "stream_large_bodies=1m", "--set"])
+        .arg(format!("confdir={}", dir.display()));
+    let mut server = Running::start(&mut command)?;
+    server.line_with("ready", PATIENCE)?;
+    let mut client = network.dev().command(bins::find("guard-lab")?);
+    let client = Client::start(client.args(["bench", &MITMPROXY_AT.join(":")]))?.pinned()?;
+    Ok((client, Box::new(server)))
+}
+
+/// Returns a Python of its own, in `target/tools`, that has a package.
+pub(super) fn pip(package: &str, module: &str) -> Result<PathBuf> {
+    let dir = target().join("tools").join(module);
+    let python = dir.join("bin/python");
+    let import = format!("import {module}");
+    let is_there = || read(Command::new(&python).args(["-c", &import])).is_ok();
+    if !is_there() {
+        say(&format!(
+            "installing {package} with pip into {}: guard is compared with it",
+            dir.display()
+        ));
+        run(Command::new("python3").args(["-m", "venv"]).arg(&dir))?;
+        let mut pip = Command::new(&python);
+        run(pip.args(["-m", "pip", "install", "--quiet", package]))?;
+        ensure!(is_there(), "{} left no {module}", text(&pip));
+    }
+    Ok(python)
 }

@@ -1,126 +1,163 @@
-//! What it costs to read from PostgreSQL through the proxy, beside no guard.
+//! Reading from PostgreSQL through the proxy, beside no guard.
 
-use anyhow::Result;
+use std::fs;
+use std::process::Stdio;
+
+use anyhow::{Context as _, Result, ensure};
+use guard_lab::postgres::{Cluster, SUPERUSER, stop};
+use guard_lab::{Daemon, Network, Running, bins, eventually};
+use serde_json::json;
+use xtask::clients;
 
 use super::Plan;
-use super::figure::{Figure, Other, Target, Unit};
-use super::pgbench::{Reads, Run};
-use super::postgres_sides::PostgresSides;
-use super::rounds::{interleave, take_turns};
-use super::samples::Samples;
+use super::client::{Client, Side, compare};
+use super::figure::{Figure, Unit};
 
-const KIB: u64 = 1024;
-const MIB: u64 = 1024 * KIB;
-/// Connections that are idle before others are counted: what the proxy needs besides is there by then.
-const FEW: u64 = 10;
+/// Where the server is, as the clients see it.
+const AT: [&str; 4] = ["-h", "192.0.2.10", "-p", "5432"];
+const POLICY: &str = r#"
+version = 1
+name = "reads"
+default = "deny"
 
-const HOP: &str =
-    "a connection more, two wake-ups more for each statement, and a parser that reads it";
-const COPIES: &str = "each byte leaves the kernel and enters it once more";
+[[rule]]
+name = "bench"
+to = ["192.0.2.0/24"]
+action = "read-only"
+profile = "postgres"
+"#;
+/// Rows of a large answer, each of which is a message, and their bytes.
+const COPY: (u64, u64) = (2_560_000, 100);
 
-const READS: [Reads; 4] = [
-    reads(1, "simple"),
-    reads(1, "prepared"),
-    reads(8, "simple"),
-    reads(8, "prepared"),
-];
-
-const fn reads(clients: u32, mode: &'static str) -> Reads {
-    Reads { clients, mode }
-}
-
-/// Statements, copies, and connections that do nothing.
-///
 /// # Errors
 ///
 /// That something could not be measured.
 pub(super) fn postgres(plan: &Plan) -> Result<Vec<Figure>> {
-    let mut sides = PostgresSides::start()?;
-    // First: what the allocator has once had it keeps in part.
-    let idle = idle(plan, &mut sides)?;
+    clients::obtain_postgres("guard is measured in front of it")?;
+    let network = Network::new()?;
+    let server = PostgresServer::start(&network)?;
+    let daemon = Daemon::in_network(&network)
+        .policy("reads", POLICY)
+        .start()?;
+    // They stay on no CPU: the server has a process for each connection, and were all on one, the guard would look better than it is.
+    let guarded = Client::guarded(&daemon, "reads")?;
+    let mut sides = [
+        Side::new("guard", guarded, daemon),
+        Side::new("no guard", Client::free(&network)?, ()),
+    ];
+    // What Debian has on PATH is a script that looks for the program.
+    let program = |name| Ok::<_, anyhow::Error>(bins::postgres()?.join(name).display().to_string());
+    let (pgbench, psql) = (program("pgbench")?, program("psql")?);
     let mut figures = Vec::new();
-    for reads in &READS {
-        figures.extend(statements(plan, &mut sides, reads)?);
+    for (clients, mode) in [
+        ("1", "simple"),
+        ("1", "prepared"),
+        ("8", "simple"),
+        ("8", "prepared"),
+    ] {
+        let name = format!("pgbench -S -c {clients} -M {mode}");
+        // Without -n it begins with VACUUM, which is no read.
+        let argv = [
+            &[&*pgbench][..],
+            &AT,
+            &[
+                "-U", SUPERUSER, "-n", "-S", "-T", "1", "-c", clients, "-M", mode, SUPERUSER,
+            ],
+        ];
+        let order = json!({"do": "read", "argv": argv.concat()});
+        figures.extend(compare(
+            (&name, Unit::Rate),
+            plan.few,
+            &mut sides,
+            |client| a_second(client.ask(&order)?["text"].as_str().unwrap_or_default()),
+        )?);
     }
-    for width in [KIB, 100] {
-        figures.push(copy(plan, &mut sides, width)?);
-    }
-    figures.push(idle);
+    let (rows, width) = COPY;
+    // With its end of line. In FROM, the server would write down all numbers first.
+    let line = format!(
+        "repeat('x', {}) as line, generate_series(1, {rows})",
+        width - 1
+    );
+    let copy = format!("copy (select line from (select {line}) as lines) to stdout");
+    let argv = [
+        &[&*psql][..],
+        &AT,
+        &[
+            "-U",
+            SUPERUSER,
+            "-X",
+            "-o",
+            "/dev/null",
+            "-c",
+            &copy,
+            SUPERUSER,
+        ],
+    ]
+    .concat();
+    let name = format!("COPY, rows of {width} bytes");
+    figures.extend(compare(
+        (&name, Unit::Throughput),
+        plan.few.min(5),
+        &mut sides,
+        |client| Ok((rows * width) as f64 / client.spawn(&argv)? * 1e9),
+    )?);
+    drop((sides, server, network));
     Ok(figures)
 }
 
-/// Transactions of one SELECT by its primary key.
-fn statements(plan: &Plan, sides: &mut PostgresSides, reads: &Reads) -> Result<[Figure; 2]> {
-    let [guard, none] = take_turns(
-        plan.few,
-        sides,
-        [
-            &mut |sides: &mut PostgresSides| sides.guard.read(reads),
-            &mut |sides| sides.none.read(reads),
-        ],
-    )?;
-    let Reads { clients, mode } = reads;
-    let figure = |what, unit, of: fn(&Run) -> f64, target| {
-        let [guard, none] = [&guard, &none].map(|runs| Samples(runs.iter().map(of).collect()));
-        let name = format!("pgbench -S -c {clients} -M {mode}{what}");
-        beside_none(&name, unit, [guard, none], target)
-    };
-    Ok([
-        figure(
-            "",
-            Unit::Transactions,
-            |run| run.a_second,
-            Target::RatioAtLeast(0.6),
-        )
-        .remark(HOP),
-        figure(
-            ", the middle one",
-            Unit::Time,
-            |run| run.middle,
-            Target::Ratio(1.5),
-        ),
-    ])
+/// Returns what pgbench printed as transactions a second. Before 14 it says so twice, first with what connecting took.
+fn a_second(printed: &str) -> Result<f64> {
+    let line = printed.lines().rfind(|line| line.starts_with("tps = "));
+    let number = line.and_then(|line| line.split(' ').nth(2)?.parse().ok());
+    number.with_context(|| format!("no transactions a second in {printed:?}"))
 }
 
-/// A large answer, in rows of so many bytes, each of which is a message.
-fn copy(plan: &Plan, sides: &mut PostgresSides, width: u64) -> Result<Figure> {
-    let size = if plan.quick { 256 * MIB } else { 1024 * MIB };
-    let rows = size / width;
-    // With its end of line. In FROM, the server would write down all numbers first.
-    let query = format!(
-        "select line from (select repeat('x', {}) as line, generate_series(1, {rows})) as lines",
-        width - 1
-    );
-    let a_second = |nanoseconds: f64| (rows * width) as f64 / nanoseconds * 1e9;
-    let samples = interleave(
-        plan.fewest,
-        sides,
-        [
-            &mut |sides: &mut PostgresSides| sides.guard.copy(&query).map(a_second),
-            &mut |sides| sides.none.copy(&query).map(a_second),
-        ],
-    )?;
-    let name = format!("COPY of {} MiB, rows of {width} bytes", size / MIB);
-    let target = Target::RatioAtLeast(0.7);
-    Ok(beside_none(&name, Unit::Throughput, samples, target).remark(COPIES))
+/// The server, with pgbench's tables in it.
+struct PostgresServer(Running);
+
+impl PostgresServer {
+    fn start(network: &Network) -> Result<Self> {
+        let dir = network.tag().dir().join("production");
+        fs::create_dir_all(&dir)?;
+        let cluster = Cluster::new(network.prod(), dir.join("postgres"))?;
+        cluster.admit("host all all all trust")?;
+        let mut postgres = cluster.server();
+        // Nothing of its own is to come between two rounds.
+        postgres.args(["-c", "autovacuum=off"]);
+        let server = Self(Running::start(postgres.stderr(Stdio::null()))?);
+        let is_ready = || {
+            let mut asking = cluster.program("pg_isready");
+            asking.arg("-q").arg("-h").arg(cluster.dir());
+            asking.status().is_ok_and(|status| status.success())
+        };
+        eventually("PostgreSQL takes connections", is_ready)?;
+        let mut fill = cluster.program("pgbench");
+        // A hundred thousand accounts, 15 MB: nothing is read from a disk.
+        fill.args(["-i", "-q", "-s", "1", "-U", SUPERUSER, "-h"]);
+        let output = fill.arg(cluster.dir()).arg(SUPERUSER).output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{fill:?}: {said}");
+        Ok(server)
+    }
 }
 
-/// What a connection costs that has logged in, has read something and is kept.
-fn idle(plan: &Plan, sides: &mut PostgresSides) -> Result<Figure> {
-    let count = if plan.quick { 200 } else { 1000 };
-    sides.guard.idle(FEW)?;
-    let before = sides.proxy()?;
-    sides.guard.idle(count)?;
-    let each = (sides.proxy()? - before) / (count - FEW) as f64;
-    sides.guard.idle(FEW)?;
-    Ok(Figure::alone(
-        &format!("the proxy, for each of {count} idle connections"),
-        Unit::Memory,
-        Samples(vec![each]),
-        Target::AtMost((64 * KIB) as f64),
-    ))
+impl Drop for PostgresServer {
+    fn drop(&mut self) {
+        stop(&mut self.0);
+    }
 }
 
-fn beside_none(name: &str, unit: Unit, [guard, none]: [Samples; 2], target: Target) -> Figure {
-    Figure::alone(name, unit, guard, target).beside(Other::Measured("no guard", none))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn transactions_a_second_are_read() -> Result<()> {
+        let old = "tps = 90.5 (including connections establishing)\ntps = 100.5 (excluding connections establishing)\n";
+        for printed in ["x\ntps = 100.5 (without initial connection time)\n", old] {
+            assert_eq!(a_second(printed)?, 100.5);
+        }
+        assert!(a_second("pgbench: error").is_err());
+        Ok(())
+    }
 }
