@@ -5,7 +5,6 @@ use std::process::Command;
 
 use anyhow::{Result, ensure};
 
-use crate::promises::RATIOS;
 use crate::shell::{cargo, is_root, run, target, which};
 use crate::test::outcome::Outcome;
 use crate::{build, dependencies, install};
@@ -151,7 +150,7 @@ pub(crate) fn test_bench() -> Result<()> {
 pub(crate) fn gate_ratios(built: Result<()>) -> Outcome {
     let mut measures = Command::new(build::tested().join("guard-bench"));
     let measured = built.and_then(|()| run(measures.args(["bench", "--gate"])));
-    Outcome::of(RATIOS, measured)
+    Outcome::of("bench --gate", measured)
 }
 
 /// Installs the packages of those programs that are missing.

@@ -7,14 +7,12 @@ pub mod clients;
 mod dependencies;
 mod docs;
 mod ebpf;
-mod escapes;
 mod install;
 pub mod lab;
 mod lint;
 mod mass;
 pub mod nats;
 mod package;
-mod promises;
 mod room;
 mod run;
 pub mod shell;
@@ -23,8 +21,6 @@ mod timings;
 mod toolchain;
 mod tools;
 mod vm;
-#[cfg(test)]
-mod workflows;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -61,12 +57,9 @@ enum Command {
         /// Write them anew
         #[arg(long)]
         write: bool,
-    },
-    /// Try every way round the guard that is known, and print what came of each
-    Escapes {
-        /// Write docs/escapes.md anew
-        #[arg(long)]
-        write: bool,
+        /// Write what tests record: the recordings in README and docs, docs/escapes.md and docs/tools.md
+        #[arg(long, conflicts_with = "write")]
+        record: bool,
     },
     /// Check format, lints, and the licences and sources of dependencies
     Lint,
@@ -78,8 +71,6 @@ enum Command {
     },
     /// Make the packages that people install, in target/package
     Package(package::PackageArgs),
-    /// Show that what README and docs promise is true
-    Promises(promises::PromisesArgs),
     /// Print the shares of pronouns and odd openings in each room's comments, beside the limits of mass.toml
     Prose,
     /// Run a command under the guard, on this machine's own network
@@ -110,12 +101,11 @@ pub fn main() -> ExitCode {
         Command::Bench { args } => lab::measure("bench", &args),
         Command::Build => build::build(),
         Command::Demo { fleet } => lab::demo(fleet),
-        Command::Docs { write } => docs::docs(write),
-        Command::Escapes { write } => return code(escapes::escapes(write)),
+        Command::Docs { record: true, .. } => return code(docs::record()),
+        Command::Docs { write, .. } => docs::docs(write),
         Command::Lint => lint::lint(),
         Command::Mass { write } => mass::mass(write),
         Command::Package(args) => package::package(&args),
-        Command::Promises(args) => return code(promises::promises(&args)),
         Command::Prose => mass::prose(),
         Command::Run { policy, command } => run::run(policy, &command),
         Command::Test(args) => return code(test::test(&args)),

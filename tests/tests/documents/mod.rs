@@ -1,7 +1,6 @@
 //! README and docs, as they stand: their blocks of commands are run, and what they show is compared with what comes.
 //!
-//! `cargo xtask promises` has the list of all blocks, and why some run nowhere. What installs things or needs systemd runs in
-//! machines that are thrown away.
+//! What installs things or needs systemd runs in machines that are thrown away.
 
 mod agent;
 pub(crate) mod block;
@@ -10,6 +9,5 @@ mod machine;
 mod model;
 mod person;
 mod recording;
-mod size;
 mod typed;
 mod what_happened;

@@ -1,6 +1,6 @@
 //! What the documents show of guard is what it prints: recorded again, and compared.
 //!
-//! `cargo xtask promises --write` has these tests write it. What differs from run to run (numbers, times, what curl says of
+//! `cargo xtask docs --record` has these tests write it. What differs from run to run (numbers, times, what curl says of
 //! itself) is not compared.
 
 use std::env;
@@ -38,7 +38,7 @@ reason = "production photo server"
 fn compare(file: &str, name: &str, recorded: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(file);
     let document = fs::read_to_string(&path).unwrap();
-    let begin = format!("<!-- recorded by cargo xtask promises --write: {name} -->\n```text\n");
+    let begin = format!("<!-- recorded by cargo xtask docs --record: {name} -->\n```text\n");
     let (_, rest) = document
         .split_once(&begin)
         .expect("nothing is shown under that name");
@@ -54,7 +54,7 @@ fn compare(file: &str, name: &str, recorded: &str) {
     let [shown, recorded] = [shown, recorded].map(|lines| lines.join("\n").trim_end().to_owned());
     assert_eq!(
         shown, recorded,
-        "{file} shows something else than what comes: `cargo xtask promises --write` writes it again"
+        "{file} shows something else than what comes: `cargo xtask docs --record` writes it again"
     );
 }
 

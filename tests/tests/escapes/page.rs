@@ -16,14 +16,14 @@ const WRITTEN: &str = include_str!("../../../docs/escapes.md");
 const HEAD: &str = "\
 # Ways round, tried
 
-<!-- Made by `cargo xtask escapes --write` from tests/tests/escapes. -->
+<!-- Made by `cargo xtask docs --record` from tests/tests/escapes. -->
 
 A test tries each way round, whose source has these words (`cargo xtask test escapes::forms` runs a table): without the guard, where it must
 work if the kernel has it, and in a session whose policy does not allow it. *Ended*: what the program saw, EPERM if nothing is named, and
 [what closed it](#what-closes-them). *Nothing*: no packet arrived. **Open**: nothing stops it yet; what to do instead.
 
 All were tried on Linux 6.18 without [security hooks](kernels.md#security-hooks), and are [claimed](threat-model.md) for 6.1 and later,
-unless [said otherwise](#what-closes-them). `cargo xtask escapes` tries them on your machine.
+unless [said otherwise](#what-closes-them). `cargo xtask test escapes` tries them on your machine.
 ";
 
 /// What stands between ways of which the same is said.
@@ -198,7 +198,7 @@ fn the_page_says_what_is_tried() -> Tested {
     } else {
         assert!(
             page == WRITTEN,
-            "docs/escapes.md is old: run `cargo xtask escapes --write`"
+            "docs/escapes.md is old: run `cargo xtask docs --record`"
         );
     }
     Ok(())

@@ -7,10 +7,9 @@ use anyhow::Result;
 use super::nextest::Selection;
 use super::outcome::Outcome;
 use super::{SAMPLED, build_and_obtain, documents, ran};
-use crate::promises::RanIn;
 use crate::shell::beside;
 use crate::timings::Timings;
-use crate::{build, dependencies, lab, lint, promises, vm};
+use crate::{build, dependencies, lab, lint, vm};
 
 /// Lints, tests on this kernel, and in a machine what no other place can tell. All that fails is told at once.
 ///
@@ -48,12 +47,7 @@ pub(super) fn run(timings: &Timings) -> Result<Outcome> {
     let built = timings.stage("what measures, and its tests", || Ok(built()))?;
     // Alone, for it measures.
     here += timings.stage("ten ratios", || Ok(lab::gate_ratios(built)))?;
-    let kept = promises::keep(&here, RanIn::Here);
-    let kept = kept.and_then(|()| promises::keep(&machines, RanIn::Machines));
     outcome += here;
     outcome += machines;
-    if let Err(problem) = promises::judge(&outcome).and(kept) {
-        outcome.problems.push(format!("{problem:#}"));
-    }
     Ok(outcome)
 }

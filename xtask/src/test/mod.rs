@@ -65,24 +65,15 @@ pub(crate) fn test(args: &TestArgs) -> Result<ExitCode> {
     end(&timings, outcome)
 }
 
-/// Runs one suite, with more in the environment of its tests.
-///
-/// # Errors
-///
-/// As [`test`].
-pub(crate) fn suite(name: &str, env: &[(&str, &Path)]) -> Result<ExitCode> {
-    these_with(&format!("{name}::"), env)
-}
-
 /// Runs those whose names begin so, with more in their environment.
 ///
 /// # Errors
 ///
 /// As [`test`].
-pub(crate) fn these_with(begin: &str, env: &[(&str, &Path)]) -> Result<ExitCode> {
+pub(crate) fn these_with(names: &[&str], env: &[(&str, &Path)]) -> Result<ExitCode> {
     let timings = Timings::begin();
     let selection = Selection {
-        names: vec![begin.to_owned()],
+        names: names.iter().map(|&name| name.to_owned()).collect(),
         ..Selection::default()
     };
     let outcome = here(&timings, &selection, env);
@@ -102,22 +93,6 @@ pub(crate) fn all_of(names: Vec<String>, env: &[(&str, &Path)]) -> Result<Outcom
         ..Selection::default()
     };
     let outcome = here(&timings, &selection, env);
-    timings.end()?;
-    outcome
-}
-
-/// Runs those whose names begin in one of these ways.
-///
-/// # Errors
-///
-/// That this machine cannot run all of them.
-pub(crate) fn these(names: Vec<String>) -> Result<Outcome> {
-    let timings = Timings::begin();
-    let selection = Selection {
-        names,
-        ..Selection::default()
-    };
-    let outcome = here(&timings, &selection, &[]);
     timings.end()?;
     outcome
 }

@@ -37,7 +37,7 @@ use crate::checkout::Checkout;
 use crate::shell::{beside, say, target};
 use crate::test::outcome::Outcome;
 use crate::timings::Timings;
-use crate::{build, dependencies, install, lab, promises, room};
+use crate::{build, dependencies, install, lab, room};
 use image::Image;
 use kernels::Kernel;
 pub(crate) use matrix::{
@@ -272,9 +272,6 @@ fn try_vm(args: &VmArgs) -> Result<ExitCode> {
         cells_of(args, &suites)?
     };
     outcome.print();
-    if !args.gate {
-        promises::keep(&outcome, promises::RanIn::Machines)?;
-    }
     Ok(verdict(&outcome))
 }
 
@@ -360,15 +357,6 @@ fn said_to_be_left_out(left_out: usize, all: usize, record: &PassedRecord) -> us
         "{left_out} of {all} have passed at this commit with these programs, and are left out"
     ));
     record.tests()
-}
-
-/// The names of all tests that can be run in machines, of what is built.
-///
-/// # Errors
-///
-/// That it cannot be asked.
-pub(crate) fn names_of_tests() -> Result<Vec<String>> {
-    Ok(TestsProgram::built()?.into_names())
 }
 
 /// Without machines for which none of the tests is that were asked for.

@@ -77,11 +77,6 @@ impl TestsProgram {
         self.suites
     }
 
-    /// The names of all.
-    pub(super) fn into_names(self) -> Vec<String> {
-        self.names
-    }
-
     /// The names of the tests in a suite.
     pub(super) fn tests_in(&self, suite: &str) -> impl Iterator<Item = &str> {
         let in_it = move |name: &&String| name.split("::").next() == Some(suite);
