@@ -85,29 +85,6 @@ pub(crate) fn build_all() -> Result<()> {
     run(workspace(&["build"]).arg("--all-targets"))
 }
 
-/// Builds the programs that people install, and the lab's, as [`build_tests`] does, and nothing that is a test.
-///
-/// # Errors
-///
-/// That something does not compile.
-pub(crate) fn build_programs() -> Result<()> {
-    let bins = PROGRAMS.iter().chain(&["guard-lab"]);
-    let bins = bins.flat_map(|name| ["--bin", name]);
-    // With an example, and so with the features of the tests: what all of it depends on is compiled once.
-    run(workspace(&["build"])
-        .args(bins)
-        .args(["--example", "relay"]))
-}
-
-/// Builds what measures, likewise.
-///
-/// # Errors
-///
-/// That it does not compile.
-pub(crate) fn build_bench() -> Result<()> {
-    run(workspace(&["build"]).args(["--bin", "guard-bench", "--example", "relay"]))
-}
-
 /// Where the programs are that [`build_tests`] builds.
 pub(crate) fn tested() -> PathBuf {
     target().join("debug")

@@ -101,16 +101,6 @@ impl Cache {
         Ok(entry)
     }
 
-    /// Removes an entry of which something has shown that it is of no use: whoever wants it next makes it. `made` says when that one
-    /// was, by [`made_at`]: one that another run has made since stays.
-    pub(crate) fn discard(&self, kind: &str, entry: &Path, made: Option<SystemTime>) -> Result<()> {
-        let _lock = self.lock(kind)?;
-        if made_at(entry) == made {
-            remove(entry)?;
-        }
-        Ok(())
-    }
-
     /// Lets nobody else in who works on the same kind of thing, until it is dropped.
     pub(crate) fn lock(&self, kind: &str) -> Result<File> {
         let waiting = format!("waiting for another run that makes {kind}");
@@ -256,13 +246,6 @@ fn is_there(path: &Path) -> bool {
 /// Its time tells when it was last of use.
 pub(crate) fn touch(entry: &Path) -> Result<()> {
     Ok(File::open(entry)?.set_modified(SystemTime::now())?)
-}
-
-/// When an entry was made, which its use does not change; none where that is not known.
-pub(crate) fn made_at(entry: &Path) -> Option<SystemTime> {
-    fs::metadata(entry.join(LENGTHS))
-        .and_then(|about| about.modified())
-        .ok()
 }
 
 /// Writes down how long each file in a directory is, which shows later whether it is whole.

@@ -1,7 +1,5 @@
 //! `cargo xtask docs`: the parts of documents that are made from the code.
 
-use std::process::ExitCode;
-
 use anyhow::Result;
 
 use crate::build::{prepare, workspace};
@@ -42,7 +40,7 @@ pub(crate) fn docs(write: bool) -> Result<()> {
 /// # Errors
 ///
 /// That this machine cannot run them, or that one fails.
-pub(crate) fn record() -> Result<ExitCode> {
+pub(crate) fn record() -> Result<()> {
     let files = RECORDED.map(|(_, variable, file)| (variable, root().join(file)));
     let env = files
         .each_ref()

@@ -6,7 +6,6 @@ use std::process::Command;
 use anyhow::{Result, ensure};
 
 use crate::shell::{cargo, is_root, run, target, which};
-use crate::test::outcome::Outcome;
 use crate::{build, dependencies, install};
 
 /// Programs, and the packages of Debian and Ubuntu that they are in.
@@ -145,12 +144,13 @@ pub(crate) fn test_bench() -> Result<()> {
     run(build::workspace(&["test", "--quiet"]).args(["--bin", "guard-bench"]))
 }
 
-/// Measures them, if that is built. One that is off from what the documents say is believed when it is so twice: other work on the
-/// machine is in each round, but not in each the same.
-pub(crate) fn gate_ratios(built: Result<()>) -> Outcome {
-    let mut measures = Command::new(build::tested().join("guard-bench"));
-    let measured = built.and_then(|()| run(measures.args(["bench", "--gate"])));
-    Outcome::of("bench --gate", measured)
+/// Measures the ratios, with what [`build_ratios`] has built.
+///
+/// # Errors
+///
+/// That one is off from what the documents say.
+pub(crate) fn ratios() -> Result<()> {
+    run(Command::new(build::tested().join("guard-bench")).args(["bench", "--gate"]))
 }
 
 /// Installs the packages of those programs that are missing.

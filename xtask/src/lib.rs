@@ -2,7 +2,6 @@
 
 pub mod build;
 mod cache;
-mod checkout;
 pub mod clients;
 mod dependencies;
 mod docs;
@@ -84,8 +83,6 @@ enum Command {
     },
     /// Run every test, the privileged ones included
     Test(test::TestArgs),
-    /// Run tools that developers use in sessions, and print what differs from without
-    Tools(tools::ToolsArgs),
     /// Run the privileged tests in throw-away machines, with other kernels and systemd as PID 1
     Vm(vm::VmArgs),
 }
@@ -94,31 +91,26 @@ enum Command {
 pub fn main() -> ExitCode {
     let done = match Args::parse().command {
         Command::Bench { args } if args.iter().any(|arg| arg == "--gate") => {
-            let outcome = lab::gate_ratios(lab::build_ratios());
-            outcome.print();
-            return code(outcome.verdict().map(|()| ExitCode::SUCCESS));
+            lab::build_ratios().and_then(|()| lab::ratios())
         }
         Command::Bench { args } => lab::measure("bench", &args),
         Command::Build => build::build(),
         Command::Demo { fleet } => lab::demo(fleet),
-        Command::Docs { record: true, .. } => return code(docs::record()),
+        Command::Docs { record: true, .. } => docs::record(),
         Command::Docs { write, .. } => docs::docs(write),
         Command::Lint => lint::lint(),
         Command::Mass { write } => mass::mass(write),
         Command::Package(args) => package::package(&args),
         Command::Prose => mass::prose(),
         Command::Run { policy, command } => run::run(policy, &command),
-        Command::Test(args) => return code(test::test(&args)),
-        Command::Tools(args) => return code(tools::tools(&args)),
-        Command::Vm(args) => return vm::vm(&args),
+        Command::Test(args) => test::test(&args),
+        Command::Vm(args) => vm::vm(&args),
     };
-    code(done.map(|()| ExitCode::SUCCESS))
-}
-
-/// Says what went wrong.
-fn code(done: anyhow::Result<ExitCode>) -> ExitCode {
-    done.unwrap_or_else(|error| {
-        shell::say(&format!("{error:#}"));
-        ExitCode::FAILURE
-    })
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            shell::say(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
 }

@@ -707,7 +707,7 @@ fn apt(scene: &RegistryScene) -> Tested {
 
 /// With a model that stands in at a name of the policy: what that has it fetch by such a name comes, and by another there is none.
 #[test]
-#[ignore = "it wants a large package: `cargo xtask tools`"]
+#[ignore = "it wants a large package: `cargo xtask test --ignored tools`"]
 fn claude_code() -> Tested {
     let npm = std::env::var("GUARD_TOOLS_NPM")?;
     let scene = RegistryScene::new()?;

@@ -1,5 +1,5 @@
 //! Ways round the guard, each tried for real: without it, where it works, and with it. `docs/escapes.md` is made from
-//! them, and `cargo xtask escapes` prints what came of each.
+//! them, and `GUARD_ESCAPES=DIR cargo xtask test escapes` leaves there what came of each.
 
 mod calls;
 mod forms;

@@ -2,7 +2,7 @@
 //!
 //! A new way is a line of its family: a name, what is said of it, and a function that tries it twice. Whoever closes one that
 //! was open turns `open(how, what to do)` into `closed(how, what the program sees, what closes it)`, and writes the page with
-//! `cargo xtask escapes --write`. Where it is closed on some kernels only, it names what those have: `by_layers`.
+//! `cargo xtask docs --record`. Where it is closed on some kernels only, it names what those have: `by_layers`.
 //!
 //! The ways of a family are tried one after the other by one test, in the scene that they share: a guardd takes longer to start than a
 //! way takes. What changes its scene, or is told by what another way may have left, is named behind `alone`, and has a test of its own.
@@ -316,7 +316,7 @@ fn verdict(way: &Way, tried: &Tried, has_mounts: bool) -> Result<&'static str> {
     })
 }
 
-/// For `cargo xtask escapes`, which prints what came of each on this machine.
+/// Leaves what came of each way where the environment says.
 fn write_down(family: &str, name: &str, way: &Way, tried: &Tried, state: &str) {
     let Some(dir) = env::var_os(SAID) else { return };
     let came = json!({

@@ -16,10 +16,10 @@ const NOT_TOLD: Claim = told(
 );
 
 tools! { "Agents, with a refused command";
-    #[ignore = "it wants large packages: `cargo xtask tools`"]
+    #[ignore = "it wants large packages: `cargo xtask test --ignored tools`"]
     claude: tool("Claude Code, `--print`").always(TOLD);
-    #[ignore = "it wants large packages: `cargo xtask tools`"]
+    #[ignore = "it wants large packages: `cargo xtask test --ignored tools`"]
     codex: tool("Codex, `exec`").always(NOT_TOLD);
-    #[ignore = "it wants large packages: `cargo xtask tools`"]
+    #[ignore = "it wants large packages: `cargo xtask test --ignored tools`"]
     gemini: tool("Gemini CLI, `--prompt`").always(TOLD);
 }

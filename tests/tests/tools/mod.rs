@@ -1,5 +1,5 @@
 //! Tools that developers use, each run for real: without the guard, and in a session of each kind, which has to make no
-//! difference but those that documents tell. `docs/tools.md` is made from them, and `cargo xtask tools` runs all of them.
+//! difference but those that documents tell. `docs/tools.md` is made from them, and `cargo xtask test --ignored tools` runs those that take long.
 
 mod agents;
 mod desktop;

@@ -3,7 +3,7 @@
 use crate::tools::tool::{tool, tools};
 
 tools! { "Programs and tests";
-    #[ignore = "it takes seconds: `cargo xtask tools`"]
+    #[ignore = "it takes seconds: `cargo xtask test --ignored tools`"]
     pytest_xdist: tool("pytest -n 2");
     node_test: tool("node --test");
     node_cluster: tool("a cluster of Node's");

@@ -32,7 +32,7 @@ tools! { "Rights and helpers";
         // It finds its own settings to be somebody else's.
         .but(Way::AsRoot, told("sudo: ", "agents.md", NO_RIGHTS))
         .not_here(ONLY_IN_MACHINES);
-    #[ignore = "it wants large packages: `cargo xtask tools`"]
+    #[ignore = "it wants large packages: `cargo xtask test --ignored tools`"]
     docker_cli: tool("docker's command line, with an engine outside of the session").always(NO_DOCKER)
         // Unix sockets are open to units.
         .but(Way::Unit, Claim::Same);

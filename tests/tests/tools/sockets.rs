@@ -15,7 +15,7 @@ tools! { "Own servers and sockets";
     redis_unix: tool("redis over a Unix socket, redis-cli");
     postgres: tool("PostgreSQL over its Unix socket: initdb, psql").but(Way::AsRoot, NO_ROOT);
     node_ipc: tool("Node's net over a Unix socket");
-    #[ignore = "it wants large packages: `cargo xtask tools`"]
+    #[ignore = "it wants large packages: `cargo xtask test --ignored tools`"]
     vscode: tool("VS Code's server: its page, an extension host, a terminal").not_in_machines(SLOW);
     asyncio_unix: tool("Python's asyncio over a Unix socket");
     manager: tool("Python's multiprocessing: Manager, Pool");

@@ -27,8 +27,6 @@ pub(crate) struct Family {
 /// A tool, and what its test is called.
 pub(crate) struct Row {
     pub(crate) name: &'static str,
-    /// The module that its family is in.
-    pub(crate) module: &'static str,
     pub(crate) tool: Tool,
     /// What is run.
     pub(crate) script: &'static str,
@@ -180,17 +178,6 @@ impl Family {
 }
 
 impl Row {
-    /// The name of the test that tries it in a way.
-    pub(crate) fn test(&self, way: Way) -> String {
-        let kind = match way {
-            Way::User | Way::ForUser | Way::AsRoot => "tried",
-            Way::Unit => "units",
-        };
-        // The program's name comes first.
-        let module = self.module.split_once("::").map_or("", |(_, rest)| rest);
-        format!("{module}::{kind}::{}", self.name)
-    }
-
     fn try_it(&self) -> Result<()> {
         let scene = Workshop::new(self.script)?;
         let without = scene.without()?;
@@ -239,7 +226,7 @@ impl Row {
         }
     }
 
-    /// For `cargo xtask tools`, which prints what came of each.
+    /// Leaves what came of each tool where the environment says.
     fn write_down(&self, way: Way, is_so: bool, with: &Done) -> Result<()> {
         let Some(dir) = env::var_os(SAID) else {
             return Ok(());
@@ -263,7 +250,6 @@ macro_rules! tools {
             title: $title,
             tools: &[$($crate::tools::tool::Row {
                 name: stringify!($name),
-                module: module_path!(),
                 tool: $tool,
                 script: include_str!(concat!("scripts/", stringify!($name), ".sh")),
             }),+],
@@ -280,7 +266,7 @@ macro_rules! tools {
         mod units {
             $(
                 #[test]
-                #[ignore = "it needs a machine with systemd: `cargo xtask tools --all` has some to throw away"]
+                #[ignore = "it needs a machine with systemd: `cargo xtask vm` has some to throw away"]
                 fn $name() {
                     super::FAMILY.try_unit(stringify!($name));
                 }

@@ -29,10 +29,10 @@ tools! { "Transfers";
     curl: tool("curl over `https:` and `http:`");
     wget: tool("wget over `https:`");
     dns: tool("names: `getent`, Python's and Node's own");
-    #[ignore = "it wants large packages: `cargo xtask tools`"]
+    #[ignore = "it wants large packages: `cargo xtask test --ignored tools`"]
     kubectl: tool("kubectl, of a cluster in a public network");
     private: tool("curl and git to a private address, about which `default` asks").always(PRIVATE_ASKS);
-    #[ignore = "it wants large packages: `cargo xtask tools`"]
+    #[ignore = "it wants large packages: `cargo xtask test --ignored tools`"]
     kubectl_private: tool("kubectl, of a cluster in a private network").always(KUBECTL_ASKS);
     multicast: tool("UDP to a multicast group, about which `default` asks").always(ASKS);
 }

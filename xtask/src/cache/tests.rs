@@ -287,40 +287,6 @@ fn what_nobody_used_for_long_goes_and_nothing_else() -> Result<()> {
 }
 
 #[test]
-fn what_is_of_no_use_is_made_by_the_next() -> Result<()> {
-    let dir = tempfile::tempdir()?;
-    let cache = Cache::at(dir.path());
-    let (entry, _) = obtain(&cache, ONE)?;
-    let made = made_at(&entry);
-    assert!(made.is_some());
-    cache.discard(KIND, &entry, made)?;
-    assert!(!entry.exists());
-    // Another run may have done the same.
-    cache.discard(KIND, &entry, made)?;
-    assert!(obtain(&cache, ONE)?.1);
-    Ok(())
-}
-
-#[test]
-fn what_another_run_has_made_since_is_not_discarded() -> Result<()> {
-    let dir = tempfile::tempdir()?;
-    let cache = Cache::at(dir.path());
-    let (entry, _) = obtain(&cache, ONE)?;
-    // What is made within one tick of the clock has the same time.
-    File::options()
-        .write(true)
-        .open(entry.join(LENGTHS))?
-        .set_modified(SystemTime::UNIX_EPOCH)?;
-    let made = made_at(&entry);
-    assert_eq!(made, Some(SystemTime::UNIX_EPOCH));
-    cache.discard(KIND, &entry, made)?;
-    obtain(&cache, ONE)?;
-    cache.discard(KIND, &entry, made)?;
-    assert!(!obtain(&cache, ONE)?.1);
-    holds(&entry, "new")
-}
-
-#[test]
 fn where_none_can_be_written_to_it_is_in_the_clone_and_that_is_said() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let dir = fs::canonicalize(dir.path())?;

@@ -164,24 +164,14 @@ fn with_kernel_half(programs: BTreeSet<String>) -> Result<BTreeSet<String>> {
     Ok(&programs | &ebpf::crates()?)
 }
 
-/// Which packages a machine is to have.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum ForMachines {
-    /// The .deb.
-    Deb,
-    /// And the same files but for the settings under a later version, to upgrade to; and those that are apart.
-    Upgrade,
-    /// Two of the .rpm as well, and the tarball.
-    All,
-}
-
-/// What the machines that tests run in install. Of the programs in `programs`, quickly and without lists of what they are
-/// made of; else of those that people get, as they get them.
+/// Makes what machines for tests install: the .deb, the same files but for the settings under a later version, and the packages that are
+/// apart; with `others` two of the .rpm and the tarball. Of the programs in `programs`, quickly and without lists of what they are made of;
+/// else of those that people get, as they get them.
 ///
 /// # Errors
 ///
 /// What could not be had, built or written.
-pub(crate) fn for_machines(programs: Option<&Path>, which: ForMachines) -> Result<Vec<PathBuf>> {
+pub(crate) fn for_machines(programs: Option<&Path>, others: bool) -> Result<Vec<PathBuf>> {
     let epoch = epoch()?;
     // Not where those lie that people are to get.
     let out = work().join("for-machines");
@@ -203,14 +193,11 @@ pub(crate) fn for_machines(programs: Option<&Path>, which: ForMachines) -> Resul
             tree.change_settings()?;
         }
         made.push(deb::make(&tree, &out, version, &epoch, pack)?);
-        if which == ForMachines::Deb {
-            return Ok(made);
-        }
     }
     for one in &stage::APART {
         made.push(apart_for_machines(one, programs, &out, &epoch, pack)?);
     }
-    if which == ForMachines::All {
+    if others {
         made.extend(rpms_for_machines(&gnu, sbom.as_ref(), &out, &epoch)?);
         made.push(tarball_for_machines(programs, sbom.as_ref(), &out, &epoch)?);
     }

@@ -1,624 +1,495 @@
 //! `cargo xtask vm`: the privileged tests in throw-away machines, with real kernels and systemd as PID 1.
 //!
-//! The machines are made from Debian's packages and have no network. In each the package is installed as a user
-//! would, then test binaries run; what they say comes back through a serial port.
+//! The machines are made from Debian's packages and have no network. In each the package is installed as a user would, then test
+//! programs run; what they say comes back through a serial port.
 
-mod debian;
-mod disk;
-mod heard;
-mod image;
-mod kernels;
-mod list;
 mod machine;
-mod matrix;
-mod passed;
 mod payload;
-mod plan;
-mod qemu;
-mod qmp;
-mod reboot;
-mod report;
-mod run;
-mod shell;
-mod snapshot;
-mod sources;
 mod suites;
 
+use std::collections::BTreeMap;
+use std::env;
 use std::fs::{self, File};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 
 use crate::cache::{self, Cache};
-use crate::checkout::Checkout;
-use crate::shell::{beside, say, target};
-use crate::test::outcome::Outcome;
-use crate::timings::Timings;
+use crate::shell::{read, run, say, target};
 use crate::{build, dependencies, install, lab, room};
-use image::Image;
-use kernels::Kernel;
-pub(crate) use matrix::{
-    DOCUMENT as MATRIX_DOCUMENT, FILE as MATRIX_FILE, today, write as write_whole,
-};
-use matrix::{Matrix, Writer};
-use passed::PassedRecord;
-use payload::{Payload, Programs, TestsProgram};
-use plan::{Cell, Shard};
-use qemu::{Accel, Qemu};
-use report::Ran;
-pub(crate) use run::TestRecord;
-use run::{Runner, Talk};
-use snapshot::Maker;
-use suites::{Contents, Kind, Suite};
+use machine::{Image, Machine, Qemu};
+use payload::Payload;
+use suites::{Contents, GATE, KINDS, Kernel, Kind, REBOOT};
 
-/// How long the whole of it may take, on two processors without KVM.
-const WHOLE: Duration = Duration::from_secs(3 * 3600);
-/// How long the gate's part may take, on a slow and busy machine.
-const GATE: Duration = Duration::from_secs(20 * 60);
-/// How many machines the gate has at once: one boots again for `reboot`, then helps the other, which does all else.
-const GATE_MACHINES: usize = 2;
-/// The exit status where a machine broke: of the tests nothing is known.
-const BROKEN: u8 = 125;
-/// Where the logs are, below `target`; those of the gate in a directory of their own there.
-const LOGS: &str = "vm-log";
-const OF_THE_GATE: &str = "gate";
-/// What has to be free for the cache, in MiB, where it has no saved machine, and where it has one: root file systems, kernels,
-/// and a saved machine of each kind; and for the disks of machines that run.
-const FOR_CACHE: u64 = 4096;
-const FOR_MORE_CACHE: u64 = 1024;
-const FOR_DISKS: u64 = 2048;
-
-/// `cargo xtask vm`
-#[derive(Args)]
-pub(crate) struct VmArgs {
-    /// Only machines with this kernel [default: each in turn]
-    #[arg(long, value_enum)]
-    kernel: Option<KernelArg>,
-    /// How processors are made
-    #[arg(long, value_enum, default_value = "auto")]
-    accel: Accel,
-    /// Boot every machine instead of resuming one that was saved when it had booted, and install the packages that people
-    /// get
-    #[arg(long)]
-    cold: bool,
-    /// Only this kind of machine
-    #[arg(long, value_enum, value_name = "KIND")]
-    machine: Option<Kind>,
-    /// Only what `cargo xtask test --gate` runs in machines
-    #[arg(long, conflicts_with_all = ["cold", "kernel", "list", "machine", "missing", "resume", "shard", "shell", "tests", "write"])]
-    gate: bool,
-    /// How many machines run at once [default: one for each processor]
-    #[arg(long, value_name = "N")]
-    jobs: Option<usize>,
-    /// Only list the suites, their machines and how many tests they have
-    #[arg(long, conflicts_with_all = ["shell", "missing", "resume", "write", "shard"])]
-    list: bool,
-    /// Leave out what has passed at this commit, with these programs
-    #[arg(long)]
-    resume: bool,
-    /// Only one of N parts, which are about as long as each other: 1/3
-    #[arg(long, value_name = "K/N")]
-    shard: Option<Shard>,
-    /// Only open a shell in a machine that has guard installed: you are root, with no user account beside (`useradd
-    /// --create-home NAME` makes one) and no network; the package is /payload/packages/guard.deb
-    #[arg(long, conflicts_with_all = ["tests", "missing", "resume", "write", "shard"])]
-    shell: bool,
-    /// Only measure this group of figures of `cargo xtask bench` in a machine; may be given more than once
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["tests", "missing", "resume", "write", "shard", "shell"])]
-    bench: Vec<String>,
-    /// Leave out what docs/kernels.md says has passed, at whichever commit
-    #[arg(long)]
-    missing: bool,
-    /// Write whole suites that passed into docs/kernels.md, with the commit, and take out those that did not; refused where
-    /// files differ from the commit
-    #[arg(long)]
-    write: bool,
-    /// Only these: SUITE, or SUITE::FILTER for tests whose names contain FILTER [default: all]
-    #[arg(value_name = "TEST")]
-    tests: Vec<String>,
-}
-
-/// A kernel or all of them.
-#[derive(Clone, Copy, clap::ValueEnum)]
-enum KernelArg {
-    /// Debian 12, systemd 252
-    #[value(name = "6.1")]
-    V6_1,
-    /// Debian 13, systemd 257
-    #[value(name = "6.12")]
-    V6_12,
-    /// Each in turn
-    All,
-}
-
-/// What machines are made with, and the packages that it is in.
+/// Environment variable by which tests wait longer: `guard_lab::SLOWNESS`.
+const SLOWNESS: &str = "GUARD_LAB_SLOWNESS";
+/// Time limit of a suite, on a slow and busy machine, and of one test alone.
+const SUITE: Duration = Duration::from_secs(2400);
+const ALONE: Duration = Duration::from_secs(300);
+/// Time after a limit until the machine counts as broken.
+const SLACK: Duration = Duration::from_secs(60);
+/// Most tests of a run that may fail and pass when they run again.
+const MAX_FLAKY: usize = 3;
+/// Programs that machines are made with, and their packages.
 const PROGRAMS: [(&str, &str); 7] = [
     ("cpio", "cpio"),
     ("depmod", "kmod"),
-    ("find", "findutils"),
     ("mmdebstrap", "mmdebstrap"),
     ("setpriv", "util-linux"),
     ("strip", "binutils"),
     ("tar", "tar"),
+    ("zstd", "zstd"),
 ];
+/// MiB that have to be free for the cache.
+const FOR_CACHE: u64 = 4096;
+/// Bytes of the disk of a machine that boots more than once; sparse.
+const DISK: u64 = 4 << 30;
 
-/// Runs tests in machines; the exit status tells how that went.
-pub(crate) fn vm(args: &VmArgs) -> ExitCode {
-    match try_vm(args) {
-        Ok(code) => code,
-        Err(problem) => {
-            say(&format!("{problem:#}"));
-            ExitCode::from(BROKEN)
-        }
-    }
+/// `cargo xtask vm`
+#[derive(Args)]
+pub(crate) struct VmArgs {
+    /// Only machines with this kernel [default: each]
+    #[arg(long, value_enum)]
+    kernel: Option<Kernel>,
+    /// Only this kind of machine
+    #[arg(long, value_name = "KIND", value_parser = KINDS.map(|kind| kind.name))]
+    machine: Option<String>,
+    /// Emulate processors, even where there is KVM
+    #[arg(long)]
+    emulate: bool,
+    /// Install the packages that people get, in place of the tests' programs
+    #[arg(long)]
+    released: bool,
+    /// How many machines run at once [default: one for each processor]
+    #[arg(long, value_name = "N")]
+    jobs: Option<usize>,
+    /// Only open a shell in a machine that has guard installed: you are root, with no user account beside (`useradd
+    /// --create-home NAME` makes one) and no network; the package is /payload/packages/guard.deb
+    #[arg(long, conflicts_with_all = ["tests", "jobs"])]
+    shell: bool,
+    /// Only tests whose names begin so: SUITE or SUITE::PART [default: all]
+    #[arg(value_name = "TEST")]
+    tests: Vec<String>,
 }
 
-/// In machines, what no other place can tell, of what is built.
+/// Runs tests in machines, or opens a shell in one.
 ///
 /// # Errors
 ///
-/// That no machine could be had.
-pub(crate) fn gate(timings: &Timings) -> Result<Outcome> {
-    let begun = Instant::now();
-    let newest = Kernel::ALL[Kernel::ALL.len() - 1];
-    let cells = plan::of_the_gate(newest);
-    let tests = TestsProgram::built()?;
-    fit()?;
-    let cache = Cache::open()?;
-    let (made, payload) = timings.stage("machine: image and package", || {
-        made(&cache, Accel::Auto, &cells, &tests, Programs::Developers)
-    })?;
-    let logs = target().join(LOGS).join(OF_THE_GATE);
-    let _lock = alone(&logs)?;
-    let runner = Runner {
-        payload: &payload,
-        tests: &tests,
-        saved: true,
-        deadline: begun + GATE,
-        logs: &logs,
-        talk: Talk::Nothing,
-        is_brief: true,
-        record: None,
-        writer: None,
-        each: None,
-    };
-    let makers = made.makers(&cache);
-    let queue = plan::Queue::new(&makers, &cells, &plan::Times::of_the_gate(newest));
-    let all = timings.stage("machine: tests", || Ok(runner.run(&queue, GATE_MACHINES)))?;
-    for ran in &all {
-        for (name, seconds) in ran.tests.iter().flat_map(|tests| &tests.passed) {
-            timings.test(&format!("{} (machine)", ran.suite), name, *seconds);
-        }
-    }
-    Ok(report::sum(all))
-}
-
-/// The names of the tests in a suite, as its sources have them.
-///
-/// # Errors
-///
-/// That those cannot be read.
-pub(crate) fn tests_in(suite: &str) -> Result<Vec<String>> {
-    sources::tests_in(suite)
-}
-
-/// Builds the program with the suites, and says where it is.
-///
-/// # Errors
-///
-/// That it cannot be built.
-pub(crate) fn build_suites() -> Result<PathBuf> {
-    Ok(TestsProgram::build()?.into_path())
-}
-
-/// Runs some in machines with the newest kernel. `each` gets what came of each as soon as that is known.
-///
-/// # Errors
-///
-/// That no machine could be had.
-pub(crate) fn these(tests: Vec<String>, each: Option<&dyn TestRecord>) -> Result<Outcome> {
-    let args = VmArgs {
-        kernel: Some(KernelArg::V6_12),
-        accel: Accel::Auto,
-        cold: false,
-        machine: None,
-        gate: false,
-        jobs: None,
-        list: false,
-        resume: false,
-        shard: None,
-        shell: false,
-        bench: Vec::new(),
-        missing: false,
-        write: false,
-        tests,
-    };
-    let suites = plan::select(&args.tests)?;
-    let mut cells = plan::cells(&suites, &args.kernels(), args.machine);
-    let tests = TestsProgram::build()?;
-    leave_out_empty(&mut cells, &tests)?;
-    fit()?;
-    let cache = Cache::open()?;
-    let logs = target().join(LOGS);
-    let _lock = alone(&logs)?;
-    let records = Records {
-        each,
-        ..Records::default()
-    };
-    Ok(report::sum(run(
-        &args, &cache, &cells, &tests, &logs, records,
-    )?))
-}
-
-fn try_vm(args: &VmArgs) -> Result<ExitCode> {
-    let suites = plan::select(&args.tests)?;
-    if args.list {
-        list::print(&suites)?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    if args.shell || !args.bench.is_empty() {
-        return by_hand(args);
-    }
-    let outcome = if args.gate {
-        TestsProgram::build()?;
-        let timings = Timings::begin();
-        let outcome = gate(&timings)?;
-        timings.end()?;
-        outcome
-    } else {
-        cells_of(args, &suites)?
-    };
-    outcome.print();
-    Ok(verdict(&outcome))
-}
-
-/// Runs these suites in each machine that they are for.
-fn cells_of(args: &VmArgs, suites: &[Suite]) -> Result<Outcome> {
-    // A part that somebody asks for says nothing about the whole suite.
-    let is_whole = args.tests.iter().all(|test| !test.contains("::"));
-    ensure!(
-        is_whole || !(args.write || args.missing),
-        "--write and --missing are for whole suites: leave out what follows ::"
-    );
-    // Said before hours have passed: each row that is written names one commit.
-    let commit = if args.write {
-        Some(Checkout::read()?.commit_for(MATRIX_FILE)?)
-    } else {
-        None
-    };
-    let mut cells = plan::cells(suites, &args.kernels(), args.machine);
-    ensure!(
-        !cells.is_empty(),
-        "no machine of these kinds runs these suites: see `cargo xtask vm --list`"
-    );
-    if let Some(shard) = args.shard {
-        cells = shard.share(cells);
-    }
-    let tests = TestsProgram::build()?;
-    leave_out_empty(&mut cells, &tests)?;
-    fit()?;
-    let cache = Cache::open()?;
-    let logs = target().join(LOGS);
-    let _lock = alone(&logs)?;
-    let record = PassedRecord::begin(&logs, tests.key()?, args.resume)?;
-    let machines = plan::machines(&cells);
-    let matrix = Matrix::read()?;
-    if args.missing {
-        cells.retain(|cell| !matrix.has(cell));
-    }
-    let all = cells.len();
-    cells.retain(|cell| !(is_whole && record.has(cell)));
-    let skipped = said_to_be_left_out(all - cells.len(), all, &record);
-    let writer = match commit {
-        Some(commit) => {
-            let mut whole = plan::cells(&plan::select(&[])?, &Kernel::ALL, None);
-            leave_out_empty(&mut whole, &tests)?;
-            Some(Writer::new(matrix, whole, commit)?)
-        }
-        None => None,
-    };
-    let records = Records {
-        passed: is_whole.then_some(&record),
-        writer: writer.as_ref(),
-        each: None,
-    };
-    let ran = if cells.is_empty() {
-        Vec::new()
-    } else {
-        run(args, &cache, &cells, &tests, &logs, records)?
-    };
-    print_results(&ran, &logs, &record.table(&machines))?;
-    let mut outcome = report::sum(ran);
-    outcome.skipped = skipped + plan::left_out(&cells, &tests);
-    Ok(outcome)
-}
-
-/// Prints what came of each cell, and where the list of what passed is.
-fn print_results(ran: &[Ran], logs: &Path, passed: &str) -> Result<()> {
-    println!();
-    for ran in ran {
-        println!("{ran}");
-    }
-    let table = logs.join("table.md");
-    fs::write(&table, passed)?;
-    println!("what passed, as a list: {}", table.display());
-    Ok(())
-}
-
-/// How many tests the cells have that passed already, and are left out.
-fn said_to_be_left_out(left_out: usize, all: usize, record: &PassedRecord) -> usize {
-    if left_out == 0 {
-        return 0;
-    }
-    say(&format!(
-        "{left_out} of {all} have passed at this commit with these programs, and are left out"
-    ));
-    record.tests()
-}
-
-/// Without machines for which none of the tests is that were asked for.
-fn leave_out_empty(cells: &mut Vec<Cell>, tests: &TestsProgram) -> Result<()> {
-    cells.retain(|cell| !tests.wanted(&cell.suite).is_empty());
-    ensure!(!cells.is_empty(), "no test has such a name");
-    Ok(())
-}
-
-/// Where it is kept what came of suites and of tests.
-#[derive(Clone, Copy, Default)]
-struct Records<'a> {
-    /// Of suites, for `--resume`,
-    passed: Option<&'a PassedRecord>,
-    /// and for the documents.
-    writer: Option<&'a Writer>,
-    /// Of each test.
-    each: Option<&'a dyn TestRecord>,
-}
-
-/// Runs it, and keeps what passed.
-fn run(
-    args: &VmArgs,
-    cache: &Cache,
-    cells: &[Cell],
-    tests: &TestsProgram,
-    logs: &Path,
-    records: Records<'_>,
-) -> Result<Vec<Ran>> {
-    let programs = if args.cold {
-        Programs::Released
-    } else {
-        Programs::Developers
-    };
-    let (made, payload) = made(cache, args.accel, cells, tests, programs)?;
-    let makers = made.makers(cache);
-    let jobs = args.jobs.unwrap_or_else(processors).max(1);
-    let times = plan::Times::read(cache);
-    let queue = plan::Queue::new(&makers, cells, &times);
-    let how = if args.cold { "booted" } else { "resumed" };
-    say(&format!("{jobs} machines at a time, {how}"));
-    let begun = Instant::now();
-    let runner = Runner {
-        payload: &payload,
-        tests,
-        saved: !args.cold,
-        deadline: begun + WHOLE,
-        logs,
-        talk: if jobs > 1 { Talk::Several } else { Talk::All },
-        is_brief: false,
-        record: records.passed,
-        writer: records.writer,
-        each: records.each,
-    };
-    let mut all = runner.run(&queue, jobs);
-    all.sort_by(|a, b| (a.kernel, a.kind, &a.suite).cmp(&(b.kernel, b.kind, &b.suite)));
-    if records.passed.is_some() {
-        times.write(cache, &all);
-    }
-    println!("in {:.0} s", begun.elapsed().as_secs_f64());
-    Ok(all)
-}
-
-/// A machine without tests: for a person, or to measure in.
-fn by_hand(args: &VmArgs) -> Result<ExitCode> {
-    // What is compiled here is less than all that the cache has.
+/// That no machine could be had, or which tests failed twice.
+pub(crate) fn vm(args: &VmArgs) -> Result<()> {
     let _ = dependencies::restore()?;
     build::prepare()?;
-    build::build_programs()?;
-    let measures = !args.bench.is_empty();
-    if measures {
-        build::build_bench()?;
-    }
-    fit()?;
-    let cache = Cache::open()?;
-    let kernel = args.kernels().pop().unwrap_or(Kernel::V6_12);
-    let kind = args.machine.unwrap_or(Kind::Plain);
-    let programs = if args.cold {
-        Programs::Released
-    } else {
-        Programs::Developers
-    };
-    let made = Made::obtain(&cache, args.accel, &[(kernel, kind.contents())])?;
-    let payload = Payload::without_tests(programs, measures)?;
-    let maker = &made.makers(&cache)[0];
-    if measures {
-        shell::measure(maker, &payload, kind, !args.cold, &args.bench)
-    } else {
-        shell::open(maker, &payload, kind, !args.cold)
-    }
-}
-
-/// What machines are made from.
-struct Made {
-    qemu: Qemu,
-    accel: Accel,
-    /// At least one.
-    images: Vec<Image>,
-}
-
-impl Made {
-    fn obtain(cache: &Cache, accel: Accel, wanted: &[(Kernel, Contents)]) -> Result<Self> {
-        let mut qemu = Qemu::obtain(cache, accel)?;
-        let images = wanted
+    build::build_tests()?;
+    let is_wanted = |kind: &&Kind| args.machine.as_ref().is_none_or(|name| name == kind.name);
+    if args.shell {
+        let kind = KINDS
             .iter()
-            .map(|(kernel, contents)| Image::obtain(cache, *kernel, *contents))
-            .collect::<Result<Vec<_>>>()?;
-        let first = images.first().context("no machine is wanted")?;
-        let accel = qemu.settle(cache, first)?;
-        Ok(Self {
+            .find(is_wanted)
+            .context("there is no such kind")?;
+        return shell(args, kind);
+    }
+    let kernels = args
+        .kernel
+        .map_or(Kernel::ALL.to_vec(), |kernel| vec![kernel]);
+    let kinds: Vec<_> = KINDS.iter().filter(is_wanted).collect();
+    tests(args, &kernels, &kinds, &args.tests)
+}
+
+/// Runs in machines what no other place can tell, of what is built.
+///
+/// # Errors
+///
+/// As [`vm`].
+pub(crate) fn gate() -> Result<()> {
+    let args = VmArgs {
+        kernel: None,
+        machine: None,
+        emulate: false,
+        released: false,
+        jobs: None,
+        shell: false,
+        tests: Vec::new(),
+    };
+    let is_wanted = |kind: &&Kind| ["plain", REBOOT].contains(&kind.name);
+    let kinds: Vec<_> = KINDS.iter().filter(is_wanted).collect();
+    tests(&args, &[Kernel::V6_12], &kinds, &GATE.map(str::to_owned))
+}
+
+/// Tests of a suite in a kind of machine.
+struct Job<'a> {
+    image: &'a Image,
+    kernel: Kernel,
+    kind: &'a Kind,
+    suite: String,
+    tests: Vec<String>,
+}
+
+/// What came of all.
+#[derive(Default)]
+struct Results {
+    passed: usize,
+    failed: Vec<String>,
+    flaky: Vec<String>,
+    problems: Vec<String>,
+}
+
+fn tests(args: &VmArgs, kernels: &[Kernel], kinds: &[&Kind], wanted: &[String]) -> Result<()> {
+    let all = payload::tests()?;
+    let mut places = Vec::new();
+    for (kernel, kind) in kernels
+        .iter()
+        .flat_map(|kernel| kinds.iter().map(move |kind| (*kernel, *kind)))
+    {
+        let mut suites: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        for test in all.iter().filter(|test| kind.runs(kernel, test, wanted)) {
+            suites
+                .entry(test.split("::").next().unwrap_or(test))
+                .or_default()
+                .push(test.clone());
+        }
+        places.extend(
+            suites
+                .into_iter()
+                .map(|(suite, tests)| (kernel, kind, suite.to_owned(), tests)),
+        );
+    }
+    ensure!(
+        !places.is_empty(),
+        "no machine of these kinds runs such tests"
+    );
+    let logs = target().join("vm-log");
+    fs::create_dir_all(&logs).with_context(|| format!("cannot make {}", logs.display()))?;
+    let _lock = cache::lock_file(
+        &logs.join("lock"),
+        "waiting for another run in this clone, which has machines",
+    )?;
+    let cache = fit()?;
+    let qemu = Qemu::obtain(&cache, args.emulate)?;
+    let is_of = |test: &&String| {
+        test.starts_with("packages::rpm::") || test.starts_with("packages::tarball::")
+    };
+    let has_others = places
+        .iter()
+        .any(|(.., tests)| tests.iter().any(|test| is_of(&test)));
+    let payload = Payload::pack(args.released, has_others)?;
+    let mut images: Vec<(Kernel, Contents, Image)> = Vec::new();
+    for (kernel, kind, ..) in &places {
+        if !images
+            .iter()
+            .any(|(of, contents, _)| of == kernel && *contents == kind.contents)
+        {
+            images.push((
+                *kernel,
+                kind.contents,
+                Image::obtain(&cache, *kernel, kind.contents)?,
+            ));
+        }
+    }
+    let jobs = places
+        .into_iter()
+        .filter_map(|(kernel, kind, suite, tests)| {
+            let image = images
+                .iter()
+                .find(|(of, contents, _)| *of == kernel && *contents == kind.contents);
+            Some(Job {
+                image: &image?.2,
+                kernel,
+                kind,
+                suite,
+                tests,
+            })
+        });
+    let runner = Runner {
+        qemu,
+        payload,
+        logs,
+        jobs: Mutex::new(jobs.collect()),
+        results: Mutex::default(),
+    };
+    let workers = args
+        .jobs
+        .unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
+    thread::scope(|scope| (0..workers).for_each(|_| drop(scope.spawn(|| runner.work()))));
+    runner
+        .results
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner)
+        .verdict()
+}
+
+impl Results {
+    fn verdict(self) -> Result<()> {
+        let (flaky, failed) = (self.flaky.len(), self.failed.len());
+        println!(
+            "in machines: {} passed, {failed} failed, {flaky} flaky",
+            self.passed
+        );
+        let named = [
+            ("flaky", &self.flaky),
+            ("failed twice", &self.failed),
+            ("not known", &self.problems),
+        ];
+        for (what, names) in named {
+            names.iter().for_each(|name| println!("{what}: {name}"));
+        }
+        ensure!(
+            failed == 0 && self.problems.is_empty() && flaky <= MAX_FLAKY,
+            "not all is well in machines: target/vm-log has what they said"
+        );
+        Ok(())
+    }
+}
+
+/// What all machines share.
+struct Runner<'a> {
+    qemu: Qemu,
+    payload: Payload,
+    logs: PathBuf,
+    jobs: Mutex<Vec<Job<'a>>>,
+    results: Mutex<Results>,
+}
+
+impl<'a> Runner<'a> {
+    /// Runs one suite after the other, and keeps the machine while the next one runs in the same kind.
+    fn work(&self) {
+        let mut last: Option<(Job<'a>, Machine)> = None;
+        while let Some(job) = self.next(last.as_ref().map(|(job, _)| job)) {
+            let mut kept = last
+                .take()
+                .filter(|(last, _)| job.is_like(last))
+                .map(|(_, machine)| machine);
+            let first = self.run(&job, &mut kept);
+            // A machine that breaks is made once more.
+            let done = first.or_else(|problem| {
+                say(&format!(
+                    "{} begins again in another machine: {problem:#}",
+                    job.name()
+                ));
+                kept = None;
+                self.run(&job, &mut kept)
+            });
+            if let Err(problem) = done {
+                self.note(|results| {
+                    results
+                        .problems
+                        .push(format!("{}: {problem:#}", job.name()))
+                });
+                kept = None;
+            }
+            last = kept.map(|machine| (job, machine));
+        }
+    }
+
+    fn next(&self, last: Option<&Job<'_>>) -> Option<Job<'a>> {
+        let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        let like = jobs
+            .iter()
+            .position(|job| last.is_some_and(|last| job.is_like(last)));
+        (!jobs.is_empty()).then(|| jobs.remove(like.unwrap_or_default()))
+    }
+
+    fn note(&self, change: impl FnOnce(&mut Results)) {
+        change(&mut self.results.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn run(&self, job: &Job<'_>, machine: &mut Option<Machine>) -> Result<()> {
+        let log = self.logs.join(format!("{}.log", job.name()));
+        let mut log =
+            File::create(&log).with_context(|| format!("cannot make {}", log.display()))?;
+        if job.kind.name == REBOOT {
+            return self.reboot(job, &mut log);
+        }
+        let machine = match machine {
+            Some(machine) => machine,
+            none => none.insert(self.boot(job, None)?),
+        };
+        // Tests of packages may have taken it away.
+        machine.install()?;
+        self.tests(job, &job.tests, machine, &mut log)
+    }
+
+    fn boot(&self, job: &Job<'_>, disk: Option<&Path>) -> Result<Machine> {
+        let qemu = self
+            .qemu
+            .machine(job.image, job.kind, self.payload.path(), "");
+        Machine::boot(
             qemu,
-            accel,
-            images,
+            job.kind,
+            disk,
+            &self.logs.join(format!("{}.console", job.name())),
+        )
+    }
+
+    /// Runs tests before a reboot, after it, and after the power was cut.
+    fn reboot(&self, job: &Job<'_>, log: &mut File) -> Result<()> {
+        let disk = tempfile::NamedTempFile::new()
+            .context("no disk can be made: set TMPDIR to a directory with room")?;
+        disk.as_file().set_len(DISK)?;
+        let of = |module: &str| -> Vec<String> {
+            job.tests
+                .iter()
+                .filter(|test| test.starts_with(module))
+                .cloned()
+                .collect()
+        };
+        let mut machine = self.boot(job, Some(disk.path()))?;
+        self.tests(job, &of("reboot::before::"), &mut machine, log)?;
+        machine.write("systemctl reboot")?;
+        machine.ended()?;
+        for _ in ["reboot", "power cut"] {
+            let mut machine = self.boot(job, Some(disk.path()))?;
+            self.tests(job, &of("reboot::after::"), &mut machine, log)?;
+            machine.must("sync")?;
+        }
+        Ok(())
+    }
+
+    /// Runs tests, and those that fail once more, each alone.
+    fn tests(
+        &self,
+        job: &Job<'_>,
+        names: &[String],
+        machine: &mut Machine,
+        log: &mut File,
+    ) -> Result<()> {
+        let (mut passed, mut failed) = (Vec::new(), Vec::new());
+        let status = self.tell(machine, names, 2, SUITE, log, |line| {
+            for (end, of) in [(" ... ok", &mut passed), (" ... FAILED", &mut failed)] {
+                // A child of another test may have written before it.
+                let named = |name: &&String| line.ends_with(&format!("test {name}{end}"));
+                of.extend(names.iter().find(named).cloned());
+            }
+        })?;
+        let unknown = names
+            .iter()
+            .filter(|name| status != 0 && !passed.contains(name) && !failed.contains(name));
+        let again: Vec<_> = failed.iter().chain(unknown).cloned().collect();
+        let is_broken = !again.is_empty();
+        let (mut flaky, mut wrong) = (Vec::new(), Vec::new());
+        for name in again {
+            let done = self.tell(machine, std::slice::from_ref(&name), 1, ALONE, log, |_| {})?;
+            if done == 0 { &mut flaky } else { &mut wrong }.push(format!("{} {name}", job.name()));
+        }
+        say(&format!(
+            "{}: {} passed, {} failed",
+            job.name(),
+            names.len() - wrong.len(),
+            wrong.len()
+        ));
+        self.note(|results| {
+            results.passed += names.len() - wrong.len();
+            results.failed.extend(wrong);
+            results.flaky.extend(flaky);
+        });
+        if is_broken {
+            writeln!(log, "\nthe machine's journal:")?;
+            machine.tell(
+                "journalctl --no-pager --boot -o short-monotonic -n 3000",
+                SLACK,
+                |line| {
+                    let _ = writeln!(log, "{line}");
+                },
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Has a machine run tests of these names, so many at once, and returns the exit status.
+    fn tell(
+        &self,
+        machine: &mut Machine,
+        names: &[String],
+        threads: usize,
+        limit: Duration,
+        log: &mut File,
+        mut hear: impl FnMut(&str),
+    ) -> Result<i32> {
+        let (slowness, seconds, names) = (self.qemu.slowness(), limit.as_secs(), names.join(" "));
+        let command = format!(
+            "cd /tmp && GUARD_BIN_DIR=/usr/bin GUARD_PACKAGES=/payload/packages GUARD_NATS=/payload/nats RUST_TEST_THREADS={threads} \
+             {SLOWNESS}={slowness} timeout --kill-after=10 {seconds} /payload/debug/deps/suites --color never --include-ignored \
+             --exact {names}"
+        );
+        machine.tell(&command, limit + SLACK, |line| {
+            let _ = writeln!(log, "{line}");
+            hear(line);
         })
     }
+}
 
-    fn makers<'a>(&'a self, cache: &'a Cache) -> Vec<Maker<'a>> {
-        let maker = |image| Maker {
-            cache,
-            qemu: &self.qemu,
-            accel: self.accel,
-            image,
-        };
-        self.images.iter().map(maker).collect()
+impl Job<'_> {
+    fn name(&self) -> String {
+        format!("{}-{}-{}", self.kernel.name(), self.kind.name, self.suite)
+    }
+
+    /// Returns true if a machine of the other runs this one.
+    fn is_like(&self, other: &Self) -> bool {
+        self.kernel == other.kernel && self.kind.name == other.kind.name && self.kind.name != REBOOT
     }
 }
 
-/// What the machines boot, and what they run. The one waits for a mirror and unpacks, the other makes packages.
-fn made(
-    cache: &Cache,
-    accel: Accel,
-    cells: &[Cell],
-    tests: &TestsProgram,
-    programs: Programs,
-) -> Result<(Made, Payload)> {
-    let mut wanted: Vec<_> = cells
-        .iter()
-        .map(|cell| (cell.kernel, cell.kind.contents()))
-        .collect();
-    wanted.sort_unstable();
-    wanted.dedup();
-    let suites: Vec<Suite> = cells.iter().map(|cell| cell.suite.clone()).collect();
-    let (payload, made) = beside(
-        || tests.pack(&suites, programs),
-        || Made::obtain(cache, accel, &wanted),
+/// Opens a shell in a machine on this terminal; the machine is gone when the shell ends.
+fn shell(args: &VmArgs, kind: &Kind) -> Result<()> {
+    let cache = fit()?;
+    let qemu = Qemu::obtain(&cache, args.emulate)?;
+    let kernel = args.kernel.unwrap_or(Kernel::V6_12);
+    let image = Image::obtain(&cache, kernel, kind.contents)?;
+    let payload = Payload::pack(args.released, false)?;
+    let size = read(Command::new("sh").args(["-c", "stty size </dev/tty"]))
+        .unwrap_or_else(|_| "24 80".to_owned());
+    let term = env::var("TERM").unwrap_or_else(|_| "linux".to_owned());
+    let append = format!("guard.shell={},{term}", size.trim().replace(' ', ","));
+    say(
+        "root's shell in the machine, without a network; `exit` ends both; its package is /payload/packages/guard.deb",
     );
-    Ok((made?, payload?))
+    let mut qemu = qemu.machine(&image, kind, payload.path(), &append);
+    let disk = tempfile::NamedTempFile::new()?;
+    disk.as_file().set_len(DISK)?;
+    qemu.arg("-drive").arg(format!(
+        "file={},format=raw,if=virtio",
+        disk.path().display()
+    ));
+    run(qemu.args([
+        "-chardev",
+        "stdio,id=console,signal=off",
+        "-serial",
+        "chardev:console",
+        "-serial",
+        "null",
+    ]))
 }
 
-/// Lets nobody else in who would write the same logs, until it is dropped.
-fn alone(logs: &Path) -> Result<File> {
-    fs::create_dir_all(logs).with_context(|| format!("cannot make {}", logs.display()))?;
-    let waiting = format!(
-        "waiting for another run in this clone, whose logs are in {}",
-        logs.display()
-    );
-    cache::lock_file(&logs.join("lock"), &waiting)
-}
-
-impl VmArgs {
-    fn kernels(&self) -> Vec<Kernel> {
-        match self.kernel.unwrap_or(KernelArg::All) {
-            KernelArg::V6_1 => vec![Kernel::V6_1],
-            KernelArg::V6_12 => vec![Kernel::V6_12],
-            KernelArg::All => Kernel::ALL.to_vec(),
-        }
-    }
-}
-
-/// Whether machines can be made here; obtains what that takes.
-fn fit() -> Result<()> {
+/// Sees to it that machines can be made here.
+fn fit() -> Result<Cache> {
     ensure!(
-        std::env::consts::ARCH == "x86_64",
+        env::consts::ARCH == "x86_64",
         "the machines are x86-64, and what is built here would not run in them"
     );
-    debian::fit()?;
-    have_room()?;
     ensure!(
-        crate::shell::is_root(),
-        "making a root file system needs root: put `sudo -E env \"PATH=$PATH\"` before the command"
+        crate::shell::which("apt-get").is_some() && crate::shell::which("dpkg-deb").is_some(),
+        "machines are made from Debian's packages, with apt and dpkg, which are not here: run it on Debian or Ubuntu, or in \
+         a container: `podman run --rm --privileged -v \"$PWD:/guard\" -w /guard docker.io/library/rust:1.95-bookworm cargo \
+         xtask vm`"
     );
+    lab::fit()?;
+    let cache = Cache::open()?;
+    let or = "set GUARD_CACHE to a directory with room";
+    room::ensure_free(
+        &cache.path(""),
+        FOR_CACHE,
+        "what machines boot is kept there",
+        or,
+    )?;
     lab::obtain(&PROGRAMS, "machines for tests are made with it")?;
-    if !std::path::Path::new(debian::KEYRING).exists() {
+    if !Path::new("/usr/share/keyrings/debian-archive-keyring.gpg").exists() {
         install::apt_install(&["debian-archive-keyring"], "it signs Debian's packages")?;
     }
-    Ok(())
-}
-
-/// Whether the disks have room.
-fn have_room() -> Result<()> {
-    let cache = Cache::open()?.path("");
-    let entries = fs::read_dir(&cache)?.flatten();
-    let is_filled = |entry: fs::DirEntry| entry.file_name().to_string_lossy().starts_with("saved-");
-    let wanted = if entries.into_iter().any(is_filled) {
-        FOR_MORE_CACHE
-    } else {
-        FOR_CACHE
-    };
-    room::ensure_free(
-        &cache,
-        wanted,
-        "what machines boot is kept there",
-        "set GUARD_CACHE to a directory with room",
-    )?;
-    room::ensure_free(
-        &std::env::temp_dir(),
-        FOR_DISKS,
-        "machines have their disks there",
-        "set TMPDIR to a directory with room",
-    )
-}
-
-fn processors() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
-}
-
-/// 1 where a test failed, also where a machine broke as well.
-fn verdict(outcome: &Outcome) -> ExitCode {
-    if !outcome.failed.is_empty() {
-        return ExitCode::FAILURE;
-    }
-    if !outcome.problems.is_empty() || outcome.ran() + outcome.skipped == 0 {
-        return ExitCode::from(BROKEN);
-    }
-    match outcome.verdict() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(problem) => {
-            say(&format!("{problem:#}"));
-            ExitCode::FAILURE
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Whoever opens a shell knows as whom it is, and what there is.
-    #[test]
-    fn the_help_says_what_a_shell_has() {
-        let command = VmArgs::augment_args(clap::Command::new("vm"));
-        let shell = command.get_arguments().find(|arg| arg.get_id() == "shell");
-        let help = shell.and_then(clap::Arg::get_help).unwrap().to_string();
-        let deb = format!("{}/guard.deb", payload::PACKAGES);
-        for said in ["you are root", "no user account", "no network", &*deb] {
-            assert!(help.contains(said), "{said}: {help}");
-        }
-    }
-
-    #[test]
-    fn what_is_not_known_is_no_success() {
-        let unknown = |failed: &[&str], problems: &[&str]| Outcome {
-            passed: 1,
-            failed: failed.iter().map(|&name| name.to_owned()).collect(),
-            problems: problems.iter().map(|&name| name.to_owned()).collect(),
-            ..Outcome::default()
-        };
-        let code = |outcome| format!("{:?}", verdict(&outcome));
-        let is = |code: ExitCode| format!("{code:?}");
-        assert_eq!(code(unknown(&[], &[])), is(ExitCode::SUCCESS));
-        assert_eq!(code(unknown(&[], &["broken"])), is(ExitCode::from(BROKEN)));
-        assert_eq!(code(unknown(&["a"], &["broken"])), is(ExitCode::FAILURE));
-        assert_eq!(code(Outcome::default()), is(ExitCode::from(BROKEN)));
-    }
+    Ok(cache)
 }
