@@ -423,7 +423,7 @@ fn asked(
         bytes: body.bytes(),
         body_preview: preview.text,
         body_form: preview.form,
-        plain: judge::is_plain(request, &said),
+        plain: judge::is_plain(request, body.is_whole().then(|| body.so_far()), &said),
         headers: said.headers,
         definition: false,
         digest,

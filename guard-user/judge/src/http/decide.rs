@@ -5,8 +5,9 @@ use guard_policy::HttpAction;
 use super::{
     BODY_LIMIT, HttpWrite, Judgement, Rules,
     facts::Facts,
+    form::Form,
     http_rule, method,
-    obstacle::{self, Form, Obstacle},
+    obstacle::{self, Obstacle},
     profiles::{self, JointOpinion, Opinion},
     warnings,
 };
@@ -22,6 +23,10 @@ pub(super) fn decide(rules: &Rules, facts: &Facts<'_>) -> Judgement {
     if method::has_more(&facts.methods) {
         let because = "its headers and its query name more methods than anybody reads".to_owned();
         return Judgement::Denied { because };
+    }
+    let by_method = rules.http.iter().any(|rule| !rule.method.is_empty());
+    if by_method && matches!(facts.form, Form::Unread) {
+        return Judgement::NeedsBody { limit: BODY_LIMIT };
     }
     let Some((number, rule)) = http_rule::first(&rules.http, facts) else {
         return by_itself(rules, facts);
@@ -63,18 +68,14 @@ fn by_itself(rules: &Rules, facts: &Facts<'_>) -> Judgement {
                 heeds_forms,
             },
             None,
-        ) => {
-            let form = if heeds_forms {
-                obstacle::form(facts)
-            } else {
-                Form::Plain
-            };
-            match form {
-                Form::Plain => Judgement::Read { because },
-                Form::Unread => Judgement::NeedsBody { limit: BODY_LIMIT },
-                Form::Names(Obstacle { kind, because }) => write(rules, facts, kind, because),
+        ) => match &facts.form {
+            Form::Unread if heeds_forms => Judgement::NeedsBody { limit: BODY_LIMIT },
+            Form::Unknown(why) if heeds_forms => {
+                let Obstacle { kind, because } = obstacle::unknown_form(why);
+                write(rules, facts, kind, because)
             }
-        }
+            _ => Judgement::Read { because },
+        },
         (Opinion::None, None) if facts.is_safe() => Judgement::Read {
             because: format!("{} only reads (RFC 9110 9.2.1)", facts.method),
         },

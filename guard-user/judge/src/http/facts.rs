@@ -3,6 +3,7 @@
 use super::{
     RequestHead,
     body::Body,
+    form::Form,
     headers, hosts,
     method::{self, Effective},
     path::Paths,
@@ -23,15 +24,23 @@ pub(super) struct Facts<'a> {
     pub(super) has_body: bool,
     pub(super) is_secure: bool,
     pub(super) body: Body<'a>,
+    /// The form in the body of a POST, from which servers take another method.
+    pub(super) form: Form,
 }
 
 impl<'a> Facts<'a> {
     pub(super) fn of(request: &RequestHead<'a>, body: Body<'a>) -> Self {
         let query = Query::of(request.uri.query().unwrap_or_default());
         let elsewhere = headers::other_paths(request.headers);
+        let form = Form::of(request, body);
         Self {
             method: request.method.as_str(),
-            methods: method::effective(request.method.as_str(), request.headers, &query),
+            methods: method::effective(
+                request.method.as_str(),
+                request.headers,
+                &query,
+                form.fields(),
+            ),
             paths: Paths::of(request.uri.path(), &elsewhere),
             query,
             host: hosts::asked(request),
@@ -39,6 +48,7 @@ impl<'a> Facts<'a> {
             has_body: request.has_body || headers::announce_body(request.headers),
             is_secure: request.is_secure,
             body,
+            form,
         }
     }
 

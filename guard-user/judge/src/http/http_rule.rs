@@ -7,7 +7,8 @@ use guard_policy::{HttpAction, HttpRule};
 use super::{
     facts::Facts,
     glob::{matches, matches_any_case},
-    headers, method,
+    headers, method, obstacle,
+    query::folded,
 };
 
 /// The first HTTP rule that matches, and its number, counted from 1.
@@ -21,9 +22,8 @@ pub(super) fn first<'r>(rules: &'r [HttpRule], facts: &Facts<'_>) -> Option<(usi
 }
 
 fn holds_for_all(rule: &HttpRule, facts: &Facts<'_>) -> bool {
-    let clear = facts.paths.broken().is_none()
-        && headers::rewriting(facts.headers).is_none()
-        && headers::in_query(&facts.query).is_none();
+    let clear =
+        obstacle::elsewhere(facts).is_none() && (rule.method.is_empty() || facts.form.is_read());
     let path = rule.path.as_ref().is_none_or(|path| {
         facts.paths.ambiguous().is_none() && facts.paths.readings().all(|text| matches(path, text))
     });
@@ -34,6 +34,7 @@ fn holds_for_all(rule: &HttpRule, facts: &Facts<'_>) -> bool {
                 .readings()
                 .iter()
                 .all(|text| matches(query, text))
+            && each_parameter_fits(query, facts)
     });
     let content_type = rule.content_type.as_ref().is_none_or(|content_type| {
         let given = headers::media_type(facts.headers);
@@ -42,6 +43,20 @@ fn holds_for_all(rule: &HttpRule, facts: &Facts<'_>) -> bool {
     let method = |name: &str| rule.method.is_empty() || rule.method.iter().any(|m| m == name);
     let methods = facts.methods.iter().all(|m| method(&m.name));
     clear && path && query && content_type && methods
+}
+
+/// Returns true if each parameter that a pattern names by `name=` has a value that fits, however often it is there. `*` spans
+/// parameters: `*method=list*` alone would hold for `method=reboot&x=method=list`.
+fn each_parameter_fits(pattern: &str, facts: &Facts<'_>) -> bool {
+    let named = pattern
+        .split('&')
+        .filter_map(|part| part.trim_start_matches('*').split_once('='));
+    let mut named = named.filter(|(name, _)| !name.contains('*'));
+    named.all(|(name, value)| {
+        let name = folded(name);
+        let mut given = facts.query.values(&name).peekable();
+        given.peek().is_some() && given.all(|given| matches(value, given))
+    })
 }
 
 fn holds_for_any(rule: &HttpRule, facts: &Facts<'_>) -> bool {
@@ -57,7 +72,9 @@ fn holds_for_any(rule: &HttpRule, facts: &Facts<'_>) -> bool {
         .collect();
     let is_named = |name: &str| {
         let given = rule.method.iter();
-        rule.method.is_empty() || given.clone().any(|m| m.eq_ignore_ascii_case(name))
+        // What a server does by GET it may do by any other method that passes as a read.
+        let like_get = method::is_safe(name) && given.clone().any(|m| m == "GET");
+        rule.method.is_empty() || like_get || given.clone().any(|m| m.eq_ignore_ascii_case(name))
     };
     let methods = &facts.methods;
     (method::has_more(methods) || methods.iter().any(|m| is_named(&m.name)))

@@ -2,12 +2,18 @@
 
 use http::HeaderMap;
 
-use super::{headers, query::Query};
+use super::{
+    headers,
+    query::{Query, folded},
+};
 
-/// What reads by default: the safe methods of RFC 9110 9.2.1 without TRACE, which sends the credentials
-/// of the request back. Others are safe where their own RFCs hold (PROPFIND, REPORT, SEARCH,
-/// QUERY of RFC 10008); a server that does not know one may do anything with it.
-const SAFE: &[&str] = &["GET", "HEAD", "OPTIONS"];
+/// Methods that read by default: the safe ones of RFC 9110 9.2.1 without TRACE, which sends the credentials of the request back,
+/// and those of WebDAV (PROPFIND: RFC 4918 9.1; REPORT: RFC 3253 3.6; SEARCH: RFC 5323 2). QUERY (RFC 10008) is too new: a
+/// server that does not know it may do anything.
+const SAFE: &[&str] = &["GET", "HEAD", "OPTIONS", "PROPFIND", "REPORT", "SEARCH"];
+
+/// Safe methods that say in their body what is asked for.
+const WITH_BODY: &[&str] = &["PROPFIND", "REPORT", "SEARCH"];
 
 /// What servers take the method from instead of the request line.
 pub(super) const OVERRIDES: &[&str] = &[
@@ -76,8 +82,18 @@ pub(super) fn is_safe(method: &str) -> bool {
     SAFE.contains(&method)
 }
 
-/// The methods that a request may have, the sent one first.
-pub(super) fn effective(sent: &str, headers: &HeaderMap, query: &Query) -> Vec<Effective> {
+/// Returns true if a body means something with this safe method.
+pub(super) fn has_use_for_body(method: &str) -> bool {
+    WITH_BODY.contains(&method)
+}
+
+/// Returns the methods that a request may have, the sent one first. `form`: the fields of a form in its body.
+pub(super) fn effective(
+    sent: &str,
+    headers: &HeaderMap,
+    query: &Query,
+    form: &[(String, String)],
+) -> Vec<Effective> {
     let mut methods = vec![Effective {
         name: sent.to_owned(),
         by: None,
@@ -94,11 +110,17 @@ pub(super) fn effective(sent: &str, headers: &HeaderMap, query: &Query) -> Vec<E
             add(&mut methods, value, &format!("`{name}` in the query"));
         }
     }
+    for (name, value) in form {
+        let name = folded(name);
+        if always(&name) {
+            add(&mut methods, value, &format!("`{name}` in its form"));
+        }
+    }
     methods
 }
 
 /// Whether a parameter, its name folded, names the method wherever it stands.
-pub(super) fn always(name: &str) -> bool {
+fn always(name: &str) -> bool {
     name == "_method" || headers::is_one_of(name, ALWAYS)
 }
 

@@ -7,6 +7,7 @@
 mod body;
 mod decide;
 mod facts;
+mod form;
 mod glob;
 mod headers;
 mod hosts;
@@ -152,19 +153,20 @@ pub fn said(request: &RequestHead<'_>, trailers: Option<&http::HeaderMap>) -> Sh
     said::of(request.headers, trailers)
 }
 
-/// Whether method, path and host are those of the request line, and say what is done to what: no header and nothing in the
-/// query names others, or more; no server reads the path in another way; and the connection stays what it is.
+/// Returns true if method, path and host are those of the request line, and say what is done to what: no header, nothing in the
+/// query and no form names others, or more; no server reads the path in another way; and the connection stays what it is.
+/// `body`: the whole of it; none where it is longer than what was read.
 #[must_use]
-pub fn is_plain(request: &RequestHead<'_>, said: &ShownHeaders) -> bool {
-    let facts = Facts::of(request, body::Body::Whole(&[]));
+pub fn is_plain(request: &RequestHead<'_>, body: Option<&[u8]>, said: &ShownHeaders) -> bool {
+    let body = body.map_or(body::Body::TooLong, body::Body::Whole);
+    let facts = Facts::of(request, body);
     let as_sent = |method: &method::Effective| method.by.is_none();
-    let headers = request.headers;
-    let is_clear = facts.paths.broken().is_none() && facts.paths.ambiguous().is_none();
-    is_clear
+    facts.paths.ambiguous().is_none()
         && said.is_plain()
         && facts.methods.iter().all(as_sent)
-        && headers::rewriting(headers).is_none()
-        && headers::upgrade(headers).is_none()
+        && facts.form.is_read()
+        && obstacle::elsewhere(&facts).is_none()
+        && headers::upgrade(request.headers).is_none()
         && hosts::others(request).next().is_none()
 }
 

@@ -1,11 +1,6 @@
 //! What makes a request more than its method says.
 
-use super::{
-    body::Body,
-    facts::Facts,
-    headers, method,
-    query::{folded, pairs},
-};
+use super::{facts::Facts, headers, method};
 
 /// Why a request is not what it seems to be.
 pub(super) struct Obstacle {
@@ -17,66 +12,37 @@ pub(super) struct Obstacle {
 /// What stands in the way of letting a request through, whatever a profile says.
 pub(super) fn find(facts: &Facts<'_>) -> Option<Obstacle> {
     overridden(facts)
-        .or_else(|| rewritten(facts))
-        .or_else(|| in_query(facts))
+        .or_else(|| elsewhere(facts))
         .or_else(|| upgraded(facts))
+}
+
+/// Returns what in a request may have the server do something else, or elsewhere, than its method and path say. Whatever lets a
+/// request through asks this: the default, an HTTP rule, and a hole. The methods are [`Facts::methods`]' business.
+pub(super) fn elsewhere(facts: &Facts<'_>) -> Option<Obstacle> {
+    rewritten(facts)
+        .or_else(|| in_query(facts))
         .or_else(|| broken(facts))
+}
+
+/// Returns why a form in the body may name a method that is not known.
+pub(super) fn unknown_form(because: &str) -> Obstacle {
+    Obstacle {
+        kind: "may have another method, which its form says".to_owned(),
+        because: because.to_owned(),
+    }
 }
 
 /// A body where the method gives it no meaning (RFC 9110 9.3.1): servers may act on it.
 pub(super) fn body(facts: &Facts<'_>) -> Option<Obstacle> {
-    (facts.is_safe() && facts.has_body).then(|| Obstacle {
-        kind: format!("sends a body with {}", facts.method),
-        because: format!(
-            "a {} has no use for a body, and this one has one",
-            facts.method
-        ),
-    })
-}
-
-/// What the body of a POST that a profile takes for a read says of the method.
-pub(super) enum Form {
-    /// Nothing.
-    Plain,
-    /// It has to be read first.
-    Unread,
-    /// Another one, or an unknown one.
-    Names(Obstacle),
-}
-
-/// Frameworks take a POST's method from the form in its body (`_method=DELETE`), as from the query. What says no type is a form to some.
-pub(super) fn form(facts: &Facts<'_>) -> Form {
-    const KIND: &str = "may have another method, which its form says";
-    let names = |because: &str| {
-        Form::Names(Obstacle {
-            kind: KIND.to_owned(),
-            because: because.to_owned(),
-        })
-    };
-    let types = headers::media_types(facts.headers);
-    let is_unsaid = types.iter().all(String::is_empty);
-    // To Rack whatever has parts is a form.
-    let has_parts = types.iter().any(|one| one.starts_with("multipart/"));
-    let is_form = is_unsaid || has_parts || types.iter().any(|one| one.contains("form"));
-    if facts.method != "POST" || !is_form {
-        return Form::Plain;
-    }
-    if has_parts {
-        return names("a form of many parts may name another method, and servers take that");
-    }
-    let body = match facts.body {
-        Body::Whole(body) => body,
-        Body::Unread => return Form::Unread,
-        Body::TooLong => return names("its form is too long to be judged"),
-    };
-    let is_method = |(name, _): &(String, String)| method::always(&folded(name));
-    match headers::encoded(facts.headers) {
-        Some(why) => names(why),
-        None if pairs(body).iter().any(is_method) => {
-            names("its form names a method, and servers take that for the request's")
+    (facts.is_safe() && facts.has_body && !method::has_use_for_body(facts.method)).then(|| {
+        Obstacle {
+            kind: format!("sends a body with {}", facts.method),
+            because: format!(
+                "a {} has no use for a body, and this one has one",
+                facts.method
+            ),
         }
-        None => Form::Plain,
-    }
+    })
 }
 
 fn in_query(facts: &Facts<'_>) -> Option<Obstacle> {

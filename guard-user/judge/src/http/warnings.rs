@@ -6,7 +6,8 @@ mod body;
 mod words;
 
 use super::{body::Body, facts::Facts, headers, headers::shown};
-use words::{WordPosition, means};
+pub(super) use words::WordPosition;
+use words::{act, means};
 
 /// How much of a body is looked at, in bytes.
 pub const HEAD: usize = 4_096;
@@ -20,7 +21,7 @@ const LONGEST_VALUE: usize = 64;
 /// The warnings about a request.
 pub(super) fn of(facts: &Facts<'_>) -> Vec<String> {
     let mut found = Vec::new();
-    collection(facts, &mut found);
+    deleted(facts, &mut found);
     path(facts, &mut found);
     for (name, value) in facts.query.pairs() {
         parameter(name, value, &mut found);
@@ -37,12 +38,14 @@ pub(super) fn of(facts: &Facts<'_>) -> Vec<String> {
     found
 }
 
-fn collection(facts: &Facts<'_>, found: &mut Vec<String>) {
+fn deleted(facts: &Facts<'_>, found: &mut Vec<String>) {
     let deletes = facts.methods.iter().any(|method| method.name == "DELETE");
     let path = facts.paths.raw().trim_end_matches('/');
     let last = path.rsplit('/').next().unwrap_or_default();
     if deletes && is_plural(last) {
         found.push(format!("DELETE of a collection: {}", shown(path)));
+    } else if deletes {
+        found.push("DELETE: may be gone for good".to_owned());
     }
 }
 
@@ -84,9 +87,58 @@ pub(super) fn is_said_by_many(value: &str) -> bool {
     PLAIN.contains(&value.as_str()) || (is_word && means(&value, WordPosition::Value).is_some())
 }
 
+/// Returns what in the path or the query of a request names an act, and what that does: a last segment, also before an id
+/// (`/admin/delete/7`), a parameter (`method=reboot`, `turn=toggle`), or a statement of SQL that writes.
+pub(super) fn act_named(facts: &Facts<'_>) -> Option<(String, &'static str)> {
+    let in_path = facts.paths.readings().find_map(|path| {
+        let mut words = path.split('/').rev().filter(|word| !word.is_empty());
+        let (last, before) = (words.next()?, words.next());
+        let is_id = last.bytes().any(|byte| byte.is_ascii_digit());
+        // Vault makes a login by `GET /v1/database/creds/NAME`.
+        let makes = |word: &&str| is_id || *word == "creds";
+        let named = [Some(last), before.filter(makes)];
+        let mut named = named.into_iter().flatten();
+        named.find_map(|word| {
+            let stem = word.split(['?', ';']).next().unwrap_or_default();
+            let act = act(stem, WordPosition::Path)?;
+            Some((format!("`{}` in the path", shown(word)), act))
+        })
+    });
+    let in_query = || {
+        facts.query.pairs().find_map(|(name, value)| {
+            let by_value = || {
+                let mut words = value.split_whitespace();
+                let act = words.find_map(|word| act(word, WordPosition::Value));
+                act.filter(|_| ACTIONS.contains(&&name[..]))
+            };
+            let by_name = act(name, WordPosition::Name).filter(|_| !is_off(value));
+            let act = by_name.or_else(by_value).or_else(|| statement(value))?;
+            Some((
+                format!("`{}={}` in the query", shown(name), shown(value)),
+                act,
+            ))
+        })
+    };
+    in_path.or_else(in_query)
+}
+
+/// Names of parameters whose value a server does.
+const ACTIONS: &[&str] = &[
+    "act", "action", "api", "cmd", "cmnd", "command", "do", "exec", "func", "function", "method",
+    "op", "refresh", "task", "turn",
+];
+
+/// Returns true if a value switches something off.
+fn is_off(value: &str) -> bool {
+    let off = ["false", "0", "no", "off", "null", "none"];
+    off.iter()
+        .any(|word| value.trim().eq_ignore_ascii_case(word))
+}
+
 /// Names whose value says what is to be done.
 const COMMANDS: &[&str] = &[
     "action",
+    "api",
     "command",
     "cmd",
     "method",
@@ -101,15 +153,11 @@ const COMMANDS: &[&str] = &[
 ];
 
 fn parameter(name: &str, value: &str, found: &mut Vec<String>) {
-    let off = ["false", "0", "no", "off", "null", "none"];
-    let is_off = off
-        .iter()
-        .any(|word| value.trim().eq_ignore_ascii_case(word));
     let shown_pair = || format!("{}={}", shown(name), shown(value));
-    if let Some(means) = means(name, WordPosition::Name).filter(|_| !is_off) {
+    if let Some(means) = means(name, WordPosition::Name).filter(|_| !is_off(value)) {
         found.push(format!("{}: {means}", shown_pair()));
     }
-    if matches!(value, "*" | "_all" | "all" | "ALL") {
+    if matches!(value, "*" | "~" | "_all" | "all" | "ALL") {
         found.push(format!("{}: stands for many", shown_pair()));
     }
     let command = COMMANDS.contains(&name.to_ascii_lowercase().as_str());
@@ -122,14 +170,16 @@ fn parameter(name: &str, value: &str, found: &mut Vec<String>) {
     }
 }
 
-/// What an SQL statement does that begins like this.
+/// Returns what a statement of SQL, or of what is made like it, does that begins like this.
 fn statement(value: &str) -> Option<&'static str> {
     let mut words = value.split_whitespace().map(str::to_ascii_uppercase);
     let (first, second) = (words.next()?, words.next()?);
     match (first.as_str(), second.as_str()) {
-        ("DROP", "TABLE" | "DATABASE" | "SCHEMA" | "INDEX" | "VIEW" | "USER" | "ROLE") => {
-            Some("drops it")
-        }
+        (
+            "DROP",
+            "TABLE" | "DATABASE" | "SCHEMA" | "INDEX" | "VIEW" | "USER" | "ROLE" | "MEASUREMENT"
+            | "SERIES" | "SHARD" | "RETENTION",
+        ) => Some("drops it"),
         ("TRUNCATE", _) => Some("empties it"),
         ("DELETE", "FROM") => Some("deletes rows"),
         _ => None,

@@ -95,7 +95,7 @@ const CUSTOMERS_BEGIN: &[&str] = &["s3-", "s3express-", "vpce-svc-"];
 
 pub(super) fn judge(view: &View<'_>) -> Opinion {
     let named: Vec<_> = view.facts.query.values("action").collect();
-    if view.is_get() {
+    if view.is_safe() {
         if view.facts.query.values("session").next().is_some() {
             return no_read("CreateSession");
         }

@@ -44,9 +44,17 @@ const ACTS: &[&str] = &[
     "_reload_search_analyzers",
 ];
 
+/// Returns what a request does that its path names.
+pub(super) fn acts_by_path(view: &View<'_>) -> Opinion {
+    acts(view).map_or(Opinion::None, |acts| {
+        Opinion::write(PROFILE, format!("Elasticsearch {}", shown(acts)))
+    })
+}
+
 pub(super) fn judge(view: &View<'_>) -> Opinion {
-    if let Some(acts) = acts(view) {
-        return Opinion::write(PROFILE, format!("Elasticsearch {}", shown(acts)));
+    match acts_by_path(view) {
+        Opinion::None => {}
+        acts => return acts,
     }
     if let Err(doubt) = keeps_nothing(view) {
         return doubt;

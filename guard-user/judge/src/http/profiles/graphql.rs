@@ -48,7 +48,7 @@ pub(super) fn judge(view: &View<'_>) -> Opinion {
     }
     match view.is_post() {
         true => posted(view).unwrap_or_else(|opinion| opinion),
-        false if view.is_get() => in_query(view),
+        false if view.is_safe() => in_query(view),
         false => Opinion::None,
     }
 }
@@ -73,7 +73,7 @@ fn served(view: &View<'_>) -> bool {
     match &view.lists.graphql_paths[..] {
         [] => ENDS.iter().any(ends),
         // To a GET, which is looked into because it may be one, no spelling makes a difference.
-        listed if view.is_get() => listed.iter().any(|pattern| {
+        listed if view.is_safe() => listed.iter().any(|pattern| {
             let pattern = pattern.trim_end_matches('/');
             matches_any_case(pattern, path) || matches_any_case(pattern, &joined)
         }),
@@ -133,8 +133,11 @@ fn posted(view: &View<'_>) -> Result<Opinion, Opinion> {
 fn of_json(call: &Json) -> Opinion {
     // Any other name may stand for a query that the server has kept.
     const NAMES: &[&str] = &["query", "operationName", "variables", "extensions"];
+    // What else clients say there is about themselves, or for tracing.
     let persisted = match call.get("extensions") {
-        Some(Json::Object(extensions)) => !extensions.is_empty(),
+        Some(Json::Object(extensions)) => extensions
+            .iter()
+            .any(|(name, _)| name.eq_ignore_ascii_case("persistedQuery")),
         Some(Json::Other) | None => false,
         Some(_) => true,
     };

@@ -21,7 +21,7 @@ pub(super) fn judge(view: &View<'_>) -> Opinion {
         .last()
         .is_some_and(|last| last.eq_ignore_ascii_case("query"));
     let judged = match is_query {
-        true if view.is_get() => in_query(view),
+        true if view.is_safe() => in_query(view),
         true if view.is_post() && view.segments() == ["query"] && view.has_media_type(FORM) => {
             posted(view)
         }

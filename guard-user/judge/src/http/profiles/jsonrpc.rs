@@ -48,7 +48,7 @@ const PARAMETERS: &[&str] = &[
 ];
 
 pub(super) fn judge(view: &View<'_>) -> Opinion {
-    let judged = match view.is_get() {
+    let judged = match view.is_safe() {
         true if may_call(view) => called_in_query(view),
         true => called_in_path(view),
         false if view.is_post() && served(view) && view.has_media_type(TYPES) => calls(view),
@@ -88,12 +88,92 @@ fn called_in_query(view: &View<'_>) -> Result<Opinion, Opinion> {
 }
 
 fn called_in_path(view: &View<'_>) -> Result<Opinion, Opinion> {
-    let words = view.words();
-    let last = words.last().map(|word| word.to_ascii_lowercase());
-    let acts = last.filter(|last| ACTS.iter().any(|one| matches(one, last)));
-    acts.map_or(Ok(()), |method| listed(view, &method))?;
+    method_in_path(view).map_or(Ok(()), |method| listed(view, &method))?;
     Ok(Opinion::None)
 }
+
+/// Returns the method that a path calls: what `CometBFT` does by GET, or what stands behind `/rpc/` and has a dot, as Shelly's.
+fn method_in_path(view: &View<'_>) -> Option<String> {
+    match view.words()[..] {
+        [.., "rpc", method] if method.contains('.') => Some(method.to_owned()),
+        [.., last] => {
+            let last = last.to_ascii_lowercase();
+            let acts = ACTS.iter().any(|one| matches(one, &last));
+            acts.then_some(last)
+        }
+        [] => None,
+    }
+}
+
+/// Returns what a GET calls by its path, where no profile lists what reads.
+pub(super) fn called_by_path(view: &View<'_>) -> Opinion {
+    match method_in_path(view) {
+        Some(method) if !is_read(&method) && view.lists.jsonrpc_methods.is_empty() => {
+            Opinion::write(PROFILE, called(&method))
+        }
+        _ => Opinion::None,
+    }
+}
+
+/// Methods that read, of Ethereum's nodes and of the Model Context Protocol.
+const READS: &[&str] = &[
+    "eth_blockNumber",
+    "eth_call",
+    "eth_chainId",
+    "eth_estimateGas",
+    "eth_gasPrice",
+    "net_version",
+    "web3_clientVersion",
+    "initialize",
+    "notifications/initialized",
+    "ping",
+    "prompts/list",
+    "resources/list",
+    "resources/templates/list",
+    "tools/list",
+];
+
+/// Returns true if a method reads by its name: `Shelly.GetStatus`, `eth_getBalance`, `system.listMethods`.
+fn is_read(method: &str) -> bool {
+    let name = method.rsplit(['.', '_', '/']).next().unwrap_or_default();
+    let mut begins = ["get", "Get", "list", "List"].iter();
+    let is_named = begins.any(|begin| {
+        let rest = name.strip_prefix(begin);
+        rest.is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_uppercase()))
+    });
+    READS.contains(&method) || is_named
+}
+
+/// Returns what a POST calls, where no profile lists what reads: each method must read by its name.
+pub(super) fn unlisted(view: &View<'_>) -> Opinion {
+    let at = |last: &&str| ["mcp", "rpc", "jsonrpc"].contains(last);
+    let is_at = view.segments().last().is_some_and(at) || served(view);
+    if !is_at || !view.has_media_type(TYPES) || !view.facts.query.is_empty() {
+        return Opinion::None;
+    }
+    let json = match view.json(PROFILE, KIND) {
+        Ok(json) => json,
+        Err(opinion) => return opinion,
+    };
+    let reads = |call: &Json| {
+        let version = call.get("jsonrpc").and_then(Json::as_str);
+        let method = call.get("method").and_then(Json::as_str);
+        version == Some("2.0") && call.has_only(NAMES) && method.is_some_and(is_read)
+    };
+    match json.batch() {
+        Some(calls) if calls.iter().all(reads) => {
+            Opinion::read(PROFILE, "each method that it calls")
+        }
+        _ => Opinion::None,
+    }
+}
+
+fn called(method: &str) -> String {
+    format!("calls `{}` (JSON-RPC)", shown(method))
+}
+
+/// Names in a call. Shelly's have who calls, and for whom.
+const NAMES: &[&str] = &["jsonrpc", "method", "params", "id", "src", "dst"];
 
 fn served(view: &View<'_>) -> bool {
     match &view.lists.jsonrpc_paths[..] {
@@ -134,10 +214,13 @@ fn each(view: &View<'_>, json: &Json) -> Result<(), Opinion> {
 }
 
 fn one(view: &View<'_>, call: &Json) -> Result<(), Opinion> {
-    const NAMES: &[&str] = &["jsonrpc", "method", "params", "id"];
-    let version = call.get("jsonrpc").and_then(Json::as_str);
+    // Some servers, as Shelly's, take calls without it.
+    let is_version = match call.get("jsonrpc") {
+        Some(version) => version.as_str() == Some("2.0"),
+        None => true,
+    };
     let method = call.get("method").and_then(Json::as_str);
-    let Some(method) = method.filter(|_| version == Some("2.0") && call.has_only(NAMES)) else {
+    let Some(method) = method.filter(|_| is_version && call.has_only(NAMES)) else {
         return Err(Opinion::doubt(
             PROFILE,
             KIND,
@@ -154,7 +237,7 @@ fn listed(view: &View<'_>, method: &str) -> Result<(), Opinion> {
     } else {
         Err(Opinion::doubt(
             PROFILE,
-            format!("calls `{}` (JSON-RPC)", shown(method)),
+            called(method),
             "the method is not in `jsonrpc_methods`",
         ))
     }

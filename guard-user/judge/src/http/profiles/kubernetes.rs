@@ -59,7 +59,7 @@ const BUILT_IN: &[&str] = &[
 
 pub(super) fn judge(view: &View<'_>) -> Opinion {
     let words = view.words();
-    if let Some(way) = way_in_below(view, &words) {
+    if let Some(way) = way_in_below(&words) {
         return way;
     }
     let mut places = places(&words);
@@ -79,9 +79,27 @@ pub(super) fn judge(view: &View<'_>) -> Opinion {
     }
 }
 
+/// Returns what a review is: a question that is asked by POST.
+pub(super) fn review(view: &View<'_>) -> Opinion {
+    match Target::of(&view.segments()) {
+        Some(target) if is_question(&target) => Opinion::read(PROFILE, "a review"),
+        _ => Opinion::None,
+    }
+}
+
+/// Returns what opens a way into something, where the path begins with the API and says a namespace or a node.
+pub(super) fn way_in_at(words: &[&str]) -> Opinion {
+    match words {
+        ["api", "v1", "namespaces" | "nodes", ..] | ["apis", _, _, "namespaces", ..] => {
+            way_in(words).unwrap_or(Opinion::None)
+        }
+        _ => Opinion::None,
+    }
+}
+
 /// What opens a way into something.
-pub(super) fn way_in_below(view: &View<'_>, words: &[&str]) -> Option<Opinion> {
-    places(words).find_map(|place| way_in(view, place))
+pub(super) fn way_in_below(words: &[&str]) -> Option<Opinion> {
+    places(words).find_map(way_in)
 }
 
 /// Where the API may begin. What manages clusters serves theirs further down: `/k8s/clusters/c-1/api/v1`.
@@ -90,14 +108,14 @@ fn places<'w, 'a>(words: &'w [&'a str]) -> impl Iterator<Item = &'w [&'a str]> {
 }
 
 /// What opens a way into something, with the API at the beginning of these words.
-fn way_in(view: &View<'_>, words: &[&str]) -> Option<Opinion> {
+fn way_in(words: &[&str]) -> Option<Opinion> {
     // `/api/v1/proxy/...`: the old way through.
     if let ["api", _, "proxy", ..] | ["apis", _, _, "proxy", ..] = words {
         let kind = "Kubernetes proxy: sends any request through";
         return Some(Opinion::write(PROFILE, kind));
     }
     let target = Target::of(words)?;
-    let subresource = target.subresource.filter(|_| view.method() != "OPTIONS")?;
+    let subresource = target.subresource?;
     let (name, does) = WAYS_IN.iter().find(|(name, _)| *name == subresource)?;
     let kind = format!("Kubernetes {name}: {does} ({})", target.shown());
     Some(Opinion::write(PROFILE, kind))

@@ -1,6 +1,7 @@
 //! Profiles: what reads in a protocol though its method does not say so, and what does not read
 //! though its method says that it does. One file each.
 
+mod always;
 mod aws;
 mod docker;
 mod elasticsearch;
@@ -122,12 +123,19 @@ pub(super) struct JointOpinion {
 pub(super) fn opinion(rules: &Rules, facts: &Facts<'_>) -> JointOpinion {
     let mut together = Opinion::None;
     let mut body_has_use = false;
+    let views = |judge| in_all_readings(judge, rules, facts);
     for profile in &rules.profiles {
-        let opinion = of_one(*profile, rules, facts);
+        let opinion = views(judge_of(*profile))
+            .unwrap_or_else(|why| Opinion::doubt(*profile, AMBIGUOUS, why));
         let may_read = matches!(opinion, Opinion::Read { .. } | Opinion::Body);
         body_has_use |= may_read && *profile == Profile::Elasticsearch;
         together = together.stricter(opinion);
     }
+    // The word of a profile that the rule names comes first.
+    together = together.stricter(views(always::judge).unwrap_or_else(|why| Opinion::Write {
+        kind: AMBIGUOUS.to_owned(),
+        because: why.to_owned(),
+    }));
     JointOpinion {
         opinion: together,
         body_has_use,
@@ -142,6 +150,7 @@ pub(super) fn warnings(rules: &Rules, facts: &Facts<'_>) -> Vec<String> {
             facts,
             path,
             lists: &rules.lists,
+            is_known: true,
         };
         let of_profile = |profile: &Profile| service::warning(&view, *profile);
         found.extend(rules.profiles.iter().filter_map(of_profile));
@@ -150,13 +159,21 @@ pub(super) fn warnings(rules: &Rules, facts: &Facts<'_>) -> Vec<String> {
     found
 }
 
-/// What a profile says, whichever way the path is read.
-fn of_one(profile: Profile, rules: &Rules, facts: &Facts<'_>) -> Opinion {
-    let judge = judge_of(profile);
+/// Returns what a judge says, whichever way the path is read.
+///
+/// # Errors
+///
+/// Why the readings of the path do not agree, where one of them reads.
+fn in_all_readings(
+    judge: fn(&View<'_>) -> Opinion,
+    rules: &Rules,
+    facts: &Facts<'_>,
+) -> Result<Opinion, &'static str> {
     let views = facts.paths.readings().map(|path| View {
         facts,
         path,
         lists: &rules.lists,
+        is_known: rules.profiles.iter().any(|one| service::is_described(*one)),
     });
     let opinions: Vec<Opinion> = views.map(|view| judge(&view)).collect();
     let permits = |opinion: &Opinion| matches!(opinion, Opinion::Read { .. } | Opinion::Body);
@@ -164,12 +181,10 @@ fn of_one(profile: Profile, rules: &Rules, facts: &Facts<'_>) -> Opinion {
     let all = opinions.iter().all(permits);
     let together = opinions.into_iter().fold(Opinion::None, Opinion::stricter);
     match (together, facts.paths.ambiguous()) {
-        (Opinion::Write { kind, because }, _) => Opinion::Write { kind, because },
-        (_, Some(why)) if some => Opinion::doubt(profile, AMBIGUOUS, why),
-        (_, None) if some && !all => {
-            Opinion::doubt(profile, AMBIGUOUS, "its path has two readings")
-        }
-        (together, _) => together,
+        (Opinion::Write { kind, because }, _) => Ok(Opinion::Write { kind, because }),
+        (_, Some(why)) if some => Err(why),
+        (_, None) if some && !all => Err("its path has two readings"),
+        (together, _) => Ok(together),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use guard_policy::Profile;
 
-use super::{Opinion, View};
+use super::{super::query::pairs, Opinion, View};
 
 const FORM: &[&str] = &["application/x-www-form-urlencoded"];
 
@@ -20,16 +20,77 @@ const PROMETHEUS: &[&str] = &[
 /// <https://grafana.com/docs/loki/latest/reference/loki-http-api/>
 const LOKI: &[&str] = &["query", "query_range", "labels", "series", "patterns"];
 
+/// Parameters of a query to Prometheus and what is made like it.
+const PARAMETERS: &[&str] = &[
+    "query",
+    "time",
+    "start",
+    "end",
+    "step",
+    "timeout",
+    "limit",
+    "lookback_delta",
+    "stats",
+];
+
+/// Returns what a query is that Prometheus or Loki would answer, whoever is asked.
+pub(super) fn query(view: &View<'_>) -> Opinion {
+    const QUERIES: &[&str] = &["query", "query_range", "query_exemplars"];
+    let words = view.segments();
+    let is_loki = matches!(words[..], ["loki", "api", "v1", end] if asks(view, LOKI, end));
+    let is_prometheus = matches!(
+        words[..],
+        ["api", "v1", end]
+        | ["prometheus", "api", "v1", end]
+        | ["select", _, "prometheus", "api", "v1", end] if asks(view, QUERIES, end)
+    );
+    if is_loki {
+        return Opinion::read(Profile::Loki, "a query");
+    }
+    if !is_prometheus || !view.facts.query.is_empty() {
+        return Opinion::None;
+    }
+    match view.body(Profile::Prometheus, "runs something") {
+        Err(opinion) => opinion,
+        Ok(body) => {
+            let fields = pairs(body);
+            let is_known = fields
+                .iter()
+                .all(|(name, _)| PARAMETERS.contains(&name.as_str()));
+            let asks = fields.iter().filter(|(name, _)| name == "query").count() == 1;
+            if is_known && asks {
+                Opinion::read(Profile::Prometheus, "a query")
+            } else {
+                Opinion::None
+            }
+        }
+    }
+}
+
 pub(super) fn prometheus(view: &View<'_>) -> Opinion {
+    match acts(view) {
+        Opinion::None => {}
+        acts => return acts,
+    }
+    match view.segments()[..] {
+        ["api", "v1", end] | ["prometheus", "api", "v1", end] if asks(view, PROMETHEUS, end) => {
+            Opinion::read(Profile::Prometheus, &format!("`{end}`"))
+        }
+        _ => Opinion::None,
+    }
+}
+
+/// Returns what a request does to Prometheus, `VictoriaMetrics`, Loki, Mimir or Cortex, by whichever method.
+pub(super) fn acts(view: &View<'_>) -> Opinion {
     if stops_an_ingester(view) {
         return Opinion::write(Profile::Prometheus, INGESTER);
     }
     match view.words()[..] {
         [.., "-", what @ ("reload" | "quit")] => {
-            return Opinion::write(Profile::Prometheus, format!("Prometheus {what}"));
+            Opinion::write(Profile::Prometheus, format!("Prometheus {what}"))
         }
         [.., "admin", "tsdb", _] => {
-            return Opinion::write(Profile::Prometheus, "changes Prometheus' database");
+            Opinion::write(Profile::Prometheus, "changes Prometheus' database")
         }
         // VictoriaMetrics does all of these, and the ones above, by GET.
         [.., "snapshot", "create" | "delete" | "delete_all"]
@@ -41,13 +102,7 @@ pub(super) fn prometheus(view: &View<'_>) -> Opinion {
         ]
         | [.., "internal", "partition", "attach" | "detach"]
         | [.., "metric_names_stats", "reset"] => {
-            return Opinion::write(Profile::Prometheus, "changes VictoriaMetrics' database");
-        }
-        _ => {}
-    }
-    match view.segments()[..] {
-        ["api", "v1", end] | ["prometheus", "api", "v1", end] if asks(view, PROMETHEUS, end) => {
-            Opinion::read(Profile::Prometheus, &format!("`{end}`"))
+            Opinion::write(Profile::Prometheus, "changes VictoriaMetrics' database")
         }
         _ => Opinion::None,
     }

@@ -18,6 +18,7 @@ fn handed_through(view: &View<'_>) -> Opinion {
         facts: view.facts,
         path: &path,
         lists: view.lists,
+        is_known: view.is_known,
     };
     let words = view.words();
     let mut places = (0..words.len()).map(|at| &words[at..]);
@@ -28,7 +29,7 @@ fn handed_through(view: &View<'_>) -> Opinion {
     let Some(below) = below else {
         return Opinion::None;
     };
-    let way = kubernetes::way_in_below(&view, below).unwrap_or(Opinion::None);
+    let way = kubernetes::way_in_below(below).unwrap_or(Opinion::None);
     let told = docker::judge(&view).stricter(way);
     told.only_write(PROFILE, "Portainer")
 }

@@ -198,7 +198,7 @@ impl Line {
         let fits = |(pattern, word): (&str, &&str)| glob::matches_any_case(pattern, word);
         let method = match self.effect {
             CallEffect::Reads => false,
-            CallEffect::Acts => view.is_get(),
+            CallEffect::Acts => view.is_safe(),
             CallEffect::Bulk => view.facts.methods.iter().any(|one| one.name == self.method),
         };
         let count = self.words().count();
@@ -232,6 +232,21 @@ pub(super) fn judge(view: &View<'_>, profile: Profile) -> Opinion {
         Some(line) => Opinion::read(profile, &format!("`{}`", line.path)),
         None => Opinion::None,
     }
+}
+
+/// Returns true if a profile has a list of what its server does.
+pub(super) fn is_described(profile: Profile) -> bool {
+    Service::of(profile).is_some() || profile == Profile::Kubernetes
+}
+
+/// Returns what a request does by the lists of all servers, whichever server it is.
+pub(super) fn acts_anywhere(view: &View<'_>) -> Opinion {
+    let mut acts = SERVICES.iter().filter_map(|service| {
+        let mut lines = service.lines.iter();
+        let line = lines.find(|line| line.effect == CallEffect::Acts && line.may_be(view))?;
+        Some(Opinion::write(service.profile, line.does))
+    });
+    acts.next().unwrap_or(Opinion::None)
 }
 
 /// What a person is warned of.

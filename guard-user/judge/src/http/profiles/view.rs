@@ -12,6 +12,8 @@ pub(super) struct View<'a> {
     pub(super) facts: &'a Facts<'a>,
     pub(super) path: &'a str,
     pub(super) lists: &'a ProfileLists,
+    /// Whether the rule names a server whose list has all that acts there.
+    pub(super) is_known: bool,
 }
 
 impl<'a> View<'a> {
@@ -23,9 +25,9 @@ impl<'a> View<'a> {
         self.method() == "POST"
     }
 
-    /// HEAD does what GET does and answers less (RFC 9110 9.3.2).
-    pub(super) fn is_get(&self) -> bool {
-        matches!(self.method(), "GET" | "HEAD")
+    /// Returns true if the method alone lets the request pass as a read. A server may do by each of these what it does by GET.
+    pub(super) fn is_safe(&self) -> bool {
+        self.facts.is_safe()
     }
 
     /// The segments of the path as they are; none of a path that does not begin with `/`.

@@ -39,7 +39,6 @@ fn other_methods_write() {
             ("PATCH /x", "changes something (PATCH)"),
             ("DELETE /x", "deletes something (DELETE)"),
             ("TRACE /", "has the request sent back (TRACE)"),
-            ("PROPFIND /", "reads something (PROPFIND)"),
             ("QUERY /", "reads something (QUERY)"),
             ("BREW /pot", "does nobody knows what (BREW)"),
             ("get /", "does nobody knows what (get)"),

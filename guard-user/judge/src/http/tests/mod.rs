@@ -9,6 +9,7 @@ mod git;
 mod graphql;
 mod graphql_oracle;
 mod http_rules;
+mod kinds;
 mod kubernetes;
 mod models;
 mod monitoring;

@@ -197,7 +197,7 @@ fn links_of_tomcat_that_act_do_not_read() {
             "GET /manager/text/list",
             "GET /manager/text/sessions?path=/shop",
             "GET /manager/jmxproxy/?qry=*:*",
-            "GET /shop/start",
+            "GET /shop/started",
         ],
     );
 }

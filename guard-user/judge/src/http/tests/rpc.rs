@@ -8,6 +8,7 @@ fn listed_json_rpc_methods_read() {
     let post = |body: &str| format!("POST /\nContent-Type: application/json\n\n{body}");
     for body in [
         r#"{"jsonrpc":"2.0","method":"eth_call","params":[],"id":1}"#,
+        r#"{"method":"eth_call","src":"a"}"#,
         r#"{"jsonrpc":"2.0","method":"eth_getBalance","params":["0x0"],"id":"a"}"#,
         r#"[{"jsonrpc":"2.0","method":"eth_call","id":1},{"jsonrpc":"2.0","method":"net_getX"}]"#,
     ] {
@@ -26,7 +27,6 @@ fn listed_json_rpc_methods_read() {
         r#"{"jsonrpc":"2.0","method":"eth_call","method":"eth_send"}"#,
         r#"{"jsonrpc":"2.0","method":"eth_call","Method":"eth_send"}"#,
         r#"{"jsonrpc":"1.0","method":"eth_call"}"#,
-        r#"{"method":"eth_call"}"#,
         r#"{"jsonrpc":"2.0","method":["eth_call"]}"#,
         r#"{"jsonrpc":"2.0","method":"ETH_CALL"}"#,
         "[]",

@@ -584,6 +584,8 @@ fn in_clear_text_no_post_to_a_platform_is_taken_for_a_read() {
 #[test]
 fn a_form_that_names_a_method_is_no_read() {
     const FORM: &str = "Content-Type: application/x-www-form-urlencoded";
+    const PART: &str =
+        "--x\r\nContent-Disposition: form-data; name=\"_method\"\r\n\r\nPUT\r\n--x--";
     let stripe = profile(Profile::Stripe);
     let at = "POST /v1/invoices/create_preview\n";
     read(
@@ -591,6 +593,10 @@ fn a_form_that_names_a_method_is_no_read() {
         &[
             &format!("{at}{FORM}\n\ncustomer=a&method=DELETE"),
             "POST /v1/invoices/create_preview",
+            &format!(
+                "{at}Content-Type: multipart/form-data; boundary=x\n\n{}",
+                PART.replace("_method", "a")
+            ),
         ],
     );
     for body in [
@@ -622,8 +628,8 @@ fn a_form_that_names_a_method_is_no_read() {
         &[
             &long,
             &format!("{at}{FORM}\nContent-Encoding: gzip\n\na=b"),
-            &format!("{at}Content-Type: multipart/form-data; boundary=x\n\n--x"),
-            &format!("{at}Content-Type: multipart/mixed; boundary=x\n\n--x"),
+            &format!("{at}Content-Type: multipart/form-data; boundary=x\n\n{PART}"),
+            &format!("{at}Content-Type: multipart/mixed; boundary=x\n\n{PART}"),
             &format!(
                 "{at}Content-Type: application/json, application/x-www-form-urlencoded\n\n_method=PUT"
             ),
