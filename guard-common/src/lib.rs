@@ -53,7 +53,7 @@ pub use lsm::{
 };
 pub use names::{DNS_PORT, Learned, MAX_NAMED, MAX_PATTERNS, MAX_TAUGHT, NameId, Named, NamedKey};
 pub use origin::{
-    ASKED_AT_ONCE, MAX_ASKED, NetnsCookie, Origin, OriginKey, QuestionHash, QueueKey,
+    ASKED_AT_ONCE, MAX_ASKED, NetnsCookie, Origin, OriginKey, QuestionHash, QueueKey, Reason,
 };
 pub use policy::{
     DEFAULT_RULE, ListId, MAX_RANGES, PolicyId, PrefixValue, Protocol, RangeEntry, RangeList,
@@ -64,7 +64,7 @@ pub use session::{MAX_CHAIN, Session, SessionId};
 pub use unix::{UnixSession, unix_flags};
 
 /// Version of every layout in this crate. A daemon refuses pins that say another one.
-pub const ABI: u64 = 2;
+pub const ABI: u64 = 3;
 
 /// Indices into the `META` array, whose values are `u64`.
 ///

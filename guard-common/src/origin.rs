@@ -1,5 +1,7 @@
 //! The original destinations of connections and questions that are redirected to the guard's own proxy and resolver.
 
+use core::net::SocketAddr;
+
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::{Address, BootTime, SessionId};
@@ -10,17 +12,15 @@ number! {
     NetnsCookie(u64)
 }
 
-/// What [`OriginKey`] has of a datagram: the number of UDP. A port of TCP may be another client's.
-const UDP: u8 = 17;
-
 /// How many servers at least a port's question is kept for that it was sent to at once: C libraries have room for three.
 pub const MAX_ASKED: u8 = 4;
 
 /// For how long, in nanoseconds.
 pub const ASKED_AT_ONCE: u64 = 1_000_000_000;
 
-/// The key of `ORIGINS`: the client's end of a connection to the proxy or the resolver, which these learn by `accept`. And that of
-/// `QUESTIONS`: the client's end of datagrams to the resolver, or a question of such datagrams ([`Self::question`]).
+/// The key of `ORIGINS`: both ends of a connection to the proxy or the resolver, as `accept` returns them. Also the key of `QUESTIONS`:
+/// both ends of datagrams to the resolver, or a question of such datagrams ([`Self::question`]). Two connections may share the client's
+/// end, one to each worker, so neither end names a connection alone. The listener's address is the loopback of the client's family.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
@@ -32,37 +32,34 @@ pub struct OriginKey {
     pub address: Address,
     /// The peer's port, host byte order.
     pub port: u16,
-    /// 0 for TCP, 17 for UDP.
-    protocol: u8,
-    /// 0, or which of a question's servers, from 1 on.
-    nth: u8,
-    /// The [`QuestionHash`] of the question.
-    hash: u32,
+    /// The listener's port, host byte order.
+    pub listener: u16,
+    /// 0, or a question: its [`QuestionHash`], but for [`NTH`], which counts its servers from 1 on.
+    question: u32,
 }
 
+/// The bits of a key's question that count its servers.
+const NTH: u32 = 7;
+const _: () = assert!((MAX_ASKED as u32) < NTH);
+
 impl OriginKey {
-    /// For the peer of a TCP connection in a network namespace; `port` in host byte order.
+    /// Makes the key of a client's address and port, and a listener's port, in a network namespace; ports in host byte order.
     #[inline(always)]
     #[must_use]
-    pub const fn new(netns: NetnsCookie, address: Address, port: u16) -> Self {
+    pub const fn new(netns: NetnsCookie, address: Address, port: u16, listener: u16) -> Self {
         Self {
             netns,
             address,
             port,
-            protocol: 0,
-            nth: 0,
-            hash: 0,
+            listener,
+            question: 0,
         }
     }
 
-    /// For the sender of datagrams in a network namespace; `port` in host byte order.
-    #[inline(always)]
+    /// Makes the key of what has come from a peer to a socket at `local`.
     #[must_use]
-    pub const fn datagram(netns: NetnsCookie, address: Address, port: u16) -> Self {
-        Self {
-            protocol: UDP,
-            ..Self::new(netns, address, port)
-        }
+    pub fn between(netns: NetnsCookie, peer: SocketAddr, local: SocketAddr) -> Self {
+        Self::new(netns, peer.ip().into(), peer.port(), local.port())
     }
 
     /// For one of the servers, below [`MAX_ASKED`], that datagrams from there have asked at once, by the question's hash.
@@ -76,7 +73,7 @@ impl OriginKey {
     /// Makes it the key for one of a question's servers, as [`Self::question`].
     #[inline(always)]
     pub const fn set_question(&mut self, hash: u32, nth: u8) {
-        (self.hash, self.nth) = (hash, nth + 1);
+        self.question = hash & !NTH | (nth as u32 + 1);
     }
 }
 
@@ -125,6 +122,39 @@ impl QuestionHash {
     }
 }
 
+/// Why a socket was redirected, and so to which worker. Zeroed memory is [`Self::NONE`]. A record may have a 2, by which an earlier kernel
+/// half marked sockets that had asked for the proxy's own address: it counts as none.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(transparent)]
+pub struct Reason(pub u8);
+
+impl Reason {
+    /// It was not.
+    pub const NONE: Self = Self(0);
+    /// To the proxy: its destination is read-only, or needs a name in TLS.
+    pub const REDIRECTED: Self = Self(1);
+    /// To the resolver: it asked a DNS server.
+    pub const QUESTION: Self = Self(3);
+    /// As [`Self::REDIRECTED`], before guardd had scanned what listens at the destination.
+    pub const UNSCANNED: Self = Self(4);
+
+    /// Returns true if the proxy gets it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_for_proxy(self) -> bool {
+        matches!(self, Self::REDIRECTED | Self::UNSCANNED)
+    }
+
+    /// Returns true if the resolver gets it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_for_resolver(self) -> bool {
+        matches!(self, Self::QUESTION)
+    }
+}
+
 /// The value of `ORIGINS` and of `QUESTIONS`: the original destination of a redirected connection, or of the last datagram from that
 /// port.
 #[derive(
@@ -145,8 +175,8 @@ pub struct Origin {
     pub port: u16,
     /// Of datagrams: 1 where those from that port go to several servers. Then each question has entries of its own.
     pub several: u8,
-    /// Of connections: 1 where guardd had not scanned what listens there.
-    pub unscanned: u8,
+    /// Why it was redirected: a worker serves its own reasons only.
+    pub reason: Reason,
     /// Of datagrams: the [`QuestionHash`] of the question. Of connections: the low half of the ticket of what listened there on this
     /// machine; 0 where nothing did.
     pub hash: u32,
@@ -157,6 +187,7 @@ impl Origin {
     #[inline(always)]
     #[must_use]
     pub const fn new(
+        reason: Reason,
         at: BootTime,
         session: SessionId,
         tgid: u32,
@@ -170,7 +201,7 @@ impl Origin {
             tgid,
             port,
             several: 0,
-            unscanned: 0,
+            reason,
             hash: 0,
         }
     }
@@ -210,16 +241,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_port_of_udp_is_another_than_the_same_of_tcp() {
+    fn a_key_has_both_ends_and_the_question() {
         let address = Address::from_v4_be(0x7f00_0001_u32.to_be());
-        let stream = OriginKey::new(NetnsCookie(1), address, 4001);
-        let datagram = OriginKey::datagram(NetnsCookie(1), address, 4001);
-        assert_ne!(stream, datagram);
-        // The kernel compares bytes: those of TCP are as they were before there were datagrams.
-        assert_eq!(stream.as_bytes()[26..], [0; 6]);
-        assert_eq!(datagram.as_bytes()[26..], [17, 0, 0, 0, 0, 0]);
-        let question = datagram.question(0x1234, 2);
-        assert_eq!(question.as_bytes()[26..], [17, 3, 0x34, 0x12, 0, 0]);
+        let key = OriginKey::new(NetnsCookie(1), address, 4001, 0x5678);
+        // The kernel compares bytes.
+        assert_eq!(key.as_bytes()[26..], [0x78, 0x56, 0, 0, 0, 0]);
+        let question = key.question(0x1234_5678, 2);
+        assert_eq!(question.as_bytes()[28..], [0x7b, 0x56, 0x34, 0x12]);
+        let servers = (0..MAX_ASKED).map(|nth| key.question(7, nth));
+        assert!(
+            servers.is_sorted_by(|one, next| one.question < next.question && one.question != 0)
+        );
     }
 
     #[test]

@@ -46,7 +46,7 @@ use aya_ebpf::{
 };
 use guard_common::{
     Address, Cause, Connection, DEFAULT_RULE, Decision, HoleId, Hook, LogOutcome, NetnsCookie,
-    PolicyId, PolicyVerdict, Protocol, Tables as _, Verdict, Wanted, prefix_flags,
+    PolicyId, PolicyVerdict, Protocol, Reason, Tables as _, Verdict, Wanted, prefix_flags,
 };
 
 use crate::{
@@ -56,7 +56,7 @@ use crate::{
     gate::Passing,
     hold::Hold,
     maps::Kernel,
-    redirect::{Reason, Redirect},
+    redirect::Redirect,
     relay::Receiver,
     socket::{CachedVerdict, Judge, Socket},
 };

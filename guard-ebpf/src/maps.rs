@@ -143,11 +143,11 @@ static LISTENERS: SocketStorage<u64, NO_PREALLOC> = SocketStorage::new();
 #[btf_map]
 static TURNED: SocketStorage<RedirectState, NO_PREALLOC> = SocketStorage::new();
 
-/// The original destinations of redirected connections, by the client's end. Written here; the proxy, or the resolver, takes each out.
+/// The original destinations of redirected connections, by both ends. Written here; the proxy, or the resolver, takes each out.
 #[btf_map]
 pub(crate) static ORIGINS: LruHashMap<OriginKey, Origin, 16384> = LruHashMap::new();
 
-/// The original destinations of datagrams to the resolver, by the client's end, and of each question where a port's go to several
+/// The original destinations of datagrams to the resolver, by both ends, and of each question where a port's go to several
 /// servers. Written here, read by the resolver within a second. One session makes two for each datagram that [`crate::questions`]
 /// lets through: it takes some seconds to evict another's.
 #[btf_map]
@@ -360,7 +360,7 @@ pub(crate) struct RedirectState {
     pub(crate) port: u16,
     /// The port of the proxy, host byte order.
     pub(crate) proxy: u16,
-    /// A [`crate::redirect::Reason`] in the low half, and in the high half the hole for reads that the redirect used, or 0.
+    /// A [`guard_common::Reason`] in the low half, and in the high half the hole for reads that the redirect used, or 0.
     pub(crate) reason: u64,
     /// The process that asked.
     pub(crate) tgid: u32,

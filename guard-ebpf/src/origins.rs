@@ -49,11 +49,9 @@ fn tell_of_segment(skb: *mut __sk_buff, redirect: Redirect) -> bool {
     if !kernel::is_listening(skb.cast(), maps::listeners(), &localhost, proxy.port) {
         return false;
     }
-    let key = OriginKey::new(proxy.netns, segment.from, segment.port);
-    let (session, tgid) = (redirect.session(), redirect.tgid());
-    let mut origin = Origin::new(kernel::boot_time(), session, tgid, asked.to, asked.port);
-    let (ticket, is_unscanned) = redirect.listener();
-    (origin.hash, origin.unscanned) = (ticket, u8::from(is_unscanned));
+    let key = OriginKey::new(proxy.netns, segment.from, segment.port, proxy.port);
+    let mut origin = origin(redirect);
+    origin.hash = redirect.listener();
     ORIGINS.insert(key, origin, 0).is_ok()
 }
 
@@ -71,14 +69,23 @@ fn tell_of_datagram(skb: *mut __sk_buff, redirect: Redirect) -> bool {
     }
     // SAFETY: `datagram` wrote it.
     let from = unsafe { from.assume_init_ref() };
-    let (asked, proxy) = (redirect.asked(), redirect.proxy());
-    let mut key = OriginKey::datagram(proxy.netns, from.from, from.port);
-    let (session, tgid) = (redirect.session(), redirect.tgid());
+    let proxy = redirect.proxy();
+    let mut key = OriginKey::new(proxy.netns, from.from, from.port, proxy.port);
+    let session = redirect.session();
     let hash = questions::hash(skb, &from.from);
     if hash == questions::TOO_LONG || !questions::has_room(session, proxy.netns, &from.from) {
         return false;
     }
-    let mut origin = Origin::new(kernel::boot_time(), session, tgid, asked.to, asked.port);
+    let mut origin = origin(redirect);
     origin.hash = hash;
     questions::note(&mut key, &mut origin)
+}
+
+/// The entry for what a redirected socket sends now.
+#[inline(always)]
+fn origin(redirect: Redirect) -> Origin {
+    let ((reason, _), asked) = (redirect.reason(), redirect.asked());
+    let (session, tgid) = (redirect.session(), redirect.tgid());
+    let now = kernel::boot_time();
+    Origin::new(reason, now, session, tgid, asked.to, asked.port)
 }

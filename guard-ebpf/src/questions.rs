@@ -13,7 +13,7 @@ use aya_ebpf::{
 };
 use guard_common::{
     ASKED_AT_ONCE, Address, BootTime, Connection, DNS_PORT, Decision, HoleId, Hook, MAX_ASKED,
-    NetnsCookie, Origin, OriginKey, Protocol, QuestionHash, QueueKey, SessionId, Wanted,
+    NetnsCookie, Origin, OriginKey, Protocol, QuestionHash, QueueKey, Reason, SessionId, Wanted,
     prefix_flags, with_hole,
 };
 
@@ -24,7 +24,7 @@ use crate::{
     kernel::{self, SocketAddress},
     maps::{self, ListenerState, QUESTIONS, Shared},
     rates,
-    redirect::{Proxy, Reason, Redirect, RedirectCause},
+    redirect::{Proxy, Redirect, RedirectCause},
     verdict,
 };
 
@@ -258,7 +258,7 @@ pub(crate) const TOO_LONG: u32 = u32::MAX;
 #[inline(never)]
 pub(crate) fn note(key: &mut OriginKey, origin: &mut Origin) -> bool {
     let now = origin.at;
-    let mut last = Origin::new(now, origin.session, origin.tgid, origin.destination, 0);
+    let mut last = *origin;
     let goes_on = read(key, &mut last);
     let is_other = goes_on && !is_same_server(&last, origin);
     if goes_on {

@@ -6,8 +6,8 @@
 
 use aya_ebpf::{EbpfContext as _, bindings::bpf_sock, programs::SockAddrContext};
 use guard_common::{
-    Connection, Decision, HoleId, Hook, NetnsCookie, PolicyVerdict, Protocol, Session, SessionId,
-    Verdict, Wanted,
+    Connection, Decision, HoleId, Hook, NetnsCookie, PolicyVerdict, Protocol, Reason, Session,
+    SessionId, Verdict, Wanted,
 };
 
 use crate::{
@@ -18,25 +18,9 @@ use crate::{
     verdict,
 };
 
-/// Why a socket is connected to the proxy, or to the resolver. Zeroed memory is [`Self::NONE`]. Sockets may keep a 2, by which an earlier
-/// kernel half noted that they had asked for the proxy's own address: it counts as none.
-pub(crate) struct Reason;
-
-impl Reason {
-    /// It is not.
-    pub(crate) const NONE: u32 = 0;
-    /// It asked for another destination, and was redirected.
-    pub(crate) const REDIRECTED: u32 = 1;
-    /// It asked a DNS server, and was redirected to the resolver.
-    pub(crate) const QUESTION: u32 = 3;
-    /// As [`Self::REDIRECTED`], before guardd had scanned what listens at the other destination.
-    pub(crate) const UNSCANNED: u32 = 4;
-}
-
 /// Why a socket is redirected, and whose it is.
 pub(crate) struct RedirectCause {
-    /// A [`Reason`].
-    pub(crate) reason: u32,
+    pub(crate) reason: Reason,
     /// The hole for reads that it uses, or 0.
     pub(crate) hole: HoleId,
     pub(crate) session: SessionId,
@@ -71,48 +55,45 @@ impl Redirect {
 
     /// A [`Reason`], and the hole for reads that the redirect used, or 0.
     #[inline(always)]
-    fn reason(self) -> (u32, HoleId) {
+    pub(crate) fn reason(self) -> (Reason, HoleId) {
         // SAFETY: a live map value.
         let reason = unsafe { (&raw const (*self.0).reason).read_volatile() };
-        (reason as u32, HoleId((reason >> 32) as u32))
+        (Reason(reason as u8), HoleId((reason >> 32) as u32))
     }
 
     /// Whether it was redirected from another destination.
     #[inline(always)]
     pub(crate) fn is_redirected(self) -> bool {
-        matches!(
-            self.reason().0,
-            Reason::REDIRECTED | Reason::QUESTION | Reason::UNSCANNED
-        )
+        let (reason, _) = self.reason();
+        reason.is_for_proxy() || reason.is_for_resolver()
     }
 
     /// Whether it was redirected to the proxy.
     #[inline(always)]
     pub(crate) fn is_to_proxy(self) -> bool {
-        matches!(self.reason().0, Reason::REDIRECTED | Reason::UNSCANNED)
+        self.reason().0.is_for_proxy()
     }
 
-    /// The low half of the ticket of what listened at the other destination, 0 where nothing did; and whether guardd had not scanned it.
+    /// The low half of the ticket of what listened at the other destination; 0 where nothing did.
     #[inline(always)]
-    pub(crate) fn listener(self) -> (u32, bool) {
+    pub(crate) fn listener(self) -> u32 {
         if !self.is_to_proxy() {
-            return (0, false);
+            return 0;
         }
         // SAFETY: a live map value; one aligned word.
-        let ticket = unsafe { (&raw const (*self.0).detail).read_volatile() };
-        (ticket, self.reason().0 == Reason::UNSCANNED)
+        unsafe { (&raw const (*self.0).detail).read_volatile() }
     }
 
     /// Clears it: the socket connects again.
     #[inline(always)]
     pub(crate) fn clear(self) {
         // SAFETY: a live map value; one aligned word.
-        unsafe { (&raw mut (*self.0).reason).write_volatile(u64::from(Reason::NONE)) };
+        unsafe { (&raw mut (*self.0).reason).write_volatile(u64::from(Reason::NONE.0)) };
     }
 
     #[inline(always)]
     pub(crate) fn note(self, cause: &RedirectCause, asked: &Connection, proxy: &Proxy) {
-        let reason = (u64::from(cause.hole.0) << 32) | u64::from(cause.reason);
+        let reason = (u64::from(cause.hole.0) << 32) | u64::from(cause.reason.0);
         let state = self.0;
         // SAFETY: a live map value.
         unsafe {
@@ -210,7 +191,7 @@ pub(crate) fn begin(
     asked: &Connection,
     hook: Hook,
     case: &Case,
-    reason: u32,
+    reason: Reason,
 ) -> bool {
     let connects = matches!(hook, Hook::Connect4 | Hook::Connect6);
     let readable = match case.verdict() {

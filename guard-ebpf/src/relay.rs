@@ -335,7 +335,7 @@ pub(crate) fn is_overtaken(skb: *mut __sk_buff, redirect: Redirect) -> bool {
         ticket_of,
     );
     match found {
-        Some(ticket) => ticket == 0 || ticket as u32 != redirect.listener().0,
+        Some(ticket) => ticket == 0 || ticket as u32 != redirect.listener(),
         // It is not there any more.
         None => false,
     }

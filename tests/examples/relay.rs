@@ -74,7 +74,7 @@ async fn accept(
         let (client, peer) = listener.accept().await?;
         let origins = Rc::clone(&origins);
         spawn_local(async move {
-            let key = OriginKey::new(network, peer.ip().into(), peer.port());
+            let key = OriginKey::between(network, peer, client.local_addr()?);
             if let Some(origin) = origins.take(&key)? {
                 copy(client, (origin.destination.to_ip(), origin.port).into()).await?;
             }

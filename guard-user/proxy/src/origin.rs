@@ -2,7 +2,7 @@
 
 use std::{io, net::SocketAddr};
 
-use guard_common::{BootTime, NetnsCookie, Origin, OriginKey};
+use guard_common::{BootTime, NetnsCookie, Origin, OriginKey, Reason};
 use guard_sys::{bpf::Origins, clock, tcp};
 use tokio::net::TcpStream;
 
@@ -22,7 +22,7 @@ pub(super) struct ConnectionOrigin {
     pub(super) unscanned: Option<UnscannedListener>,
 }
 
-/// Takes a connection's entry out of `ORIGINS`. `None`: it was not redirected, or it is
+/// Takes a connection's entry out of `ORIGINS`. `None`: it was not redirected, or not to the proxy, or it is
 /// closed already, so that the entry may be about a later one from the same port, or it is about a port of this machine, and
 /// took too long to be made.
 ///
@@ -35,11 +35,11 @@ pub(super) fn of(
     stream: &TcpStream,
     peer: SocketAddr,
 ) -> io::Result<Option<ConnectionOrigin>> {
-    let key = OriginKey::new(network, peer.ip().into(), peer.port());
+    let key = OriginKey::between(network, peer, stream.local_addr()?);
     let origin = origins.take(&key)?;
     let now = clock::now();
     let origin =
-        origin.filter(|origin| is_of_now(origin, now) && tcp::stands(stream).unwrap_or(false));
+        origin.filter(|origin| is_served(origin, now) && tcp::stands(stream).unwrap_or(false));
     Ok(origin.map(|origin| ConnectionOrigin {
         target: RedirectTarget {
             session: origin.session.0,
@@ -48,16 +48,18 @@ pub(super) fn of(
             listener: origin.hash,
         },
         tgid: Tgid(origin.tgid),
-        unscanned: (origin.unscanned != 0).then_some(UnscannedListener {
+        unscanned: (origin.reason == Reason::UNSCANNED).then_some(UnscannedListener {
             ticket: origin.hash,
             client: Tgid(origin.tgid),
         }),
     }))
 }
 
-/// Whether what listened there when the connection began still counts for it.
-fn is_of_now(origin: &Origin, now: BootTime) -> bool {
-    !origin.destination.is_loopback() || now.0 <= origin.at.0.saturating_add(LISTENER_COUNTS)
+/// Returns true if the entry was written for the proxy, and what listened there when the connection began still counts for it.
+fn is_served(origin: &Origin, now: BootTime) -> bool {
+    let is_of_now =
+        !origin.destination.is_loopback() || now.0 <= origin.at.0.saturating_add(LISTENER_COUNTS);
+    origin.reason.is_for_proxy() && is_of_now
 }
 
 #[cfg(test)]
@@ -69,23 +71,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_listened_at_a_port_counts_for_connections_that_are_made_at_once() {
+    fn an_entry_is_for_the_proxy_and_at_a_port_of_this_machine_for_a_moment() {
         let begun = BootTime(10_000_000_000);
-        let to = |address: [u8; 4]| {
-            Origin::new(begun, SessionId(1), 7, IpAddr::from(address).into(), 80)
-        };
         let at = |after| BootTime(begun.0 + after);
-        for (address, after, is_now) in [
-            ([127, 0, 0, 1], 0, true),
-            ([127, 0, 0, 1], LISTENER_COUNTS, true),
-            ([127, 0, 0, 1], LISTENER_COUNTS + 1, false),
-            ([192, 0, 2, 1], LISTENER_COUNTS + 1, true),
+        let (own, other) = ([127, 0, 0, 1], [192, 0, 2, 1]);
+        for (reason, address, after, is_its) in [
+            (Reason::REDIRECTED, own, 0, true),
+            (Reason::REDIRECTED, own, LISTENER_COUNTS, true),
+            (Reason::UNSCANNED, own, LISTENER_COUNTS + 1, false),
+            (Reason::REDIRECTED, other, LISTENER_COUNTS + 1, true),
+            (Reason::QUESTION, other, 0, false),
+            (Reason::NONE, other, 0, false),
         ] {
-            assert_eq!(
-                is_of_now(&to(address), at(after)),
-                is_now,
-                "{address:?} {after}"
-            );
+            let to = IpAddr::from(address).into();
+            let origin = Origin::new(reason, begun, SessionId(1), 7, to, 80);
+            assert_eq!(is_served(&origin, at(after)), is_its, "{origin:?} {after}");
         }
     }
 }

@@ -1,13 +1,6 @@
 //! Questions by UDP.
 
-use std::{
-    future::poll_fn,
-    io,
-    net::{IpAddr, SocketAddr},
-    rc::Rc,
-    task::Poll,
-    time::Duration,
-};
+use std::{future::poll_fn, io, net::SocketAddr, rc::Rc, task::Poll, time::Duration};
 
 use guard_common::{ASKED_AT_ONCE, BootTime, MAX_ASKED, Origin, OriginKey, QuestionHash, QueueKey};
 use guard_sys::arrival::{self, Datagram};
@@ -47,6 +40,8 @@ const UNTOLD_FOR: u64 = 100_000_000;
 struct Asked {
     question: Question,
     peer: SocketAddr,
+    /// Both ends of the datagram.
+    ends: OriginKey,
     /// Where it was going.
     origin: Origin,
     /// The [`QuestionHash`] of the message.
@@ -61,6 +56,8 @@ struct Listening {
     socket: Rc<UdpSocket>,
     /// By which the kernel half knows the socket.
     queue: QueueKey,
+    /// The socket's address.
+    local: SocketAddr,
     buffer: Vec<u8>,
     turns: Turns<Asked>,
     /// Datagrams that were read since the kernel half learned that none is left, and when that was.
@@ -73,10 +70,11 @@ pub(super) async fn serve(
     common: Rc<Common>,
     network: Rc<Network>,
     socket: UdpSocket,
-    address: IpAddr,
+    local: SocketAddr,
 ) {
     let mut listening = Listening {
-        queue: QueueKey::new(network.cookie, &address.into()),
+        queue: QueueKey::new(network.cookie, &local.ip().into()),
+        local,
         common,
         network,
         socket: Rc::new(socket),
@@ -150,7 +148,8 @@ impl Listening {
     fn take(&mut self, datagram: &Datagram) {
         self.untold += 1;
         let (message, peer) = (&self.buffer[..datagram.length], datagram.from);
-        let Some(origin) = origin(&self.common, &self.network, datagram) else {
+        let ends = OriginKey::between(self.network.cookie, peer, self.local);
+        let Some(origin) = origin(&self.common, &ends, datagram) else {
             return;
         };
         // Where there is no room for an answer it is as lost as any datagram.
@@ -171,6 +170,7 @@ impl Listening {
         let asked = Asked {
             question,
             peer,
+            ends,
             origin,
             hash: QuestionHash::of(message),
             arrived: datagram.arrived,
@@ -189,8 +189,8 @@ impl Listening {
     }
 
     fn begin(&self, account: u32, asked: &Asked) {
-        let (question, peer) = (&asked.question, asked.peer);
-        for origin in origins(&self.common, &self.network, asked) {
+        let (question, peer, ends) = (&asked.question, asked.peer, asked.ends);
+        for origin in origins(&self.common, asked) {
             let (network, server) = (self.network.id, serve::server(&origin));
             let Some(under_way) = self.common.begin(network, peer, server, question) else {
                 continue;
@@ -202,7 +202,12 @@ impl Listening {
             let (network, socket) = (Rc::clone(&self.network), Rc::clone(&self.socket));
             let question = question.clone();
             spawn_local(async move {
-                answer(&common, &network, &socket, &origin, &question, peer).await;
+                let reply = serve::reply(&common, &network, &origin, &question, false).await;
+                if !has_passed_on(&common, &ends, &origin) {
+                    // The program may be gone.
+                    let _ = socket.send_to(&reply.message, peer).await;
+                }
+                serve::tell(&common, &serve::asker(&origin, &question), reply).await;
                 drop((under_way, slot));
             });
         }
@@ -230,14 +235,15 @@ fn is_empty(error: &io::Error) -> bool {
 
 /// The servers that a datagram is for: its own, and those that the same question was sent to after it. So each is asked, also where
 /// all of them were sent before the first is read. Of a port whose datagrams go to one server alone, that one.
-fn origins(common: &Common, network: &Network, asked: &Asked) -> Vec<Origin> {
+fn origins(common: &Common, asked: &Asked) -> Vec<Origin> {
     let last = asked.origin;
     if last.several == 0 {
         return vec![last];
     }
-    let from = asked.peer;
-    let key = OriginKey::datagram(network.cookie, from.ip().into(), from.port());
-    let of_server = |nth| common.maps.question(&key.question(asked.hash, nth)).ok()?;
+    let of_server = |nth| {
+        let key = asked.ends.question(asked.hash, nth);
+        common.maps.question(&key).ok()?
+    };
     let kept = (0..MAX_ASKED).filter_map(of_server);
     let arrived = asked.arrived.0;
     let is_of_it = |kept: &Origin| {
@@ -253,35 +259,18 @@ fn origins(common: &Common, network: &Network, asked: &Asked) -> Vec<Origin> {
 
 /// Where a datagram was going; `None`: it was not redirected, or what is known of its port is of a datagram that came later. The
 /// port may be another session's by now.
-fn origin(common: &Common, network: &Network, datagram: &Datagram) -> Option<Origin> {
-    let from = datagram.from;
-    let key = OriginKey::datagram(network.cookie, from.ip().into(), from.port());
-    let origin = common.maps.question(&key).unwrap_or_else(|error| {
+fn origin(common: &Common, ends: &OriginKey, datagram: &Datagram) -> Option<Origin> {
+    let origin = common.maps.question(ends).unwrap_or_else(|error| {
         tracing::warn!(%error, "cannot read where a question was going");
         None
     });
-    origin.filter(|origin| origin.at.0 <= datagram.arrived.0 + SLACK)
+    origin.filter(|origin| {
+        origin.reason.is_for_resolver() && origin.at.0 <= datagram.arrived.0 + SLACK
+    })
 }
 
 /// Whether another session has sent something from that port meanwhile: it gets no answer but its own.
-fn has_passed_on(common: &Common, network: &Network, origin: &Origin, peer: SocketAddr) -> bool {
-    let key = OriginKey::datagram(network.cookie, peer.ip().into(), peer.port());
-    let now = common.maps.question(&key);
+fn has_passed_on(common: &Common, ends: &OriginKey, origin: &Origin) -> bool {
+    let now = common.maps.question(ends);
     now.is_ok_and(|now| now.is_some_and(|now| now.session != origin.session))
-}
-
-async fn answer(
-    common: &Common,
-    network: &Network,
-    socket: &UdpSocket,
-    origin: &Origin,
-    question: &Question,
-    peer: SocketAddr,
-) {
-    let reply = serve::reply(common, network, origin, question, false).await;
-    if !has_passed_on(common, network, origin, peer) {
-        // The program may be gone.
-        let _ = socket.send_to(&reply.message, peer).await;
-    }
-    serve::tell(common, &serve::asker(origin, question), reply).await;
 }

@@ -108,12 +108,12 @@ impl Networks {
             let udp = std::net::UdpSocket::from(udp);
             udp.set_nonblocking(true)?;
             let udp = UdpSocket::from_std(udp)?;
-            let address = udp.local_addr()?.ip();
+            let local = udp.local_addr()?;
             let tcp = std::net::TcpListener::from(tcp);
             tcp.set_nonblocking(true)?;
             let tcp = TcpListener::from_std(tcp)?;
             let served = (Rc::clone(&self.common), Rc::clone(&network));
-            listening.spawn_local(datagrams::serve(served.0, served.1, udp, address));
+            listening.spawn_local(datagrams::serve(served.0, served.1, udp, local));
             let served = (Rc::clone(&self.common), Rc::clone(&network));
             listening.spawn_local(streams::accept(served.0, served.1, tcp));
         }

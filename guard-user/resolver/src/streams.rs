@@ -178,17 +178,18 @@ async fn finish(answering: &mut JoinSet<()>, writer: &Writer) {
     }
 }
 
-/// Where a connection was going; `None`: it was not redirected, or it is closed already, so that the entry may be about a later
-/// one from the same port.
+/// Where a connection was going; `None`: it was not redirected, or not to the resolver, or it is closed already, so that the entry may
+/// be about a later one from the same port.
 fn origin(
     common: &Common,
     network: &Network,
     stream: &TcpStream,
     peer: SocketAddr,
 ) -> io::Result<Option<Origin>> {
-    let key = OriginKey::new(network.cookie, peer.ip().into(), peer.port());
+    let key = OriginKey::between(network.cookie, peer, stream.local_addr()?);
     let origin = common.maps.take_origin(&key)?;
-    Ok(origin.filter(|_| tcp::stands(stream).unwrap_or(false)))
+    Ok(origin
+        .filter(|origin| origin.reason.is_for_resolver() && tcp::stands(stream).unwrap_or(false)))
 }
 
 /// One message behind its length. Of a long one only so much is kept as has come.

@@ -12,7 +12,7 @@ use std::{
 };
 
 use guard_common::{
-    BootTime, NameId, Named, NamedKey, NetnsCookie, Origin, OriginKey, PolicyId, QueueKey,
+    BootTime, NameId, Named, NamedKey, NetnsCookie, Origin, OriginKey, PolicyId, QueueKey, Reason,
     SessionId,
 };
 use guard_proto::names::{FromResolver, Names, NetworkId, Pattern, ToResolver, VERSION};
@@ -147,7 +147,8 @@ fn without_any_right_it_answers_and_has_the_kernel_know_first() -> Outcome {
 
     let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
     client.set_read_timeout(Some(Duration::from_secs(60)))?;
-    note_origin(&questions, client.local_addr()?, server.local_addr()?)?;
+    let key = OriginKey::between(COOKIE, client.local_addr()?, resolver);
+    note_origin(&questions, key, server.local_addr()?)?;
     let serving = thread::spawn(move || serve(&server));
     // What guardd says is heard in order, and beside what programs ask: until it is, they are sent away.
     let answered = loop {
@@ -176,9 +177,9 @@ fn without_any_right_it_answers_and_has_the_kernel_know_first() -> Outcome {
 }
 
 /// That the client's datagrams were going to the server.
-fn note_origin(questions: &OwnedFd, client: SocketAddr, server: SocketAddr) -> io::Result<()> {
-    let key = OriginKey::datagram(COOKIE, client.ip().into(), client.port());
-    let origin = Origin::new(BootTime(1), SESSION, 1, server.ip().into(), server.port());
+fn note_origin(questions: &OwnedFd, key: OriginKey, server: SocketAddr) -> io::Result<()> {
+    let (to, port) = (server.ip().into(), server.port());
+    let origin = Origin::new(Reason::QUESTION, BootTime(1), SESSION, 1, to, port);
     let (key, value) = (key.as_bytes(), origin.as_bytes());
     update_batch(questions.as_fd(), key, value, key.len(), value.len())
 }

@@ -9,9 +9,10 @@ use std::net::{IpAddr, TcpListener};
 use std::path::PathBuf;
 
 use aya::maps::{HashMap, Map, MapData};
-use guard_common::{OriginKey, Verdict};
+use guard_common::{OriginKey, Reason, Verdict};
 use guard_datapath::{Object, Start};
 use guard_lab::{AGENT, Attempt, OPEN, Production, Tested};
+use guard_sys::bpf::Origins;
 use scene::{KernelHalf, PATIENCE, Proxy, READ};
 use zerocopy::IntoBytes as _;
 
@@ -234,8 +235,48 @@ fn is_noted(scene: &mut KernelHalf, proxy: &Proxy, from: IpAddr, port: u16) -> T
         map @ Map::LruHashMap(_) => map.try_into()?,
         other => panic!("{other:?}"),
     };
-    let key = OriginKey::new(proxy.netns, from.into(), port);
+    let key = OriginKey::new(proxy.netns, from.into(), port, proxy.port.get());
     Ok(map.get(&key.as_bytes().try_into()?, 0).is_ok())
+}
+
+#[test]
+fn two_connections_from_one_port_are_told_apart_by_their_listeners() -> Tested {
+    let mut scene = KernelHalf::new()?;
+    let workers = [(); 2].map(|()| Proxy::that_does_not_ask(&scene));
+    let [proxy, resolver] = workers;
+    let (proxy, resolver) = (proxy?, resolver?);
+    scene.redirect_to(&proxy)?;
+    scene.redirect_questions_to(&resolver)?;
+    let origins = Origins::new(scene.datapath().origins()?)?;
+    let (mine, theirs) = (scene.session.clone(), scene.other.clone());
+    let destinations = [
+        (READ[0], 443, &proxy, Reason::REDIRECTED),
+        (OPEN, 53, &resolver, Reason::QUESTION),
+    ];
+    let mut from = 4100;
+    for second in [&mine, &theirs] {
+        for order in [[0, 1], [1, 0]] {
+            from += 1;
+            for (nth, session) in order.into_iter().zip([&mine, second]) {
+                let (to, port, ..) = destinations[nth];
+                let attempt = Attempt::new("from", to, port).other(&from.to_string());
+                let report = scene.attempt_in(session, &attempt)?;
+                assert!(report.ok, "{to}:{port}: {report:?}");
+            }
+            // Neither worker has taken its entry yet.
+            for (nth, session) in order.into_iter().zip([&mine, second]) {
+                let (to, port, worker, reason) = destinations[nth];
+                let client = worker.client()?.peer;
+                assert_eq!(client.port(), from);
+                let key = OriginKey::new(proxy.netns, client.ip().into(), from, worker.port.get());
+                let origin = origins.take(&key)?.unwrap();
+                let told = (origin.destination.to_ip(), origin.port, origin.session);
+                assert_eq!(told, (to.parse::<IpAddr>()?, port, session.id), "{order:?}");
+                assert_eq!(origin.reason, reason);
+            }
+        }
+    }
+    Ok(())
 }
 
 #[test]

@@ -30,6 +30,9 @@ const POLICY: &str = r#"
 version = 1
 default = "deny"
 
+[dns]
+names = "rules"
+
 [[rule]]
 name = "reads"
 to = ["192.0.2.0/24", "2001:db8:7::/48"]
@@ -147,13 +150,22 @@ impl KernelHalf {
         Ok(())
     }
 
+    /// Has questions by TCP redirected to what plays the resolver.
+    pub(crate) fn redirect_questions_to(&mut self, resolver: &Proxy) -> Tested {
+        let (netns, port) = (resolver.netns, resolver.port);
+        self.datapath()
+            .set_resolver(netns, port, &resolver.listeners)?;
+        Ok(())
+    }
+
     /// Makes an attempt in the session, as the agent.
     pub(crate) fn attempt(&self, attempt: &Attempt) -> Tested<Report> {
-        Ok(Report::of(&mut self.command(
-            &self.session,
-            attempt,
-            AGENT,
-        )?)?)
+        self.attempt_in(&self.session, attempt)
+    }
+
+    /// The same in another session.
+    pub(crate) fn attempt_in(&self, session: &SessionCgroup, attempt: &Attempt) -> Tested<Report> {
+        Ok(Report::of(&mut self.command(session, attempt, AGENT)?)?)
     }
 
     /// Begins one that goes on.
@@ -300,7 +312,7 @@ fn serve(
     for stream in listener.incoming() {
         let stream = stream.unwrap();
         let peer = stream.peer_addr().unwrap();
-        let key = OriginKey::new(netns, peer.ip().into(), peer.port());
+        let key = OriginKey::between(netns, peer, stream.local_addr().unwrap());
         let taken = [(); 2].map(|()| origins.and_then(|origins| origins.take(&key).unwrap()));
         let _ = clients.send(Client { peer, taken });
         thread::spawn(move || echo(stream));

@@ -12,7 +12,7 @@ use std::{
 
 use guard_common::{
     Address, BootTime, NameId, Named, NamedKey, NetnsCookie, Origin, OriginKey, PolicyId,
-    QuestionHash, QueueKey, SessionId,
+    QuestionHash, QueueKey, Reason, SessionId,
 };
 use guard_proto::names::{FromResolver, Names, NetworkId, Pattern, ToResolver};
 use hickory_proto::op::Message;
@@ -229,7 +229,7 @@ impl Scene {
         let socket = UdpSocket::bind(own).await.unwrap();
         socket.connect(self.resolvers[family]).await.unwrap();
         let own = socket.local_addr().unwrap();
-        let key = OriginKey::datagram(COOKIE, own.ip().into(), own.port());
+        let key = OriginKey::between(COOKIE, own, self.resolvers[family]);
         let origin = self.origin(session, family);
         self.maps.questions.borrow_mut().insert(key, origin);
         socket
@@ -238,23 +238,30 @@ impl Scene {
     /// From now on, a program's port is another session's.
     pub(super) fn now_is_of_another(&self, client: &UdpSocket, session: SessionId) {
         let own = client.local_addr().unwrap();
-        let key = OriginKey::datagram(COOKIE, own.ip().into(), own.port());
+        let key = OriginKey::between(COOKIE, own, self.resolvers[0]);
         let server = self.servers[0];
         let to = Address::from(server.ip());
-        let origin = Origin::new(guard_sys::clock::now(), session, TGID, to, server.port());
+        let origin = Origin::new(
+            Reason::QUESTION,
+            guard_sys::clock::now(),
+            session,
+            TGID,
+            to,
+            server.port(),
+        );
         self.maps.questions.borrow_mut().insert(key, origin);
     }
 
     /// A program has sent a question to several servers at once.
     pub(super) fn asks_at_once(&self, client: &UdpSocket, question: &[u8], servers: &[SocketAddr]) {
         let own = client.local_addr().unwrap();
-        let key = OriginKey::datagram(COOKIE, own.ip().into(), own.port());
+        let key = OriginKey::between(COOKIE, own, self.resolvers[0]);
         let hash = QuestionHash::of(question);
         let mut questions = self.maps.questions.borrow_mut();
         for (nth, server) in (0..).zip(servers) {
             let to = Address::from(server.ip());
             let at = guard_sys::clock::now();
-            let mut origin = Origin::new(at, SESSION, TGID, to, server.port());
+            let mut origin = Origin::new(Reason::QUESTION, at, SESSION, TGID, to, server.port());
             (origin.hash, origin.several) = (hash, 1);
             questions.insert(key.question(hash, nth), origin);
             origin.at = BootTime(1);
@@ -288,7 +295,7 @@ impl Scene {
 
     async fn connect(&self, socket: TcpSocket, session: SessionId, family: usize) -> TcpStream {
         let own = socket.local_addr().unwrap();
-        let key = OriginKey::new(COOKIE, own.ip().into(), own.port());
+        let key = OriginKey::between(COOKIE, own, self.resolvers[family]);
         let origin = self.origin(session, family);
         self.maps.origins.borrow_mut().insert(key, origin);
         socket.connect(self.resolvers[family]).await.unwrap()
@@ -297,7 +304,7 @@ impl Scene {
     fn origin(&self, session: SessionId, family: usize) -> Origin {
         let server = self.servers[family];
         let (to, port) = (Address::from(server.ip()), server.port());
-        Origin::new(BootTime(1), session, TGID, to, port)
+        Origin::new(Reason::QUESTION, BootTime(1), session, TGID, to, port)
     }
 
     /// A program that nothing was redirected of.

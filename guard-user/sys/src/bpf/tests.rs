@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use aya::maps::lpm_trie::Key;
 use aya::maps::{HashMap, LpmTrie, Map, MapData};
 use guard_common::{
-    BootTime, Learned, NameId, Named, NamedKey, NetnsCookie, Origin, OriginKey, PolicyId, SessionId,
+    BootTime, Learned, NameId, Named, NamedKey, NetnsCookie, Origin, OriginKey, PolicyId, Reason,
+    SessionId,
 };
 use zerocopy::IntoBytes as _;
 
@@ -279,14 +280,21 @@ fn an_origin_is_taken_once_and_from_no_other_map() {
     let map = map(LRU_HASH, key_size, value_size, 16);
     let session = SessionId(7);
     let destination = Ipv4Addr::new(192, 0, 2, 10).into();
-    let origin = Origin::new(BootTime(1), session, 4711, destination, 443);
-    let key = OriginKey::new(NetnsCookie(3), Ipv4Addr::LOCALHOST.into(), 4001);
+    let origin = Origin::new(
+        Reason::REDIRECTED,
+        BootTime(1),
+        session,
+        4711,
+        destination,
+        443,
+    );
+    let key = OriginKey::new(NetnsCookie(3), Ipv4Addr::LOCALHOST.into(), 4001, 1);
     let mut aya: HashMap<_, [u8; 32], [u8; 40]> = seen_by_aya(&map).try_into().unwrap();
     let key_bytes: [u8; 32] = key.as_bytes().try_into().unwrap();
     let value: [u8; 40] = origin.as_bytes().try_into().unwrap();
     aya.insert(key_bytes, value, 0).unwrap();
     let origins = Origins::new(map).unwrap();
-    let other = OriginKey::new(NetnsCookie(3), Ipv4Addr::LOCALHOST.into(), 4002);
+    let other = OriginKey::new(NetnsCookie(3), Ipv4Addr::LOCALHOST.into(), 4001, 2);
     assert_eq!(origins.take(&other).unwrap(), None);
     assert_eq!(origins.get(&other).unwrap(), None);
     assert_eq!(origins.get(&key).unwrap(), Some(origin));
