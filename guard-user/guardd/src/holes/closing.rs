@@ -1,5 +1,7 @@
 //! Closing holes before they end by themselves: when a person says so, or when their bytes are used up. Expiry is in `ending.rs`.
 
+use std::io;
+
 use guard_common::{HoleId, SessionId};
 use guard_datapath::LiveHole;
 use guard_proto as proto;
@@ -15,7 +17,7 @@ impl State {
     ///
     /// # Errors
     ///
-    /// `NotFound` if an id is not that of an open hole of the caller's; then none is closed.
+    /// `NotFound` if an id is not that of an open hole of the caller's; then none is closed. The system's: one stays open.
     pub(crate) fn close(
         &mut self,
         by: &Answering,
@@ -30,8 +32,13 @@ impl State {
         let mut shown: Vec<_> = self.holes.shown(&holes).into_values().collect();
         // One for a name has an entry for each address.
         holes.dedup_by_key(|hole| hole.entry.id);
+        let mut failed = None;
         // These first: they end whatever the kernel says about the others.
         for (id, as_shown) in judged_here {
+            if let Err(error) = self.holes.close_stored(id) {
+                failed = Some(not_closed(&as_shown, &error));
+                continue;
+            }
             if let Some(hole) = self.holes.remove(id) {
                 self.hole_ended(id, &hole, HoleEnd::Closed, Some(by));
                 shown.push(as_shown);
@@ -39,6 +46,9 @@ impl State {
         }
         for hole in &holes {
             self.close_one(hole, by)?;
+        }
+        if let Some(failed) = failed {
+            return Err(failed);
         }
         // What a person has closed is closed, even if that could not be written to the audit log.
         let unsynced = self.recorder.sync().err().map(|error| error.to_string());
@@ -82,6 +92,18 @@ impl State {
         self.hole_ended(id, &known, HoleEnd::Closed, Some(by));
         Ok(())
     }
+}
+
+/// The error of a hole whose file cannot be ended.
+fn not_closed(hole: &proto::Hole, error: &io::Error) -> CallError {
+    let (id, session) = (&hole.id, &hole.session);
+    CallError::failed(
+        format!("{id} is still open"),
+        format!("its file can neither be marked as closed nor removed: {error}"),
+        format!(
+            "see to the disk with guardd's state, then: guard close {id}; or end its session: guard stop {session}"
+        ),
+    )
 }
 
 /// Leaves those with the given ids alone of the open holes, which the kernel or guardd judges.

@@ -1,6 +1,6 @@
 //! The holes that guardd knows of.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, io, time::Duration};
 
 use guard_common::{Address, BootTime, Event, HoleEntry, HoleId, Hook, Protocol, SessionId};
 use guard_datapath::LiveHole;
@@ -10,7 +10,7 @@ use guard_sys::clock::Clocks;
 
 use super::{
     hole::{Connections, Hole, HoleName, HoleOrigin, Scope},
-    names::{LeftOut, StoredName},
+    names::{CLOSED, LeftOut, StoredName},
 };
 use crate::{
     control::{auth::Approver, ids},
@@ -102,6 +102,29 @@ impl Holes {
         }
         if let Some(name) = hole.stored_name() {
             self.names.keep(&ids::hole(id), &name);
+        }
+    }
+
+    /// Ends a hole for questions on the disk: its file alone would open it again. Of one for connections the kernel knows.
+    ///
+    /// # Errors
+    ///
+    /// The file system's: a later guardd may find it open.
+    pub(super) fn close_stored(&self, id: HoleId) -> io::Result<()> {
+        let key = ids::hole(id);
+        let hole = self.get(id);
+        let question = hole.filter(|hole| matches!(hole.scope, Scope::Questions(_)));
+        match question.and_then(Hole::stored_name) {
+            Some(stored) if self.names.has(&key) => {
+                let closed = StoredName {
+                    expires: CLOSED.0,
+                    ..stored
+                };
+                let marked = self.names.put_synced(&key, &closed);
+                // A full disk takes no mark.
+                marked.or_else(|_| self.names.remove_synced(&key))
+            }
+            _ => Ok(()),
         }
     }
 

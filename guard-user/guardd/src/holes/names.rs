@@ -26,7 +26,7 @@ const MAX_LEFT_OUT: usize = 4096;
 pub(crate) struct StoredName {
     /// The name, or `*.zone.example`.
     pub(crate) pattern: String,
-    /// When it ends, in nanoseconds of boot time. These files do not outlive the boot.
+    /// When it ends, in nanoseconds of boot time; [`CLOSED`]: a person has closed it. These files do not outlive the boot.
     pub(crate) expires: u64,
     /// Who opened it, for whom, and why.
     pub(crate) about: HoleOrigin,
@@ -34,6 +34,9 @@ pub(crate) struct StoredName {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) reaches: Option<Reaches>,
 }
+
+/// The end of a hole that a person has closed.
+pub(crate) const CLOSED: BootTime = BootTime(0);
 
 /// What is reached through a hole for a name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -94,10 +94,19 @@ impl<T: Serialize + DeserializeOwned> Shelf<T> {
         }
     }
 
-    /// Removes a value.
+    /// Removes a value that grants nothing: a leftover is overwritten, or removed later.
     pub(crate) fn remove(&self, key: &str) {
-        // A leftover is overwritten or removed later; it grants nothing.
         let _ = fs::remove_file(self.file(key));
+    }
+
+    /// Removes a value, also from the disk when this returns.
+    ///
+    /// # Errors
+    ///
+    /// What the file system says; the value may still be there then.
+    pub(crate) fn remove_synced(&self, key: &str) -> io::Result<()> {
+        fs::remove_file(self.file(key))?;
+        fs::File::open(&self.dir)?.sync_all()
     }
 
     /// The value of that key, if it can be read.
@@ -181,6 +190,7 @@ mod tests {
         );
         shelf.remove("s1");
         assert_eq!(shelf.get("s1"), None);
+        assert!(shelf.remove_synced("s1").is_err());
         fs::write(dir.path().join("a/b/.tmpXyz"), "[1").unwrap();
         assert_eq!((shelf.sweep(), shelf.sweep()), (1, 0));
         assert_eq!(shelf.get("s2"), Some(vec![]));

@@ -21,6 +21,7 @@ use crate::{
         ending::HoleEnd,
         hole::{Connections, Hole, HoleName, Scope},
         known,
+        names::CLOSED,
     },
     record::{audit::LogEntry, given},
     requests::{
@@ -326,10 +327,14 @@ impl State {
             }
             let hole = stored.question();
             if self.sessions.live(hole.session).is_some() && hole.expires > now {
-                self.holes.add(id, hole)
-            } else {
-                self.hole_ended(id, &hole, HoleEnd::ExpiredWhileDown, None)
+                self.holes.add(id, hole);
+                continue;
             }
+            let why = match hole.expires {
+                CLOSED => HoleEnd::Closed,
+                _ => HoleEnd::ExpiredWhileDown,
+            };
+            self.hole_ended(id, &hole, why, None);
         }
     }
 
