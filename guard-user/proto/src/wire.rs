@@ -21,8 +21,8 @@ pub struct Number(pub u64);
 #[serde(transparent)]
 pub struct NetworkId(pub u32);
 
-/// For what a session trusts guard's certificate authority: the names and addresses of read-only destinations. What is `None` is
-/// not limited.
+/// For what a session trusts guard's certificate authority: names that the proxy serves, and addresses of read-only destinations. What
+/// is `None` is not limited.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuthorityScope {
     /// Names, and all below them.

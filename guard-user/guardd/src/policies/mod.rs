@@ -105,6 +105,14 @@ impl From<Prepared> for InForce {
 }
 
 impl InForce {
+    /// Returns true if some destination is read-only.
+    #[must_use]
+    pub(crate) fn is_read_only(&self) -> bool {
+        let mut actions = self.policy.rules.iter().map(|rule| rule.action);
+        self.policy.default == Verdict::ReadOnly
+            || actions.any(|action| action == Verdict::ReadOnly)
+    }
+
     /// Whether it has rules for names that the resolver judges.
     #[must_use]
     pub(crate) fn speaks_of_names(&self) -> bool {

@@ -115,6 +115,31 @@ impl Policies {
         judged.collect()
     }
 
+    /// Returns the names that a client may show where a rule of a chain is read-only: the proxy serves these, so its certificates cover
+    /// these. They are those of all rules that do not deny, as names share addresses; none where any name may be shown.
+    #[must_use]
+    pub(crate) fn may_be_shown(&self, chain: &[PolicyId]) -> Option<Vec<NamePattern>> {
+        let policies = chain.iter().filter_map(|slot| self.get(*slot));
+        let mut names = Vec::new();
+        for one in policies.filter(|one| one.is_read_only()) {
+            let policy = &one.policy;
+            if policy.default == Verdict::ReadOnly || !one.speaks_of_names() {
+                return None;
+            }
+            let rules = policy.rules.iter();
+            for rule in rules.filter(|rule| rule.action != Verdict::Deny) {
+                for target in &rule.to {
+                    match NamePattern::of(target) {
+                        Some(name) => names.push(name),
+                        None if rule.action == Verdict::ReadOnly => return None,
+                        None => {}
+                    }
+                }
+            }
+        }
+        Some(names)
+    }
+
     fn refuses<'p>(
         &'p self,
         subject: VerdictSubject<'_>,
@@ -235,14 +260,19 @@ action = "read-only"
 "#;
 
     fn in_force() -> Policies {
-        let source = policies::library::PolicyText::brought(None, TEXT.to_owned());
+        of_text(TEXT, &[("forge.example.com", 41)])
+    }
+
+    /// Of that policy, where names have these addresses of 192.0.2.0/24.
+    fn of_text(text: &str, names: &[(&str, u8)]) -> Policies {
+        let source = policies::library::PolicyText::brought(None, text.to_owned());
         let read = policies::parse(&source).unwrap();
+        let names = names.iter().map(|(name, last)| {
+            let address = IpAddr::from([192, 0, 2, *last]);
+            ((*name).to_owned(), vec![address])
+        });
         let environment = guard_policy::Environment {
-            names: [(
-                "forge.example.com".to_owned(),
-                vec![IpAddr::from([192, 0, 2, 41])],
-            )]
-            .into(),
+            names: names.collect(),
             judges_names: true,
             ..guard_policy::Environment::default()
         };
@@ -380,6 +410,45 @@ action = "read-only"
         let (rule, why) = refuses(1, 443, "shut.api.example.com").unwrap();
         assert_eq!(rule, "shut");
         assert!(why.contains("`shut`") && why.contains("`net`"), "{why}");
+    }
+
+    #[test]
+    fn certificates_cover_each_name_that_is_served_where_another_is_read_only() {
+        let rule = |name: &str, action: &str| {
+            format!(
+                "[[rule]]\nname = \"{name}\"\nto = [\"{name}.example.com\"]\naction = \"{action}\"\n"
+            )
+        };
+        let actions = [
+            ("api", "read-only"),
+            ("dev", "allow"),
+            ("shut", "deny"),
+            ("asked", "confirm"),
+        ];
+        let rules: String = actions.map(|(name, action)| rule(name, action)).concat();
+        let text = format!("version = 1\ndefault = \"allow\"\n{rules}");
+        let at_one = [("api.example.com", 60), ("dev.example.com", 60)];
+        let (policies, chain) = (of_text(&text, &at_one), [PolicyId(1)]);
+        let to = IpAddr::from([192, 0, 2, 60]).into();
+        let covered = policies.may_be_shown(&chain).unwrap();
+        for (name, is_served) in [
+            ("api", true),
+            ("dev", true),
+            ("shut", false),
+            ("other", false),
+        ] {
+            let name = format!("{name}.example.com");
+            let refused = policies.refuses_name(VerdictSubject::from(&chain[..]), to, 443, &name);
+            assert_eq!(refused.is_none(), is_served, "{name}");
+            let is_covered = covered.iter().any(|pattern| pattern.to_string() == name);
+            assert_eq!(is_covered, is_served, "{name}");
+        }
+        // By an address nobody knows the names that clients show.
+        let by_address = format!(
+            "{text}{}",
+            rule("net", "read-only").replace("net.example.com", "192.0.2.0/28")
+        );
+        assert_eq!(of_text(&by_address, &at_one).may_be_shown(&chain), None);
     }
 
     #[test]

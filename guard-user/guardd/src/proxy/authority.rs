@@ -2,7 +2,7 @@
 //! trust.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     fs::{File, OpenOptions, Permissions},
     io,
     net::{IpAddr, Ipv6Addr},
@@ -16,12 +16,12 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use guard_common::{PolicyId, Verdict};
-use guard_policy::{Prefix, Rule, Target};
+use guard_policy::{NamePattern, Prefix, Rule, Target};
 use guard_proto::wire::{AuthorityScope, Number, ToProxy};
 use rustix::fs::OFlags;
 use tokio::sync::oneshot;
 
-use super::{Proxy, is_read_only};
+use super::Proxy;
 use crate::{
     config::{Config, MAX_CA},
     control::ids,
@@ -146,35 +146,43 @@ fn open_key(path: &Path) -> io::Result<OwnedFd> {
     Ok(file.into())
 }
 
-/// The read-only destinations of a chain of policies, as far as a certificate can be limited to them; `None` if there are none.
+/// What the proxy serves under a chain of policies, as far as a certificate can be limited to it; `None` if nothing is read-only.
 fn scope(policies: &Policies, chain: &[PolicyId]) -> Option<AuthorityScope> {
     let all = chain.iter().filter_map(|slot| policies.get(*slot));
-    let all: Vec<_> = all.filter(|policy| is_read_only(policy)).collect();
+    let all: Vec<_> = all.filter(|policy| policy.is_read_only()).collect();
     if all.is_empty() {
         return None;
     }
+    let names = policies.may_be_shown(chain).map(|patterns| {
+        let names: BTreeSet<_> = patterns.iter().map(above).collect();
+        names.into_iter().collect()
+    });
+    let names = names.filter(|names: &Vec<_>| names.len() <= MAX_LIMITS);
     if all
         .iter()
         .any(|policy| policy.policy.default == Verdict::ReadOnly)
     {
-        return Some(AuthorityScope::default());
+        return Some(AuthorityScope {
+            names,
+            prefixes: None,
+        });
     }
-    let (mut names, mut prefixes) = (Some(Vec::new()), Vec::new());
-    for policy in all {
-        for target in targets(policy) {
-            prefixes.extend(target.prefixes(&policy.fitted));
-            match (target, &mut names) {
-                (Target::Name(name), Some(names)) => names.push(name.as_str().to_owned()),
-                (Target::Wildcard(all), Some(names)) => names.push(all.below().as_str().to_owned()),
-                // The names by which clients call an address are unknown.
-                _ => names = None,
-            }
-        }
-    }
-    let names = names.filter(|names| names.len() <= MAX_LIMITS);
-    let prefixes: Vec<_> = prefixes.iter().flat_map(limits).collect();
-    let prefixes = Some(prefixes).filter(|prefixes| prefixes.len() <= MAX_LIMITS);
+    let prefixes = all.iter().flat_map(|policy| {
+        let prefixes = targets(policy).flat_map(|target| target.prefixes(&policy.fitted));
+        prefixes.flat_map(|prefix| limits(&prefix))
+    });
+    let prefixes = Some(prefixes.collect::<Vec<_>>());
+    let prefixes = prefixes.filter(|prefixes| prefixes.len() <= MAX_LIMITS);
     Some(AuthorityScope { names, prefixes })
+}
+
+/// The name that a pattern is, or below which it has all: a name constraint covers both.
+fn above(pattern: &NamePattern) -> String {
+    let name = match pattern {
+        NamePattern::Name(name) => name,
+        NamePattern::Below(wildcard) => wildcard.below(),
+    };
+    name.as_str().to_owned()
 }
 
 fn targets(policy: &InForce) -> impl Iterator<Item = &Target> {

@@ -24,7 +24,7 @@ pub(crate) mod worker;
 
 use std::{os::fd::OwnedFd, path::PathBuf, time::Duration};
 
-use guard_common::{BootTime, SessionId, Verdict};
+use guard_common::{BootTime, SessionId};
 use guard_datapath::Datapath;
 use guard_proto::wire::ToProxy;
 
@@ -189,18 +189,10 @@ impl Proxy {
     }
 }
 
-/// Whether a policy makes some destination read-only.
-#[must_use]
-pub(crate) fn is_read_only(policy: &InForce) -> bool {
-    let policy = &policy.policy;
-    let mut actions = policy.rules.iter().map(|rule| rule.action);
-    policy.default == Verdict::ReadOnly || actions.any(|action| action == Verdict::ReadOnly)
-}
-
 /// Whether connections under a policy go to the proxy: to read-only destinations, or since it looks at TLS.
 #[must_use]
 pub(super) fn is_proxied(policies: &Policies, policy: &InForce) -> bool {
-    is_read_only(policy) || (policies.is_sni_for_proxy() && policy.policy.looks_at_sni())
+    policy.is_read_only() || (policies.is_sni_for_proxy() && policy.policy.looks_at_sni())
 }
 
 /// Whether anything in force needs a proxy.
