@@ -89,6 +89,8 @@ pub enum Cause {
     ManyBudgets = 4,
     /// The guard's own proxy listens there: it serves what is redirected to it, and nobody who asks for it.
     OwnProxy = 5,
+    /// Another thread was writing what the kernel half knows of the socket, or memory for it was short.
+    Busy = 6,
 }
 
 impl Cause {
@@ -101,6 +103,7 @@ impl Cause {
             3 => Self::NothingSent,
             4 => Self::ManyBudgets,
             5 => Self::OwnProxy,
+            6 => Self::Busy,
             _ => Self::Policies,
         }
     }

@@ -60,7 +60,7 @@ pub use policy::{
     Verdict, prefix_flags,
 };
 pub use relay::{Dialed, Dialer, MAX_UPSTREAMS, Relay, Ticket, relay_flags};
-pub use session::{MAX_CHAIN, Session, SessionId};
+pub use session::{MAX_CHAIN, Session, SessionEntry, SessionId};
 pub use unix::{UnixSession, unix_flags};
 
 /// Version of every layout in this crate. A daemon refuses pins that say another one.

@@ -3,7 +3,7 @@
 //! Refusals are counted exactly and reported at a limited rate: a loop in a session costs guardd one event a second and
 //! destination, and [`EVENTS_A_SECOND`] in all. Each refusal is in exactly one of `reported`, `summed_up` and `lost`.
 //!
-//! Hooks call [`case`], [`packet`], [`unsent`], [`past_resolver`], [`refused_though_allowed`], [`other`] or [`RefusalReport::emit`]; [`due`]
+//! Hooks call [`case`], [`packet`], [`unsent`], [`past_resolver`], [`refused_though_allowed`], [`busy`], [`other`] or [`RefusalReport::emit`]; [`due`]
 //! counts, and says whether an event is due; [`RefusalReport::report`] writes it. [`listener`] and [`dial`] report what is no refusal.
 
 use aya_ebpf::bindings::__sk_buff;
@@ -352,6 +352,36 @@ pub(crate) fn refused_though_allowed(
         through: 0,
     }
     .emit();
+}
+
+/// The refusal of a call whose socket cannot be written to, reported if that is due.
+///
+/// A function of its own for the sake of the stack, as [`due`].
+#[inline(never)]
+pub(crate) fn busy(to: &Connection, hook: Hook, cgroup: u64) {
+    let session = &maps::session(cgroup);
+    let due = due(session.id, to, NOT_FOR_POLICIES, false);
+    if due != 0 {
+        tell_busy(to, hook, cgroup, due);
+    }
+}
+
+/// A function of its own in the kernel too, as [`due`].
+#[inline(never)]
+fn tell_busy(to: &Connection, hook: Hook, cgroup: u64, count: u64) {
+    let session = &maps::session(cgroup);
+    RefusalReport {
+        hook,
+        cgroup,
+        session,
+        to,
+        decision: &Decision::by(session.policies[0], PolicyVerdict::DENY),
+        socket_type: 0,
+        held: false,
+        cause: Cause::Busy,
+        through: 0,
+    }
+    .tell(count);
 }
 
 /// Why a case is refused.

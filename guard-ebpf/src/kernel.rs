@@ -23,6 +23,12 @@ const AVAILABLE_DATA: u64 = 0;
 /// Reads a value at an address of the kernel's; zeros if it cannot be read.
 #[inline(always)]
 pub(crate) fn peek<T: Copy + Default>(at: u64) -> T {
+    try_peek(at).unwrap_or_default()
+}
+
+/// Reads a value at an address of the kernel's, if it can be read.
+#[inline(always)]
+pub(crate) fn try_peek<T: Copy + Default>(at: u64) -> Option<T> {
     let mut value = T::default();
     let to: *mut T = &raw mut value;
     // SAFETY: the pointer is to as many writable bytes as the length says, and the kernel checks the address. Only numbers
@@ -30,7 +36,7 @@ pub(crate) fn peek<T: Copy + Default>(at: u64) -> T {
     let failed = unsafe {
         raw::bpf_probe_read_kernel(to.cast(), size_of::<T>() as u32, at as *const c_void)
     };
-    if failed == 0 { value } else { T::default() }
+    if failed == 0 { Some(value) } else { None }
 }
 
 /// Copies bytes from an address of the kernel's; false if they cannot be read.

@@ -88,14 +88,15 @@ pub fn file_receive(ctx: LsmContext) -> i32 {
     };
     let file = argument(&ctx, 0);
     let inode: u64 = kernel::peek(field(file, at::FILE_INODE));
-    if kernel::peek::<u16>(field(inode, at::INODE_MODE)) & KIND_OF_FILE != SOCKET {
+    let mode: Option<u16> = kernel::try_peek(field(inode, at::INODE_MODE));
+    let socket: Option<u64> = kernel::try_peek(field(file, at::FILE_PRIVATE));
+    // A file opened with O_PATH has no socket.
+    if mode.is_some_and(|mode| mode & KIND_OF_FILE != SOCKET) || socket == Some(0) {
         return GO_ON;
     }
-    // A file opened with O_PATH has none.
-    let socket: u64 = kernel::peek(field(file, at::FILE_PRIVATE));
-    let sk: u64 = kernel::peek(field(socket, at::SOCKET_SK));
+    let sk: u64 = kernel::peek(field(socket.unwrap_or(0), at::SOCKET_SK));
     let family = u32::from(kernel::peek::<u16>(field(sk, at::SK_FAMILY)));
-    if socket == 0 || family == UNIX || is_within(session_of(socket_cgroup(sk)), session) {
+    if family == UNIX || is_within(session_of(socket_cgroup(sk)), session) {
         return GO_ON;
     }
     refuse(session, LsmHook::Receive, family, 0)

@@ -216,13 +216,14 @@ fn gate_hello(ctx: SkMsgContext) -> u32 {
 /// Judges `connect`. A socket may connect again, elsewhere: what was cached for the last destination is cleared first.
 #[inline(always)]
 fn connect(ctx: &SockAddrContext, to: &Connection, hook: Hook) -> i32 {
+    let cgroup = kernel::task_ancestor_cgroup(maps::SESSION_LEVEL.load());
     if !clear_last_destination(ctx, to) {
+        emit::busy(to, hook, cgroup);
         return REFUSE;
     }
     if questions::is_direct(ctx, to) {
         return REFUSE;
     }
-    let cgroup = kernel::task_ancestor_cgroup(maps::SESSION_LEVEL.load());
     unsent::renew(ctx, to, hook, cgroup);
     if questions::may_be(to) {
         let answer = questions::judge(ctx, to, hook, cgroup);
@@ -338,6 +339,9 @@ fn judge_call(
     let generation = case.generation_for_call(generation_for_call(&decision, generation));
     let generation = case.for_socket(generation);
     let answer = allow_call(ctx, to, &decision, generation, cgroup);
+    if answer != ALLOW {
+        emit::busy(to, hook, cgroup);
+    }
     let outcome = outcome(answer == ALLOW, LogOutcome::Allowed);
     log::case(&case, to, hook, outcome);
     answer

@@ -18,7 +18,8 @@ use guard_common::{
     Address, Answered, AnsweredKey, AttemptCount, AttemptKey, BootTime, BudgetId, Connection,
     Event, Flow, FlowCount, FlowKey, Held, HoldTerms, HoleId, HoleList, Learned, ListId, MAX_NAMED,
     NameId, Named, NamedKey, NetnsCookie, Origin, OriginKey, PolicyId, PrefixValue, QueueKey,
-    RangeList, RefusedKey, Relay, Session, SessionId, SessionStats, Tables, meta, tls,
+    RangeList, RefusedKey, Relay, Session, SessionEntry, SessionId, SessionStats, Tables, meta,
+    tls,
 };
 
 use crate::kernel;
@@ -66,7 +67,7 @@ static NAMED: HashMap<NamedKey, Named, MAX_NAMED, NO_PREALLOC> = HashMap::new();
 
 /// Sessions by the id of their cgroup; key 0: what unowned cgroups are judged by. Written by guardd.
 #[btf_map]
-static SESSIONS: HashMap<u64, Session, 4096, NO_PREALLOC> = HashMap::new();
+static SESSIONS: HashMap<u64, SessionEntry, 4096, NO_PREALLOC> = HashMap::new();
 
 /// The holes of each session. Written by guardd.
 #[btf_map]
@@ -645,13 +646,26 @@ pub(crate) fn generation() -> u64 {
 /// The session that owns a cgroup, else the one under key 0, else one without a policy.
 #[inline(always)]
 pub(crate) fn session(cgroup: u64) -> Session {
-    // SAFETY: a live map value, of plain numbers. guardd writes it before its cgroup has a process, and replaces it as a whole where the
-    // session's policies change: whoever copies the old one just then may read part of the next that has its memory, and judges one
-    // call or packet by that. The change raises the generation, so that nothing is cached by it.
-    match unsafe { SESSIONS.get(cgroup) } {
-        Some(session) => *session,
-        // SAFETY: as above.
-        None => unsafe { SESSIONS.get(0) }.copied().unwrap_or_default(),
+    match SESSIONS.get_ptr(cgroup) {
+        Some(entry) => copied(entry, cgroup),
+        None => SESSIONS
+            .get_ptr(0)
+            .map_or(Session::default(), |entry| copied(entry, 0)),
+    }
+}
+
+/// The session of an entry. One without a policy where the entry was replaced meanwhile and its memory is another cgroup's: one call or
+/// packet is denied then.
+#[inline(always)]
+fn copied(entry: *const SessionEntry, cgroup: u64) -> Session {
+    // SAFETY: a live map value, of plain numbers.
+    unsafe {
+        let session = (&raw const (*entry).session).read_volatile();
+        if (&raw const (*entry).cgroup).read_volatile() == cgroup {
+            session
+        } else {
+            Session::default()
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::{error::Error, fs, io, path::PathBuf};
 
 use guard_proto::{Failure, HookStatus};
 use guard_sys::release::{release, version};
+use rustix::io::Errno;
 
 /// Why the kernel half could not do something.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +28,8 @@ pub enum DatapathError {
         why: String,
         /// Whether a capability was missing.
         denied: bool,
+        /// The system's number, if it said why.
+        code: Option<i32>,
     },
     /// A program at the top of the hierarchy failed.
     #[error("cannot judge what sessions do at the top of the cgroup hierarchy: {what}: {why}")]
@@ -183,6 +186,8 @@ impl DatapathError {
             Self::full(&doing, &error).unwrap_or_else(|| Self::Ebpf {
                 doing,
                 denied: is_due_to(io::ErrorKind::PermissionDenied, &error),
+                code: causes(&error)
+                    .find_map(|cause| cause.downcast_ref::<io::Error>()?.raw_os_error()),
                 why: chain(&error),
             })
         }
@@ -196,12 +201,33 @@ impl DatapathError {
         is_due_to(io::ErrorKind::ArgumentListTooLong, error).then_some(Self::Full { what, limit })
     }
 
+    /// Returns true if the system was short of something, or busy: nothing is known of what it can do.
+    pub(super) fn is_shortage(&self) -> bool {
+        const SHORTAGES: [Errno; 6] = [
+            Errno::NOMEM,
+            Errno::NFILE,
+            Errno::MFILE,
+            Errno::AGAIN,
+            Errno::INTR,
+            Errno::BUSY,
+        ];
+        let code = match self {
+            Self::File { source: io, .. } | Self::Top { why: io, .. } => io.raw_os_error(),
+            Self::Ebpf { code, .. } => *code,
+            _ => None,
+        };
+        code.is_some_and(|code| SHORTAGES.contains(&Errno::from_raw_os_error(code)))
+    }
+
     /// What to type or change next.
     #[must_use]
     pub fn fix(&self) -> String {
         match self {
             Self::File { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 "run guardd as root, with all of root's capabilities; a container usually lacks some".into()
+            }
+            shortage if shortage.is_shortage() => {
+                "start guardd again; if that fails, see its limits of memory and open files (LimitNOFILE=, MemoryMax=)".into()
             }
             Self::Ebpf { denied, .. } => ebpf_fix(*denied),
             Self::File { path, .. } => format!(
@@ -304,16 +330,15 @@ fn chain(error: &dyn Error) -> String {
 
 /// Whether the system said so, as the cause of an error or itself.
 fn is_due_to(kind: io::ErrorKind, error: &(dyn Error + 'static)) -> bool {
-    let mut next = Some(error);
-    while let Some(cause) = next {
-        if let Some(io) = cause.downcast_ref::<io::Error>()
-            && io.kind() == kind
-        {
-            return true;
-        }
-        next = cause.source();
-    }
-    false
+    let mut said = causes(error).filter_map(|cause| cause.downcast_ref::<io::Error>());
+    said.any(|io| io.kind() == kind)
+}
+
+/// An error and its causes.
+fn causes<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |cause: &&'e (dyn Error + 'static)| {
+        (*cause).source()
+    })
 }
 
 #[cfg(test)]
@@ -340,9 +365,13 @@ mod tests {
 
     /// As aya tells it: E2BIG below the error of a map.
     fn refused_entry() -> MapError {
+        refused_entry_by(io::ErrorKind::ArgumentListTooLong.into())
+    }
+
+    fn refused_entry_by(io_error: io::Error) -> MapError {
         MapError::SyscallError(SyscallError {
             call: "bpf_map_update_elem",
-            io_error: io::ErrorKind::ArgumentListTooLong.into(),
+            io_error,
         })
     }
 
@@ -362,6 +391,23 @@ mod tests {
         let denied: io::Error = io::ErrorKind::PermissionDenied.into();
         let denied = DatapathError::ebpf("write the map STATS")(denied);
         assert!(matches!(denied, DatapathError::Ebpf { denied: true, .. }));
+    }
+
+    #[test]
+    fn a_shortage_does_not_count_as_a_kernel_that_lacks_something() {
+        for (errno, is_shortage) in [
+            (Errno::MFILE, true),
+            (Errno::NOMEM, true),
+            (Errno::OPNOTSUPP, false),
+            (Errno::INVAL, false),
+        ] {
+            let said = || io::Error::from(errno);
+            let load = DatapathError::ebpf("load unix_connect");
+            let refused = refused_entry_by(said());
+            for error in [load(refused), crate::top::refused("unix_connect")(said())] {
+                assert_eq!(error.is_shortage(), is_shortage, "{error}");
+            }
+        }
     }
 
     #[test]

@@ -149,9 +149,7 @@ impl Datapath {
         let policies = chain(policies)?;
         let id = session.id;
         self.maps
-            .sessions
-            .insert(session.cgroup_id, bytes(&Session { id, policies }), 0)
-            .map_err(DatapathError::ebpf("write the map SESSIONS"))?;
+            .insert_session(session.cgroup_id, Session { id, policies })?;
         self.maps.bump_generation()
     }
 
@@ -168,10 +166,7 @@ impl Datapath {
 
     fn write_session(&mut self, at: &SessionCgroup, session: &Session) -> Result<()> {
         self.maps.make_stats(session.id)?;
-        self.maps
-            .sessions
-            .insert(at.cgroup_id, bytes(session), 0)
-            .map_err(DatapathError::ebpf("write the map SESSIONS"))
+        self.maps.insert_session(at.cgroup_id, *session)
     }
 
     /// The sessions whose cgroup exists, from the kernel.
@@ -292,17 +287,17 @@ impl Datapath {
     ///
     /// The system's.
     pub fn set_default(&mut self, policies: &[PolicyId]) -> Result<()> {
-        let written = match policies {
-            [] => gone(self.maps.sessions.remove(&0)),
+        match policies {
+            [] => gone(self.maps.sessions.remove(&0))
+                .map_err(DatapathError::ebpf("write the map SESSIONS"))?,
             some => {
                 let session = Session {
                     id: SessionId(0),
                     policies: chain(some)?,
                 };
-                self.maps.sessions.insert(0, bytes(&session), 0)
+                self.maps.insert_session(0, session)?;
             }
-        };
-        written.map_err(DatapathError::ebpf("write the map SESSIONS"))?;
+        }
         self.maps.bump_generation()
     }
 

@@ -82,7 +82,7 @@ impl Datapath {
             None
         };
         let holding = Holding::open(&live)?;
-        let offered = Offered::attach(&live, object, &root, tls, &mut loader);
+        let offered = Offered::attach(&live, object, &root, tls, &mut loader)?;
         let relays = object
             .asks()
             .then(|| Relays::open(&live, object))
@@ -112,7 +112,7 @@ impl Datapath {
     }
 }
 
-/// What not every kernel takes; where it does not, why.
+/// Programs that not every kernel takes; where it does not, why.
 struct Offered {
     gate: std::result::Result<Gate, String>,
     lsm: std::result::Result<Lsm, String>,
@@ -121,38 +121,56 @@ struct Offered {
     dials: std::result::Result<Dials, String>,
 }
 
+/// Turns the error of a kernel that lacks something into words.
+///
+/// # Errors
+///
+/// A shortage, after which nobody can tell what the kernel has: to go on without a judge would open what it closes.
+fn or_lacking<T>(attached: Result<T>) -> Result<std::result::Result<T, String>> {
+    match attached {
+        Err(error) if error.is_shortage() => Err(error),
+        attached => Ok(attached.map_err(|why| why.to_string())),
+    }
+}
+
 impl Offered {
+    /// # Errors
+    ///
+    /// Where it cannot be told whether the kernel takes what judges sockets.
     fn attach(
         live: &Path,
         object: &Object,
         root: &cgroup::Root,
         tls: TlsBy,
         loader: &mut Loader<'_>,
-    ) -> Self {
+    ) -> Result<Self> {
         let types = loader.settings().types();
         let with_types = types.map_err(|why| format!("cannot judge what sockets lead to: {why}"));
-        let lsm = with_types
-            .clone()
-            .and_then(|types| Lsm::attach(live, object, loader, types));
+        let lsm = match with_types.clone() {
+            Ok(types) => or_lacking(Lsm::attach(live, object, loader, types))?,
+            Err(why) => Err(why),
+        };
         // Once for all of them: each load reads the whole object.
-        let mut top = with_types.and_then(|types| {
-            let unix = lsm.is_err().then_some(unix::MAPS);
-            let others: Vec<_> = unix.into_iter().flatten().chain(dials::MAPS).collect();
-            layout::load(loader, live, object, types, &others).map_err(|why| why.to_string())
-        });
+        let mut top = match with_types {
+            Ok(types) => {
+                let unix = lsm.is_err().then_some(unix::MAPS);
+                let others: Vec<_> = unix.into_iter().flatten().chain(dials::MAPS).collect();
+                or_lacking(layout::load(loader, live, object, types, &others))?
+            }
+            Err(why) => Err(why),
+        };
         let unix = match (&lsm, &top) {
             // These are removed when those judge: see `judge_at_security_hooks`.
             (Ok(_), _) => Err("programs at the security hooks judge Unix sockets".to_owned()),
             (Err(_), Err(why)) => Err(why.clone()),
-            (Err(_), Ok(top)) => Unix::attach(live, object, top).map_err(|why| why.to_string()),
+            (Err(_), Ok(top)) => or_lacking(Unix::attach(live, object, top))?,
         };
         let (dials, outside) = match &mut top {
             Err(why) => (Err(why.clone()), Err(why.clone())),
             Ok(top) => {
                 let dials = Dials::attach(live, object, top);
                 let outside = top::attach(live, &outside::HOOKS, top);
-                let told = |why: DatapathError| why.to_string();
-                (dials.map_err(told), outside.map_err(told))
+                (or_lacking(dials)?, or_lacking(outside)?)
             }
         };
         let gate = match (tls, &mut top) {
@@ -163,13 +181,13 @@ impl Offered {
             (TlsBy::Kernel, Err(why)) => Err(why.clone()),
             (TlsBy::Kernel, Ok(top)) => Gate::attach(live, object, root, top),
         };
-        Self {
+        Ok(Self {
             gate,
             lsm,
             unix,
             outside,
             dials,
-        }
+        })
     }
 }
 

@@ -56,13 +56,17 @@ pub(super) struct Lsm {
 
 impl Lsm {
     /// Attaches the programs, unless attached ones do the same, and checks that they are run. They judge nothing until
-    /// [`Self::judge`]. Else returns why there are none, in words; then none of a new guard stays.
+    /// [`Self::judge`].
+    ///
+    /// # Errors
+    ///
+    /// Why there are none; then none of a new guard stays.
     pub(super) fn attach(
         live: &Path,
         object: &Object,
         loader: &mut Loader<'_>,
         types: &Btf,
-    ) -> std::result::Result<Self, String> {
+    ) -> Result<Self> {
         let were_there = HOOKS.iter().all(|hook| pin(live, hook).exists());
         let mut attach = || -> Result<Self> {
             let place = SecurityHooks::find(types).map_err(not_asked)?;
@@ -87,10 +91,10 @@ impl Lsm {
         // Existing ones stay, unless they are seen to do nothing: sessions that began under them have no other protection.
         if were_there && !matches!(trial::never_asked(live), Ok(Some(_))) {
             tracing::warn!(%why, "the programs at the security hooks stay as they were");
-            return Self::open(live).map_err(|why| why.to_string());
+            return Self::open(live);
         }
         detach(live);
-        Err(why.to_string())
+        Err(why)
     }
 
     fn open(live: &Path) -> Result<Self> {

@@ -33,6 +33,9 @@ const fn cause(event: &Event) -> Option<&'static str> {
         Cause::PastResolver => Some(
             "the socket was connected before names were judged there, so its questions go past guard's resolver",
         ),
+        Cause::Busy => {
+            Some("another thread was connecting the same socket, or the kernel was short of memory")
+        }
     }
 }
 
@@ -86,15 +89,19 @@ mod tests {
         };
         let by_policy = caused(Cause::Policies, 1);
         assert_eq!(requests.note_refused_socket(&by_policy), None);
-        for second in [2, 3] {
-            let again = caused(Cause::ConnectedAgain, second);
-            let why = requests.note_refused_socket(&again).unwrap_or_default();
-            assert!(why.contains("connected again"), "{why}");
+        for (cause, second, said) in [
+            (Cause::ConnectedAgain, 2, "connected again"),
+            (Cause::ConnectedAgain, 3, "connected again"),
+            (Cause::Busy, 4, "another thread"),
+        ] {
+            let why = requests.note_refused_socket(&caused(cause, second));
+            let why = why.unwrap_or_default();
+            assert!(why.contains(said), "{why}");
             assert!(why.ends_with("open a new socket"), "{why}");
         }
         let clocks = Clocks::read();
         let stopped = requests.stopped_sockets(SessionId(1), &clocks);
         let counts: Vec<_> = stopped.map(|one| one.count).collect();
-        assert_eq!(counts, [2]);
+        assert_eq!(counts, [2, 1]);
     }
 }
