@@ -9,8 +9,7 @@ use std::{
     time::Duration,
 };
 
-use guard_common::BootTime;
-use guard_proto::names::NetworkId;
+use guard_common::{BootTime, OriginKey, SessionId};
 
 use super::{
     exchange::Ids, link::Link, maps::Maps, paces::Paces, pulse::Pulse, question::Question,
@@ -84,8 +83,8 @@ pub(super) struct Common {
 /// By what a datagram is known again that a program sends once more.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Sent {
-    network: NetworkId,
-    peer: SocketAddr,
+    session: SessionId,
+    ends: OriginKey,
     server: SocketAddr,
     id: u16,
     section: Vec<u8>,
@@ -121,14 +120,14 @@ impl Common {
     /// Begins to answer a datagram. `None` where the same is being answered already.
     pub(super) fn begin(
         self: &Rc<Self>,
-        network: NetworkId,
-        peer: SocketAddr,
+        session: SessionId,
+        ends: OriginKey,
         server: SocketAddr,
         question: &Question,
     ) -> Option<UnderWay> {
         let sent = Sent {
-            network,
-            peer,
+            session,
+            ends,
             server,
             id: question.head.id,
             section: question.section(),

@@ -191,8 +191,8 @@ impl Listening {
     fn begin(&self, account: u32, asked: &Asked) {
         let (question, peer, ends) = (&asked.question, asked.peer, asked.ends);
         for origin in origins(&self.common, asked) {
-            let (network, server) = (self.network.id, serve::server(&origin));
-            let Some(under_way) = self.common.begin(network, peer, server, question) else {
+            let (session, server) = (origin.session, serve::server(&origin));
+            let Some(under_way) = self.common.begin(session, ends, server, question) else {
                 continue;
             };
             let Some(slot) = self.common.exchanges.take(account) else {
