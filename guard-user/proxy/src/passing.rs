@@ -154,9 +154,16 @@ impl Client {
     /// The problem of a request for another host than the TLS connection's (RFC 9110 15.5.20).
     fn misdirected(&self, parts: &Parts) -> Option<Problem> {
         let (secure, host) = (self.context.secure.as_ref()?, host(parts)?);
-        let why = "its host is not the one that TLS was begun for (SNI), so that servers may take it for either";
-        let is_for = secure.is_for(&host);
-        (!is_for).then(|| self.unreadable(parts, StatusCode::MISDIRECTED_REQUEST, why))
+        (!secure.is_for(&host)).then(|| {
+            let why = format!(
+                "its host is not {}, for which TLS was begun (SNI), so that servers may take it for either",
+                secure.name()
+            );
+            Problem {
+                fix: "use one name in URL and Host".to_owned(),
+                ..self.unreadable(parts, StatusCode::MISDIRECTED_REQUEST, &why)
+            }
+        })
     }
 
     /// The rules that judge a request: those of the destination, and those for the host that it names, where these are others. Names share

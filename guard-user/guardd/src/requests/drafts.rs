@@ -96,10 +96,22 @@ impl<N: RequestNumbers> Drafting<'_, N> {
         let judged = verdict_to_show(&each, own_layers(session, &each));
         let SeenProcess { pid, process } = asker;
         let who = NameAsker::of(pid, process.comm.as_deref());
-        let used = self.name_used(session, &key, judged, &who, words.typed);
+        let request = key.http.as_deref().map(|http| &http.request);
+        let shown = request.and_then(hosts::shown_name);
+        let used = self.name_used(session, &key, judged, &who, words.typed.or(shown));
         let (named, beware) = (used.told, used.beware);
+        let is_clear = request.is_some_and(|http| http.scheme == "http");
         let host = named.as_ref().map(|named| named.name.clone());
+        // The name in TLS is no guess.
+        let host = host.or_else(|| shown.filter(|_| !is_clear).map(str::to_owned));
         let host = host.or_else(|| policies.host_of(key.session, key.destination, judged));
+        let is_known = |name: &&str| {
+            host.as_deref()
+                .is_some_and(|host| host.eq_ignore_ascii_case(name))
+        };
+        let unknown = shown.filter(|name| is_clear && !is_known(name));
+        let unknown =
+            unknown.map(|name| hosts::as_it_says(name, &key.destination.to_ip().to_string()));
         let strictest = each.iter().max_by_key(|one| one.verdict.strictness());
         let strictest = strictest.unwrap_or(judged).verdict;
         let verdict = verdict_at_listener(&key, strictest, || through.as_ref());
@@ -119,7 +131,12 @@ impl<N: RequestNumbers> Drafting<'_, N> {
             note: words.note,
             ..draft(&key, at, host, judged)
         };
-        let warnings = process.warning.into_iter().chain(beware).collect();
+        let warnings = process
+            .warning
+            .into_iter()
+            .chain(beware)
+            .chain(unknown)
+            .collect();
         self.put(key, owner, at, draft, warnings)
     }
 

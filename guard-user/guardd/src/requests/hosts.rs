@@ -61,6 +61,19 @@ fn stops_too(of_host: &ChainVerdict<'_>, of_address: &ChainVerdict<'_>) -> bool 
     of_host.verdict != Verdict::Allow && !is_same
 }
 
+/// The name that a request shows: by TLS it is verified on both sides, in clear text whoever sends it chooses it. None of an address.
+pub(super) fn shown_name(request: &HttpRequest) -> Option<&str> {
+    name_of(request).filter(|name| {
+        let address = name.trim_matches(['[', ']']);
+        !name.is_empty() && address.parse::<std::net::IpAddr>().is_err()
+    })
+}
+
+/// The warning of a name that a request in clear text shows, and that nothing else leads to that address.
+pub(super) fn as_it_says(name: &str, address: &str) -> String {
+    format!("its host is {name} as it says: nothing else that guard knows calls {address} so")
+}
+
 /// The host's name, without its port and the dot at its end; of a statement the one that was shown in TLS, where that counts
 /// (`app@db.example.com/shop`).
 fn name_of(request: &HttpRequest) -> Option<&str> {
