@@ -10,6 +10,8 @@
 //!   is answered to production, by the kernel or by a server here.
 //! - `setsockopt` TCP_ULP: EPERM. The kernel would encrypt (kTLS) what `[tls] gate = "kernel"` has read, or turn the connection into one
 //!   without packets (SMC). TLS libraries encrypt by themselves then.
+//! - `setsockopt` SO_TXTIME and SO_MAX_PACING_RATE: EPERM. Packets are judged before they are queued, and a program could have the queue
+//!   send them after the hole's end.
 //! - `setns`: EPERM. A network namespace of the same user's that was made outside, as a container's, forwards packets that
 //!   no hook judges. A session may still make a namespace of its own.
 //! - `open_by_handle_at`: EPERM. It opens a namespace, and a process, by a number that anybody can guess, where Landlock
@@ -33,9 +35,10 @@ use std::collections::BTreeMap;
 
 use guard_sys::abi::{
     AF_INET, AF_INET6, AF_NETLINK, AF_UNIX, IP_FREEBIND, IPPROTO_IP, IPPROTO_IPV6, IPPROTO_TCP,
-    IPV6_FREEBIND, NETLINK_USERSOCK, SYS_io_uring_enter, SYS_io_uring_register, SYS_io_uring_setup,
-    SYS_ioctl, SYS_open_by_handle_at, SYS_prlimit64, SYS_request_key, SYS_setns, SYS_setsockopt,
-    SYS_socket, SYS_socketpair, TCP_ULP, TIOCLINUX, TIOCSTI, TUNSETIFF, UI_DEV_CREATE,
+    IPV6_FREEBIND, NETLINK_USERSOCK, SO_MAX_PACING_RATE, SO_TXTIME, SOL_SOCKET, SYS_io_uring_enter,
+    SYS_io_uring_register, SYS_io_uring_setup, SYS_ioctl, SYS_open_by_handle_at, SYS_prlimit64,
+    SYS_request_key, SYS_setns, SYS_setsockopt, SYS_socket, SYS_socketpair, TCP_ULP, TIOCLINUX,
+    TIOCSTI, TUNSETIFF, UI_DEV_CREATE,
 };
 use seccompiler::{
     BackendError, BpfProgram, Error, SeccompAction, SeccompCmpArgLen, SeccompCmpOp,
@@ -81,6 +84,8 @@ fn program() -> Result<BpfProgram, BackendError> {
         both([(1, IPPROTO_IP), (2, IP_FREEBIND)])?,
         both([(1, IPPROTO_IPV6), (2, IPV6_FREEBIND)])?,
         both([(1, IPPROTO_TCP), (2, TCP_ULP)])?,
+        both([(1, SOL_SOCKET), (2, SO_TXTIME)])?,
+        both([(1, SOL_SOCKET), (2, SO_MAX_PACING_RATE)])?,
     ];
     // A call without rules is refused whatever its arguments.
     let refused = BTreeMap::from_iter([

@@ -2,9 +2,9 @@
 
 pub use libc::{
     AF_INET, AF_INET6, AF_NETLINK, AF_UNIX, IP_FREEBIND, IPPROTO_IP, IPPROTO_IPV6, IPPROTO_TCP,
-    IPV6_FREEBIND, NETLINK_USERSOCK, SYS_io_uring_enter, SYS_io_uring_register, SYS_io_uring_setup,
-    SYS_ioctl, SYS_open_by_handle_at, SYS_prlimit64, SYS_request_key, SYS_setns, SYS_setsockopt,
-    SYS_socket, SYS_socketpair, TCP_ULP,
+    IPV6_FREEBIND, NETLINK_USERSOCK, SO_MAX_PACING_RATE, SO_TXTIME, SOL_SOCKET, SYS_io_uring_enter,
+    SYS_io_uring_register, SYS_io_uring_setup, SYS_ioctl, SYS_open_by_handle_at, SYS_prlimit64,
+    SYS_request_key, SYS_setns, SYS_setsockopt, SYS_socket, SYS_socketpair, TCP_ULP,
 };
 
 /// Types a byte into a terminal, as if its user had. ioctl_tty(2)

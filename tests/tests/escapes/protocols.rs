@@ -51,6 +51,12 @@ family! { "Another protocol, another road";
         let script = format!("{script}; s.bind(('{}', 0)); s.sendto(b'!', ('::1', 9))", place.v6);
         place.scene.scripted(&[], &format!("exec python3 -c \"{script}\""), &place.v6)
     };
+    later: closed(
+        "a datagram that is judged now and sent later (`SO_TXTIME`)", "Operation not permitted", "seccomp",
+    ).where_there_is("Python") => || queued("61, struct.pack('ii', 1, 0)");
+    slower: closed(
+        "the same by a rate (`SO_MAX_PACING_RATE`)", "Operation not permitted", "seccomp",
+    ).where_there_is("Python") => || queued("47, 1000");
     packet: closed(
         "a packet socket, below IP, with `CAP_NET_RAW`", "EPERM (socket",
         "seccomp",
@@ -154,6 +160,18 @@ fn packet_of_i386() -> Result<Tried> {
         },
         with,
     })
+}
+
+/// A datagram of a socket with such an option, by its number and value.
+fn queued(option: &str) -> Result<Tried> {
+    let place = WayAddresses::new()?;
+    let script = "import socket, struct; s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)";
+    let script = format!(
+        "{script}; s.setsockopt(socket.SOL_SOCKET, {option}); s.sendto(b'!', ('{}', 443))",
+        place.v6
+    );
+    let command = format!("exec python3 -c \"{script}\"");
+    place.scene.scripted(&[], &command, &place.v6)
 }
 
 /// What such a socket sends first need not be answered.
