@@ -136,13 +136,19 @@ fn window(source: &str, span: &Range<usize>) -> Range<usize> {
 pub(super) struct Lines<'s> {
     source: &'s str,
     starts: OnceCell<Vec<usize>>,
+    /// Number of characters before each block.
+    blocks: OnceCell<Vec<usize>>,
 }
+
+/// Bytes of a block: a line may be as long as the source, and is not counted from its beginning for each place in it.
+const BLOCK: usize = 1024;
 
 impl<'s> Lines<'s> {
     pub(super) const fn new(source: &'s str) -> Self {
         Self {
             source,
             starts: OnceCell::new(),
+            blocks: OnceCell::new(),
         }
     }
 
@@ -172,14 +178,30 @@ impl<'s> Lines<'s> {
         let end = self.source.floor_char_boundary(span.end.max(start));
         let starts = self.starts();
         let line = starts.partition_point(|at| *at <= start);
-        let before = &self.source[starts[line - 1]..start];
-        let text = self.source[start..end].lines().next().unwrap_or_default();
+        let column = self.characters_before(start) - self.characters_before(starts[line - 1]) + 1;
+        let shown = self
+            .source
+            .floor_char_boundary(end.min(start + 4 * LONGEST));
+        let text = self.source[start..shown].lines().next().unwrap_or_default();
         SourceSpan {
             line,
-            column: before.chars().count() + 1,
+            column,
             span: start..end,
             text: text.chars().take(LONGEST).collect(),
         }
+    }
+
+    fn characters_before(&self, at: usize) -> usize {
+        let blocks = self.blocks.get_or_init(|| {
+            let blocks = self.source.as_bytes().chunks(BLOCK);
+            let counted = blocks.scan(0, |count, block| {
+                *count += characters(block);
+                Some(*count)
+            });
+            std::iter::once(0).chain(counted).collect()
+        });
+        let block = at / BLOCK;
+        blocks[block] + characters(&self.source.as_bytes()[block * BLOCK..at])
     }
 
     /// Where each line begins. The first begins at 0, so there always is one.
@@ -190,5 +212,32 @@ impl<'s> Lines<'s> {
                 .chain(ends.map(|(at, _)| at + 1))
                 .collect()
         })
+    }
+}
+
+/// Returns the number of characters that begin in a piece of UTF-8.
+fn characters(bytes: &[u8]) -> usize {
+    bytes.iter().filter(|byte| (**byte & 0xC0) != 0x80).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_column_is_counted_in_characters_however_long_the_line_is(
+            parts in prop::collection::vec("[a-zé€𝄞\n]{0,900}", 1..8),
+            at in any::<prop::sample::Index>(),
+        ) {
+            let source = parts.concat();
+            let start = source.floor_char_boundary(at.index(source.len() + 1));
+            let place = Lines::new(&source).place(start..source.len());
+            let before = source[..start].rsplit('\n').next().unwrap_or_default();
+            prop_assert_eq!(place.column, before.chars().count() + 1);
+            prop_assert_eq!(place.line, source[..start].matches('\n').count() + 1);
+        }
     }
 }

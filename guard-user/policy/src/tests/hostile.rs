@@ -146,3 +146,24 @@ fn warnings_without_end_do_not_hide_an_error() {
     let errors = found.iter().filter(|d| d.severity == Severity::Error);
     assert_eq!(errors.count(), 2);
 }
+
+/// What is wrong, and what is right, on one line that is as long as the text: each place in it has a column.
+#[test]
+fn long_lines_take_no_longer_than_many_short_ones() {
+    let rule = |number: usize| {
+        format!(
+            "{{name = \"r{number}\", to = [\"10.0.0.1\"], ports = [\"tcp/{number}\"], action = \"deny\"}}"
+        )
+    };
+    let rules: Vec<_> = (1..8000).map(rule).collect();
+    for text in [
+        format!("version = 1\nname = \"p\"{}", "\r".repeat(400_000)),
+        format!("version = 1\nrule = [{}]\n", rules.join(", ")),
+        format!("version = 1\nrule = [{}]\n", "1, ".repeat(200_000)),
+    ] {
+        let began = std::time::Instant::now();
+        survives(&text);
+        let took = began.elapsed();
+        assert!(took.as_secs() < 20, "{took:?} for {:?}", &text[..40]);
+    }
+}
