@@ -324,3 +324,59 @@ fn assert_no_rights(thread: &Path) {
     assert_eq!(field(thread, "NoNewPrivs"), "1");
     assert_eq!(field(thread, "Seccomp"), "2");
 }
+
+/// Takes as many connections to guardd as it gets, says how many, and keeps them until its input ends.
+const GRAB: &str = r#"
+import os, socket, sys
+held = []
+while len(held) < 500:
+    one = socket.socket(socket.AF_UNIX)
+    one.connect(os.environ["GUARD_SOCKET"])
+    try:
+        one.sendall(b'{"method":"org.varlink.service.GetInfo"}\0')
+        said = one.recv(4096)
+    except OSError:
+        break
+    if not said.startswith(b'{"parameters":'):
+        break
+    held.append(one)
+print("held", len(held), flush=True)
+sys.stdin.read()
+"#;
+
+/// Whatever many sessions of one user take, another user, root and that user outside have theirs.
+#[test]
+fn a_limit_counts_by_account() -> Tested {
+    let network = Network::new()?;
+    let daemon = daemon(&network);
+    let socket = format!("GUARD_SOCKET={}", daemon.socket().display());
+    let run = ["run", "-q", "--policy", "asks", "--", "env", &socket];
+    let grabs = |uid: u32| -> Tested<_> {
+        let mut session = daemon
+            .user(uid, run)
+            .args(["python3", "-c", GRAB])
+            .spawn()?;
+        let said = session.line_with("held ", Duration::from_secs(60))?;
+        let count: u32 = said.rsplit(' ').next().unwrap_or_default().parse()?;
+        Ok((count, session))
+    };
+    // A session has its share; many sessions of a user have no more than the user's.
+    let mut held = Vec::new();
+    let mut all = 0;
+    for _ in 0..14 {
+        let (count, session) = grabs(1000)?;
+        assert!(count <= 32, "{count}");
+        all += count;
+        held.push(session);
+    }
+    assert_eq!(all, 384);
+    assert_eq!(grabs(1001)?.0, 32);
+    for uid in [1000, 1001] {
+        daemon.user(uid, ["sessions"]).run()?.success()?;
+        daemon.user(uid, run).args(["true"]).run()?.success()?;
+    }
+    daemon.json(["status"])?;
+    drop(held);
+    eventually("there is room again", || Ok(grabs(1000)?.0 == 32))?;
+    Ok(())
+}

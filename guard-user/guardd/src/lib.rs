@@ -19,6 +19,7 @@ mod machine;
 mod policies;
 mod process;
 mod proxy;
+mod quota;
 pub mod record;
 mod relays;
 mod requests;

@@ -2,25 +2,20 @@
 
 use std::{
     cell::RefCell,
-    collections::HashMap,
-    hash::Hash,
-    sync::{Arc, Weak},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use guard_common::SessionId;
 use guard_proto::{LogRecord, Presence, Status};
-use tokio::sync::{Mutex, Notify, OwnedMutexGuard, Semaphore, broadcast, watch};
+use tokio::sync::{Mutex, Notify, broadcast, watch};
 
 use crate::{
-    control::{fresh::Fresh, server::LongFrames},
+    control::{fresh::Fresh, server},
     doctor::Doctor,
+    quota::{Places, Turns},
     sessions::systemd::Manager,
     state::State,
 };
-
-/// Policies that are compiled at once.
-const COMPILING: usize = 2;
 
 /// The shortest time between two readings of what is enforced: a caller that asks all the time leaves time for others.
 const STATUSES: Duration = Duration::from_millis(20);
@@ -53,16 +48,18 @@ pub(crate) struct Shared {
     pub(crate) loading: Mutex<()>,
     /// Held while the fleet's policies are put in force.
     pub(crate) offering: Mutex<()>,
-    /// Held before `loading` by callers in a session or those inside it, by its outermost session.
-    turns: RefCell<HashMap<SessionId, Weak<Mutex<()>>>>,
-    /// Held by callers from inside a session, in the same way.
-    asking: RefCell<HashMap<SessionId, Weak<Mutex<()>>>>,
-    /// Whose decision is kept now.
-    pub(crate) deciders: Deciders,
-    /// Permits to read a long frame.
-    pub(crate) long_frames: LongFrames,
-    /// Permits to compile a policy: only callers with many compilations wait.
-    pub(crate) compiling: Semaphore,
+    /// Held before `loading`, so that nobody waits for more than one policy of each account.
+    pub(crate) turns: Turns,
+    /// Held while a policy is parsed or compiled outside `loading`.
+    pub(crate) compiling: Turns,
+    /// Held by callers from inside a session.
+    pub(crate) asking: Turns,
+    /// Held before `keeping`, so that nobody waits for more than one decision of each user.
+    pub(crate) deciding: Turns,
+    /// Held while a decision is kept, since the disk takes its time.
+    pub(crate) keeping: Arc<Mutex<()>>,
+    /// Places to read a long frame.
+    pub(crate) long_frames: Places,
     /// The results of the probes.
     pub(crate) doctor: Doctor,
     /// What is enforced, for however many ask.
@@ -90,11 +87,12 @@ impl Shared {
             manager: Manager::default(),
             loading: Mutex::new(()),
             offering: Mutex::new(()),
-            turns: RefCell::default(),
-            asking: RefCell::default(),
-            deciders: Deciders::default(),
-            long_frames: LongFrames::default(),
-            compiling: Semaphore::new(COMPILING),
+            turns: Turns::one_each(),
+            compiling: Turns::one_each(),
+            asking: Turns::one_each(),
+            deciding: Turns::one_each(),
+            keeping: Arc::default(),
+            long_frames: server::long_frames(),
             doctor: Doctor::default(),
             status: Fresh::new(STATUSES),
             presence: Fresh::new(PRESENCES),
@@ -125,18 +123,6 @@ impl Shared {
         self.changed.subscribe()
     }
 
-    /// Held while policies are put in place for a session, one at a time.
-    #[must_use]
-    pub(crate) fn turn_of(&self, session: SessionId) -> Arc<Mutex<()>> {
-        turn_in(&mut self.turns.borrow_mut(), session)
-    }
-
-    /// Held by callers from inside a session, one at a time.
-    #[must_use]
-    pub(crate) fn asking_of(&self, session: SessionId) -> Arc<Mutex<()>> {
-        turn_in(&mut self.asking.borrow_mut(), session)
-    }
-
     /// Checks whether the cgroup root is there, and opens it so that it stays.
     pub(crate) fn check_root(&self) {
         if self.with(|state| state.datapath.keep_root()).is_err() {
@@ -159,68 +145,5 @@ impl Shared {
     pub(crate) async fn wait(&self, longest: Duration) {
         // A timeout is as good as a call.
         let _ = tokio::time::timeout(longest, self.wake.notified()).await;
-    }
-}
-
-/// Decisions are kept one at a time, since the disk takes its time, and one of each user in turn.
-#[derive(Debug, Default)]
-pub(crate) struct Deciders {
-    all: Arc<Mutex<()>>,
-    by_user: RefCell<HashMap<u32, Weak<Mutex<()>>>>,
-}
-
-impl Deciders {
-    /// A user's turn, for as long as it is held.
-    pub(crate) async fn turn_of(&self, uid: u32) -> [OwnedMutexGuard<()>; 2] {
-        let own = turn_in(&mut self.by_user.borrow_mut(), uid);
-        let own = own.lock_owned().await;
-        [own, Arc::clone(&self.all).lock_owned().await]
-    }
-}
-
-fn turn_in<K: Eq + Hash>(turns: &mut HashMap<K, Weak<Mutex<()>>>, of: K) -> Arc<Mutex<()>> {
-    turns.retain(|_, turn| turn.strong_count() > 0);
-    let known = turns.get(&of).and_then(Weak::upgrade);
-    known.unwrap_or_else(|| {
-        let turn = Arc::new(Mutex::new(()));
-        turns.insert(of, Arc::downgrade(&turn));
-        turn
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use std::{cell::Cell, rc::Rc};
-
-    use tokio::task::{LocalSet, yield_now};
-
-    use super::*;
-
-    #[test]
-    fn whoever_decides_without_end_waits_for_itself_alone() {
-        const MANY: usize = 50;
-        let runtime = tokio::runtime::Builder::new_current_thread().build();
-        LocalSet::new().block_on(&runtime.unwrap(), async {
-            let deciders = Rc::new(Deciders::default());
-            let done = Rc::new(Cell::new(0));
-            let decide = |uid| {
-                let (deciders, done) = (Rc::clone(&deciders), Rc::clone(&done));
-                tokio::task::spawn_local(async move {
-                    let turn = deciders.turn_of(uid).await;
-                    done.set(done.get() + 1);
-                    yield_now().await;
-                    drop(turn);
-                })
-            };
-            let flood: Vec<_> = (0..MANY).map(|_| decide(1)).collect();
-            yield_now().await;
-            decide(2).await.unwrap();
-            // One of the other's was under way, and one waited already.
-            assert!(done.get() <= 3, "{}", done.get());
-            for one in flood {
-                one.await.unwrap();
-            }
-            assert_eq!(done.get(), MANY + 1);
-        });
     }
 }

@@ -52,7 +52,7 @@ impl State {
         self.end_holes(now);
         self.end_spent_holes(None);
         self.end_sessions(now);
-        self.settle_held_clients();
+        self.settle_due_clients(now);
         self.proxy.renew_if_due(now);
         self.tell_scanned();
         (self.holds).renew(

@@ -23,7 +23,7 @@ pub const MAX_FRAME: usize = 64 * 1024;
 
 /// A frame of [`Call::Run`], [`Call::Assign`], [`Call::Explain`] or [`Call::Apply`] carries a policy's text and may be this long.
 /// Anything longer belongs in the daemon's policy directory.
-pub const MAX_POLICY_FRAME: usize = 8 * 1024 * 1024;
+pub const MAX_POLICY_FRAME: usize = 2 * 1024 * 1024;
 
 /// The interface's description, as `GetInterfaceDescription` gives it.
 pub const DESCRIPTION: &str = include_str!("org.guardd.Control.varlink");

@@ -15,7 +15,7 @@ use std::{
 
 use anyhow::Context as _;
 use guard_lab::{
-    Attempt, Daemon, Json as _, Network, Production, Shell, Tested, eventually, is_sampled,
+    AGENT, Attempt, Daemon, Json as _, Network, Production, Shell, Tested, eventually, is_sampled,
     is_slow, joined,
 };
 use serde_json::{Value, json};
@@ -138,7 +138,9 @@ fn ask(daemon: &Daemon, first: u32, patience: &str) -> Tested<bool> {
         .other(&format!("{EACH}x{STRIDE}"))
         .timeout(Duration::from_millis(patience.parse()?));
     let probe = daemon.program("guard-lab")?;
-    let run = daemon.agent(["run", "--policy", "soak", "--hold", hold(), "--"]);
+    // Of several users: the records of one have a limit.
+    let user = AGENT + first / (EACH * STRIDE) % 16;
+    let run = daemon.user(user, ["run", "--policy", "soak", "--hold", hold(), "--"]);
     let run = run.args([probe]).args(attempt.args()).run()?;
     assert!(run.stdout.contains("tried all"), "{run:?}");
     Ok(run.stdout.contains("ETIMEDOUT"))

@@ -17,6 +17,7 @@ use crate::{
     control::failure::CallError,
     holes::opening,
     policies::{InForce, library::PolicyText, load},
+    quota::Account,
     relays,
     shared::Shared,
 };
@@ -73,6 +74,8 @@ pub(crate) enum Under {
         policy: PolicyRef,
         /// The project's.
         beside: Option<PolicyRef>,
+        /// Who asks.
+        account: Account,
     },
 }
 
@@ -178,21 +181,24 @@ async fn by_address(
 ) -> Result<Explanations, CallError> {
     match under {
         Under::Session(id) => shared.with(|state| state.explaining().explain(*id, to, ports)),
-        Under::Policy { policy, beside } => {
-            under_policies(shared, policy.clone(), beside.clone(), to, ports).await
+        Under::Policy {
+            policy,
+            beside,
+            account,
+        } => {
+            let chain = chain_under(shared, policy.clone(), beside.clone(), *account).await?;
+            under_policies(shared, &chain, to, ports)
         }
     }
 }
 
 /// Under a policy, and a project's that judges beside it.
-async fn under_policies(
+fn under_policies(
     shared: &Shared,
-    policy: PolicyRef,
-    project: Option<PolicyRef>,
+    chain: &[InForce],
     to: &Destination,
     ports: &[PortSpec],
 ) -> Result<Explanations, CallError> {
-    let chain = chain_under(shared, policy, project).await?;
     let now = shared.with(|state| state.environment());
     let by_all = |to: &Destination, ports: &[PortSpec]| {
         let each = |project: bool| {
@@ -231,6 +237,7 @@ async fn chain_under(
     shared: &Shared,
     policy: PolicyRef,
     project: Option<PolicyRef>,
+    account: Account,
 ) -> Result<Vec<InForce>, CallError> {
     let (policies, project) = shared.with(|state| {
         let library = state.policies.library();
@@ -244,14 +251,14 @@ async fn chain_under(
     })?;
     let mut chain = Vec::new();
     for source in policies {
-        chain.push(InForce::from(load::prepare(shared, source).await?));
+        chain.push(InForce::from(load::prepare(shared, source, account).await?));
     }
     if let Some(project) = project {
         let now = shared.with(|state| state.environment());
         let may_ask = |one: &InForce| policy::may_ask_for_names(&one.policy, &one.compiled, &now);
         let project = project.of_project(chain.iter().all(may_ask));
         // As in a session's chain: of equals the policy's own is told of.
-        chain.insert(0, load::prepare(shared, project).await?.into());
+        chain.insert(0, load::prepare(shared, project, account).await?.into());
     }
     Ok(chain)
 }

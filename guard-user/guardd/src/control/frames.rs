@@ -1,17 +1,18 @@
 //! Frames: JSON objects on a stream socket, each ended by a NUL byte, with limits on their lengths.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, time::Duration};
 
 use guard_proto::varlink::{self, MAX_FRAME, WireError};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    sync::{OwnedSemaphorePermit, Semaphore},
     time::{Instant, timeout, timeout_at},
 };
 use tokio_util::{
     bytes::{Bytes, BytesMut},
     codec::{AnyDelimiterCodec, AnyDelimiterCodecError, Decoder},
 };
+
+use crate::quota::{Account, Place, Places};
 
 /// How long a connection without a call stays open.
 const IDLE: Duration = Duration::from_secs(300);
@@ -51,18 +52,20 @@ pub(crate) struct FrameReader<R> {
     stream: R,
     buffer: BytesMut,
     codec: AnyDelimiterCodec,
-    /// Permits to read a long frame, shared by all connections.
-    long: Arc<Semaphore>,
-    held: Option<OwnedSemaphorePermit>,
+    account: Account,
+    /// Places in which long frames are read, of all connections.
+    long: Places,
+    held: Option<Place>,
 }
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
-    /// Reads from `stream`; a long frame is read under a permit of `long` only.
-    pub(crate) fn new(stream: R, long: Arc<Semaphore>) -> Self {
+    /// Reads from `stream`; a long frame is read in a place of `long` only.
+    pub(crate) fn new(stream: R, long: Places, account: Account) -> Self {
         Self {
             stream,
             buffer: BytesMut::new(),
             codec: codec(MAX_FRAME),
+            account,
             long,
             held: None,
         }
@@ -73,6 +76,14 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         if self.buffer.is_empty() {
             // A failure counts as closed.
             let _ = self.stream.read_buf(&mut self.buffer).await;
+        }
+    }
+
+    /// Waits until the peer has closed the connection. One that has sent another call waits for its answer.
+    pub(crate) async fn gone(&mut self) {
+        self.stirs().await;
+        if !self.buffer.is_empty() {
+            std::future::pending::<()>().await;
         }
     }
 
@@ -105,8 +116,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     fn decode(&mut self) -> Result<Option<Bytes>, FrameError> {
         let limit = varlink::limit(&self.buffer);
         if self.held.is_none() && self.buffer.len() >= MAX_FRAME && limit > MAX_FRAME {
-            let permit = Arc::clone(&self.long).try_acquire_owned();
-            self.held = Some(permit.map_err(|_| FrameError::Busy)?);
+            self.held = Some(self.long.take(self.account).ok_or(FrameError::Busy)?);
             self.codec = codec(limit);
         }
         let frame = match self.codec.decode(&mut self.buffer) {
@@ -160,9 +170,15 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::quota::{Limit, Pace};
+
+    fn reader_with(bytes: &[u8], long: u64) -> FrameReader<&[u8]> {
+        let limit = Limit::each(Pace::held(long), Pace::held(long));
+        FrameReader::new(bytes, Places::new(limit), Account::outside(1000))
+    }
 
     fn reader(bytes: &[u8]) -> FrameReader<&[u8]> {
-        FrameReader::new(bytes, Arc::new(Semaphore::new(1)))
+        reader_with(bytes, 1)
     }
 
     fn block_on<T>(future: impl Future<Output = T>) -> T {
@@ -200,7 +216,7 @@ mod tests {
         let mut frames = reader(&long);
         assert!(block_on(frames.next()).unwrap().is_some());
         assert_eq!(block_on(frames.next()).unwrap().unwrap(), "{}");
-        let mut busy = FrameReader::new(&long[..], Arc::new(Semaphore::new(0)));
+        let mut busy = reader_with(&long, 0);
         assert!(matches!(block_on(busy.next()), Err(FrameError::Busy)));
     }
 

@@ -1,16 +1,14 @@
 //! The control socket: one task for each connection, and limits on everything that a peer could use up.
 
 use std::{
-    cell::RefCell,
     collections::HashMap,
     io,
     os::fd::AsFd as _,
     rc::Rc,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
-use guard_common::{BootTime, SessionId};
+use guard_common::BootTime;
 use guard_proto::{
     Call,
     varlink::{self, Called, Incoming, WireError},
@@ -18,18 +16,17 @@ use guard_proto::{
 use guard_sys::{clock, packets, pidfd::Peer};
 use tokio::{
     net::{UnixListener, UnixStream, unix::OwnedWriteHalf},
-    sync::Semaphore,
     task::JoinSet,
 };
 
 use crate::{
     control::{
-        auth::CallerPlace,
         failure::CallError,
         frames::{FrameError, FrameReader, error_frame, send},
         streams, verbs,
         written::Written,
     },
+    quota::{Account, Limit, Pace, Places},
     record::metrics,
     shared::Shared,
     signed_answers::meter,
@@ -37,91 +34,29 @@ use crate::{
     times::is_past,
 };
 
-/// Connections at once, of all callers but root. Each takes two descriptors.
-const MAX_CONNECTIONS: usize = 1024;
-/// Connections at once of one user outside.
-const MAX_OF_USER: usize = 512;
-/// Connections at once of one session.
-const MAX_OF_SESSION: usize = 32;
-/// Long frames at once of root, of all users, and of all that is inside sessions.
-const LONG_FRAMES: usize = 4;
+/// Connections at once. Each takes two descriptors. Processes inside cannot use up the connections of the person outside who has the same
+/// uid.
+const CONNECTIONS: Limit = Limit {
+    session: Pace::held(32),
+    user: Pace::held(384),
+    all: 1024,
+    reserve: 16,
+};
+/// Long frames that are read at once.
+const LONG_FRAMES: Limit = Limit {
+    session: Pace::held(2),
+    user: Pace::held(4),
+    all: 16,
+    reserve: 1,
+};
 /// At most so often the log tells that an account has too many.
 const PAUSE: Duration = Duration::from_secs(1);
 /// Pause after an error that `accept` cannot help, such as too many open files.
 const BREATH: Duration = Duration::from_millis(100);
 
-/// The account that a connection counts on. A session has its own: processes inside cannot use up the connections of the person
-/// outside who has the same uid.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Account {
-    User(u32),
-    Session(Option<SessionId>),
-    /// Processes in a cgroup that no session owns, by its id.
-    Unowned(u64),
-}
-
-/// Long frames that are read at once. What is inside keeps nobody outside from sending one, and no user keeps root from it.
-#[derive(Debug)]
-pub(crate) struct LongFrames {
-    root: Arc<Semaphore>,
-    users: Arc<Semaphore>,
-    inside: Arc<Semaphore>,
-}
-
-impl Default for LongFrames {
-    fn default() -> Self {
-        let few = || Arc::new(Semaphore::new(LONG_FRAMES));
-        Self {
-            root: few(),
-            users: few(),
-            inside: few(),
-        }
-    }
-}
-
-impl LongFrames {
-    fn of(&self, account: Account) -> Arc<Semaphore> {
-        let own = match account {
-            Account::User(0) => &self.root,
-            Account::User(_) => &self.users,
-            Account::Session(_) | Account::Unowned(_) => &self.inside,
-        };
-        Arc::clone(own)
-    }
-}
-
-/// The open connections.
-#[derive(Debug, Default)]
-struct OpenConnections {
-    total: usize,
-    of: HashMap<Account, usize>,
-}
-
-impl OpenConnections {
-    fn admit(&mut self, account: Account) -> bool {
-        let of_one = self.of.entry(account).or_default();
-        let most = match account {
-            Account::User(_) => MAX_OF_USER,
-            Account::Session(_) | Account::Unowned(_) => MAX_OF_SESSION,
-        };
-        let is_root = account == Account::User(0);
-        if *of_one >= most || (self.total >= MAX_CONNECTIONS && !is_root) {
-            return false;
-        }
-        *of_one += 1;
-        self.total += 1;
-        true
-    }
-
-    fn leave(&mut self, account: Account) {
-        self.total = self.total.saturating_sub(1);
-        if let Some(of_one) = self.of.get_mut(&account) {
-            *of_one = of_one.saturating_sub(1);
-            if *of_one == 0 {
-                self.of.remove(&account);
-            }
-        }
-    }
+/// Returns the places for long frames.
+pub(crate) fn long_frames() -> Places {
+    Places::new(LONG_FRAMES)
 }
 
 /// Who was turned away, so that nobody fills guardd's own log by connecting again and again.
@@ -139,7 +74,7 @@ struct TurnedAwayCount {
 
 impl TurnedAway {
     /// Accounts that are kept: more than may have connections.
-    const MOST: usize = 2 * MAX_CONNECTIONS;
+    const MOST: usize = 2048;
 
     /// Notes that one was, and returns how often since it was logged, if that is to be logged now.
     fn note(&mut self, account: Account, now: BootTime) -> Option<u64> {
@@ -157,35 +92,19 @@ impl TurnedAway {
 }
 
 /// The open connections and their tasks. They end when this is dropped.
-#[derive(Default)]
 struct Open {
-    connections: Rc<RefCell<OpenConnections>>,
+    connections: Places,
     turned_away: TurnedAway,
     tasks: JoinSet<()>,
 }
 
-/// A connection's place among those of its account, until it is dropped.
-#[must_use]
-struct ConnectionPlace {
-    connections: Rc<RefCell<OpenConnections>>,
-    account: Account,
-}
-
-impl ConnectionPlace {
-    /// Ends it. A task that names a field of it captures that field alone, and the slot would be released before the task
-    /// begins: so each task ends with this.
-    fn leave(self) {}
-}
-
-impl Drop for ConnectionPlace {
-    fn drop(&mut self) {
-        self.connections.borrow_mut().leave(self.account);
-    }
-}
-
 /// Accepts connections and answers their calls, for ever.
 pub(crate) async fn serve(shared: Rc<Shared>, listener: UnixListener) {
-    let mut open = Open::default();
+    let mut open = Open {
+        connections: Places::new(CONNECTIONS),
+        turned_away: TurnedAway::default(),
+        tasks: JoinSet::new(),
+    };
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
@@ -221,29 +140,17 @@ fn welcome(shared: &Rc<Shared>, open: &mut Open, stream: UnixStream) {
             return turn_away(&stream, refusal);
         }
     };
-    let account = match caller.place {
-        CallerPlace::Outside | CallerPlace::Courier => Account::User(caller.uid),
-        // The sessions inside an outermost one share its limit.
-        CallerPlace::Inside(session) => Account::Session(session.map(|session| {
-            let outermost = shared.with(|state| state.sessions.outermost(session));
-            outermost.unwrap_or(session)
-        })),
-        CallerPlace::Unowned(cgroup) => Account::Unowned(cgroup),
-    };
-    if !open.connections.borrow_mut().admit(account) {
+    let account = shared.with(|state| state.sessions.account_of_caller(&caller));
+    let Some(place) = open.connections.take(account) else {
         if let Some(times) = open.turned_away.note(account, clock::now()) {
             tracing::warn!(?account, times, "has too many connections");
         }
         return turn_away(&stream, too_many());
-    }
-    let admitted = ConnectionPlace {
-        connections: Rc::clone(&open.connections),
-        account,
     };
     let shared = Rc::clone(shared);
     open.tasks.spawn_local(async move {
         let ended = converse(&shared, stream, &peer, caller.pid, account).await;
-        admitted.leave();
+        place.leave();
         if let Err(error) = ended {
             tracing::debug!(%error, ?account, "a connection was closed");
         }
@@ -272,9 +179,7 @@ fn unknown(why: &io::Error) -> CallError {
 fn too_many() -> CallError {
     CallError::refused(
         "this is one connection too many",
-        format!(
-            "a user has {MAX_OF_USER} at once at most, what runs in a session {MAX_OF_SESSION}, and all together {MAX_CONNECTIONS}"
-        ),
+        "a user has 384 at once at most, all sessions of a user as many, what runs in one session 32, and all together 1,024",
         "end some of the programs that talk to guardd, and try again",
     )
 }
@@ -289,7 +194,7 @@ async fn converse(
 ) -> Result<(), FrameError> {
     let (read, mut write) = stream.into_split();
     let read = Written::by(pid, read);
-    let mut frames = FrameReader::new(read, shared.long_frames.of(account));
+    let mut frames = FrameReader::new(read, shared.long_frames.clone(), account);
     loop {
         let frame = match frames.next().await {
             Ok(Some(frame)) => frame,
@@ -338,7 +243,12 @@ async fn respond(
         }
         Called::Guard(call) => {
             let (method, began) = (metrics::method(&call), Instant::now());
-            let answer = verbs::answer(shared, peer, call).await;
+            // It changes nothing, and may wait long for its turn.
+            let is_given_up = matches!(call, Call::Explain { .. });
+            let answer = tokio::select! {
+                answer = verbs::answer(shared, peer, call) => answer,
+                () = frames.gone(), if is_given_up => return Ok(()),
+            };
             shared.with(|state| {
                 state
                     .recorder
@@ -393,24 +303,42 @@ fn too_much(error: &FrameError) -> CallError {
 
 #[cfg(test)]
 mod tests {
+    use guard_common::SessionId;
+
     use super::*;
 
+    /// Whatever 512 sessions of one user and that user outside do: others still get in, and that user past the sessions.
     #[test]
-    fn a_session_cannot_use_up_its_persons_connections() {
-        let mut connections = OpenConnections::default();
-        let inside = Account::Session(Some(SessionId(1)));
-        let admitted = (0..1000).filter(|_| connections.admit(inside)).count();
-        assert_eq!(admitted, MAX_OF_SESSION);
-        assert!(connections.admit(Account::User(1000)));
-        connections.leave(inside);
-        assert!(connections.admit(inside));
+    fn one_user_keeps_nobody_else_out() {
+        let open = Places::new(CONNECTIONS);
+        let mut held = Vec::new();
+        let mut grab = |account| {
+            let before = held.len();
+            held.extend((0..1000).map_while(|_| open.take(account)));
+            held.len() - before
+        };
+        let inside = (1..=512).map(|id| grab(Account::inside(1000, SessionId(id))));
+        assert_eq!(inside.sum::<usize>(), 384);
+        assert_eq!(grab(Account::outside(1000)), 384);
+        // Another user takes the rest.
+        assert_eq!(grab(Account::outside(1001)), 256);
+        for account in [
+            Account::inside(1002, SessionId(1000)),
+            Account::outside(1002),
+            Account::outside(999),
+        ] {
+            assert_eq!(grab(account), 16, "{account:?}");
+        }
+        assert_eq!(grab(Account::ROOT), 384);
+        held.clear();
+        assert!(open.take(Account::outside(1001)).is_some());
     }
 
     #[test]
     fn who_has_too_many_is_told_of_once_a_second() {
         const SECOND: u64 = 1_000_000_000;
         let mut away = TurnedAway::default();
-        let [one, other] = [1, 2].map(|id| Account::Session(Some(SessionId(id))));
+        let [one, other] = [1, 2].map(|id| Account::inside(1000, SessionId(id)));
         let mut note = |account, now| away.note(account, BootTime(now));
         assert_eq!(note(one, 5), Some(1));
         let told = (6..5000).filter_map(|now| note(one, now)).count();
@@ -420,19 +348,9 @@ mod tests {
         assert_eq!(note(one, SECOND + 6), None);
         // Where there are too many to keep, those go of which nothing was logged lately.
         for uid in 0..TurnedAway::MOST {
-            note(Account::Unowned(uid as u64), 3 * SECOND);
+            note(Account::unowned(uid as u32), 3 * SECOND);
         }
-        note(Account::Unowned(0), 9 * SECOND);
+        note(Account::unowned(0), 9 * SECOND);
         assert_eq!(away.0.len(), 1);
-    }
-
-    #[test]
-    fn root_gets_in_when_all_others_are_there() {
-        let mut connections = OpenConnections::default();
-        for uid in 1..2000 {
-            connections.admit(Account::User(uid));
-        }
-        assert!(!connections.admit(Account::User(3000)));
-        assert!(connections.admit(Account::User(0)));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -28,6 +29,7 @@ use crate::{
     holes::opening::WantedByHand,
     policies::load,
     proxy::{approve::Widening, worker},
+    quota::{self, Account},
     record::kernel_log,
     requests::bursts::BurstExtent,
     sessions::{Sessions, appeared::appeared, apply, assign, create},
@@ -125,29 +127,32 @@ async fn agent(shared: &Shared, who: Agent, pid: u32, call: Call) -> Result<Vec<
     }
 }
 
-/// The calls from one outermost session and those inside it are answered one at a time, in a fifth of guardd's time at most: a
-/// session that calls without end delays only itself. So are the decisions that are kept, of all users together, one of each user
+/// The calls from all sessions of a user are answered one at a time, in a fifth of guardd's time at most: a session that calls without end
+/// delays only its user's. So are the decisions that are kept, of all users together, one of each user
 /// in turn.
 pub(super) struct Turn {
-    turns: Vec<tokio::sync::OwnedMutexGuard<()>>,
+    turn: quota::Turn,
+    keeping: Option<tokio::sync::OwnedMutexGuard<()>>,
     began: Instant,
 }
 
 impl Turn {
     /// Waits for it.
     pub(super) async fn of(shared: &Shared, who: Agent) -> Self {
-        let outermost = shared.with(|state| state.sessions.outermost_of(who.session()));
-        let turn = shared.asking_of(outermost).lock_owned().await;
+        let account = shared.with(|state| state.sessions.account_of(who.session()));
         Self {
-            turns: vec![turn],
+            turn: shared.asking.of(account).await,
+            keeping: None,
             began: Instant::now(),
         }
     }
 
     /// The same for a decision of a user's.
     async fn to_decide(shared: &Shared, who: Approver) -> Self {
+        let turn = shared.deciding.of(Account::outside(who.uid())).await;
         Self {
-            turns: shared.deciders.turn_of(who.uid()).await.into(),
+            turn,
+            keeping: Some(Arc::clone(&shared.keeping).lock_owned().await),
             began: Instant::now(),
         }
     }
@@ -158,7 +163,7 @@ impl Turn {
         if spent >= NOTHING {
             tokio::task::spawn_local(async move {
                 tokio::time::sleep((spent * PAUSE).min(LONGEST_PAUSE)).await;
-                drop(self.turns);
+                drop((self.keeping, self.turn));
             });
         }
     }
@@ -376,7 +381,7 @@ async fn explanation(shared: &Shared, who: Approver, call: Call) -> Result<Vec<u
             let meant = (state.sessions).meant(&state.datapath, who, Some(&session));
             meant.map(Under::Session)
         }
-        None => Ok(under_policy(&state.config, policy, beside)),
+        None => Ok(under_policy(&state.config, policy, beside, who)),
     })?;
     look_up(shared, &to).await;
     one(&explain::explain(shared, &under, &to, &ports).await?)
@@ -613,7 +618,12 @@ fn not_here() -> CallError {
 }
 
 /// What a client has a verdict explained by that names no session: a policy, else the one that sessions get.
-fn under_policy(config: &Config, policy: Option<PolicyRef>, beside: Option<PolicyRef>) -> Under {
+fn under_policy(
+    config: &Config,
+    policy: Option<PolicyRef>,
+    beside: Option<PolicyRef>,
+    who: Approver,
+) -> Under {
     let usual = || PolicyRef {
         name: Some(config.session_policy().to_owned()),
         file: None,
@@ -622,6 +632,7 @@ fn under_policy(config: &Config, policy: Option<PolicyRef>, beside: Option<Polic
     Under::Policy {
         policy: policy.unwrap_or_else(usual),
         beside,
+        account: Account::outside(who.uid()),
     }
 }
 

@@ -5,6 +5,7 @@ pub(crate) mod deciding;
 
 use std::{collections::BTreeMap, io, path::PathBuf};
 
+use guard_common::BootTime;
 use guard_proto::{
     self as proto,
     decisions::{Dismissal, DismissedFile, TrustedFile},
@@ -13,15 +14,26 @@ use guard_proto::{
 
 use crate::{
     control::failure::CallError,
+    quota::{Account, Limit, Pace, Quota},
     record::kept::{FileState, KeptFile},
 };
 
-/// Places and files that one user may have dismissed, and all together.
-const MAX_DISMISSED: usize = 1024;
-const MAX_DISMISSED_IN_ALL: usize = 4096;
-/// Files that are trusted of one user's, whose oldest is forgotten for another; and of all together.
+/// Places and files that users may have dismissed.
+const DISMISSED: Limit = Limit {
+    session: Pace::UNLIMITED,
+    user: Pace::held(1024),
+    all: 4096,
+    reserve: 256,
+};
+/// Files of a user's that are trusted. The oldest is forgotten for another.
 const MAX_TRUSTED: usize = 256;
-const MAX_TRUSTED_IN_ALL: usize = 1024;
+/// Files of all users that are.
+const TRUSTED: Limit = Limit {
+    session: Pace::UNLIMITED,
+    user: Pace::UNLIMITED,
+    all: 1024,
+    reserve: 64,
+};
 /// What a place has to look like to be told of while a command runs.
 const PRODUCTION: &str = "production";
 
@@ -109,14 +121,10 @@ impl Decisions {
         })
     }
 
-    fn in_all(&self, count: impl Fn(&proto::decisions::DecisionsReply) -> usize) -> usize {
-        self.0.known().0.values().map(count).sum()
-    }
-
     fn with_dismissed(&self, uid: u32, new: Dismissal) -> Result<Changed, CallError> {
         self.with(uid, |own| {
             if !own.dismissed.iter().any(|one| one.is_same(&new)) {
-                self.may_dismiss(own)?;
+                self.may_dismiss(uid)?;
                 own.dismissed.push(new);
             }
             Ok(())
@@ -126,7 +134,7 @@ impl Decisions {
     fn with_file(&self, uid: u32, new: DismissedFile) -> Result<Changed, CallError> {
         self.with(uid, |own| {
             if !own.files.iter().any(|one| one.is_same(&new)) {
-                self.may_dismiss(own)?;
+                self.may_dismiss(uid)?;
                 own.files.push(new);
             }
             Ok(())
@@ -134,17 +142,23 @@ impl Decisions {
     }
 
     /// Whether there is room for one more.
-    fn may_dismiss(&self, own: &proto::decisions::DecisionsReply) -> Result<(), CallError> {
-        let count = |own: &proto::decisions::DecisionsReply| own.dismissed.len() + own.files.len();
-        if count(own) >= MAX_DISMISSED {
-            return Err(too_many(format!("{MAX_DISMISSED} are")));
+    fn may_dismiss(&self, uid: u32) -> Result<(), CallError> {
+        if self.has_room(DISMISSED, uid, |own| own.dismissed.len() + own.files.len()) {
+            Ok(())
+        } else {
+            Err(too_many())
         }
-        if self.in_all(count) >= MAX_DISMISSED_IN_ALL {
-            return Err(too_many(format!(
-                "{MAX_DISMISSED_IN_ALL} are, of all users together"
-            )));
-        }
-        Ok(())
+    }
+
+    fn has_room(
+        &self,
+        limit: Limit,
+        uid: u32,
+        count: impl Fn(&proto::decisions::DecisionsReply) -> usize,
+    ) -> bool {
+        let all = self.0.known().0.iter();
+        let counted = all.map(|(uid, own)| (Account::outside(*uid), count(own) as u64));
+        Quota::counted(limit, counted).has_room(Account::outside(uid), 1, BootTime(0))
     }
 
     fn without_file(&self, uid: u32, file: &DismissedFile) -> Result<Changed, CallError> {
@@ -162,16 +176,16 @@ impl Decisions {
     }
 
     fn with_trusted(&self, uid: u32, new: TrustedFile) -> Result<Changed, CallError> {
-        let all = self.in_all(|own| own.trusted.len());
+        let has_room = self.has_room(TRUSTED, uid, |own| own.trusted.len());
         self.with(uid, |own| {
             if own.trusted.contains(&new) {
                 return Ok(());
             }
             let most = own.trusted.len().saturating_sub(MAX_TRUSTED - 1);
-            if most == 0 && all >= MAX_TRUSTED_IN_ALL {
+            if most == 0 && !has_room {
                 return Err(CallError::refused(
                     "no more files are trusted",
-                    format!("{MAX_TRUSTED_IN_ALL} are, of all users together"),
+                    "1,024 are, of all users together",
                     "take back what is not needed: guard trust --withdraw",
                 ));
             }
@@ -196,10 +210,10 @@ impl Decisions {
     }
 }
 
-fn too_many(why: String) -> CallError {
+fn too_many() -> CallError {
     CallError::refused(
         "no more places are dismissed",
-        why,
+        "1,024 are at most of one user, 4,096 of all users, and 256 of each user in any case",
         "take back some that are gone, as guard discover --all lists them: guard discover --dismiss HOST:PORT --withdraw",
     )
 }
@@ -358,10 +372,9 @@ mod tests {
         let ByUser(now) = one.with_trusted(1, file(1000)).unwrap().unwrap();
         assert_eq!(now[&1].trusted.len(), MAX_TRUSTED);
         assert_eq!(now[&1].trusted[0], file(1), "the oldest is forgotten");
-        let users = u32::try_from(MAX_TRUSTED_IN_ALL / MAX_TRUSTED).unwrap();
-        let all = full(&trusted, users);
-        let refused = all.with_trusted(users + 1, file(1)).unwrap_err();
-        assert!(refused.failure.why.contains("of all users"), "{refused}");
+        // What others have used up leaves each a reserve.
+        let all = full(&trusted, 4);
+        assert!(all.with_trusted(5, file(1)).unwrap().is_some());
         // In place of one of their own there is room, and to take one back takes none.
         assert!(all.with_trusted(1, file(1000)).unwrap().is_some());
         assert!(all.without_trusted(1, &file(1)).unwrap().is_some());
@@ -370,18 +383,17 @@ mod tests {
     #[test]
     fn what_is_dismissed_is_bounded_of_each_and_of_all() {
         let dismissed = |_| proto::decisions::DecisionsReply {
-            dismissed: (0..MAX_DISMISSED)
+            dismissed: (0..1024)
                 .map(|at| place(&format!("db{at}.example.net"), 1, PRODUCTION))
                 .collect(),
             ..Default::default()
         };
-        let users = u32::try_from(MAX_DISMISSED_IN_ALL / MAX_DISMISSED).unwrap();
-        let all = full(&dismissed, users);
-        for (uid, why) in [(1, "1024 are"), (users + 1, "of all users")] {
-            let new = place("new.example.net", 1, PRODUCTION);
-            let refused = all.with_dismissed(uid, new).unwrap_err();
-            assert!(refused.failure.why.contains(why), "{refused}");
-        }
+        let new = || place("new.example.net", 1, PRODUCTION);
+        let all = full(&dismissed, 4);
+        let refused = all.with_dismissed(1, new()).unwrap_err();
+        assert!(refused.failure.why.contains("1,024 are"), "{refused}");
+        // What four users have used up leaves the fifth a reserve.
+        assert!(all.with_dismissed(5, new()).unwrap().is_some());
     }
 
     #[test]
@@ -413,7 +425,7 @@ mod tests {
         assert!(kept(&mut decisions, now));
         let full = full(
             &|_| proto::decisions::DecisionsReply {
-                files: (0..MAX_DISMISSED)
+                files: (0..1024)
                     .map(|at| DismissedFile {
                         file: at.to_string(),
                         ..own.clone()

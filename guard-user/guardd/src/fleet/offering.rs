@@ -10,6 +10,7 @@ use crate::{
     changes::Change,
     control::failure::CallError,
     policies::{Prepared, library::PolicyText, load},
+    quota::Account,
     shared::Shared,
     state::State,
 };
@@ -101,10 +102,10 @@ fn out(why: String) -> CallError {
 async fn take(shared: &Shared, signed: &SignedBundle, verified: Endorsed) -> Result<(), CallError> {
     let bundle = &verified.bundle;
     for (name, text) in &bundle.policies {
-        load::prepare(shared, PolicyText::of_fleet(name, text)).await?;
+        load::prepare(shared, PolicyText::of_fleet(name, text), Account::ROOT).await?;
     }
     let base = match base_of(bundle) {
-        Some(source) => Some(load::prepare(shared, source).await?),
+        Some(source) => Some(load::prepare(shared, source, Account::ROOT).await?),
         None => None,
     };
     let before = shared.with(|state| state.fleet.before());

@@ -475,7 +475,7 @@ impl HeldLog<'_> {
         };
         let uid = session.about.uid;
         let now = clock::now();
-        let Some(admitted) = self.recorder.admit(first.session, session.outermost(), now) else {
+        let Some(admitted) = self.recorder.admit(first.session, session.account(), now) else {
             return;
         };
         let waited = Duration::from_nanos(now.0.saturating_sub(first.since.0));

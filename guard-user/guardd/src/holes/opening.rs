@@ -490,7 +490,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        requests::{HttpRequestKey, RequestOwner, tests::shown},
+        quota::Account,
+        requests::{HttpRequestKey, tests::shown},
         sessions::none_but,
     };
 
@@ -550,10 +551,7 @@ mod tests {
             let to = IpAddr::from([192, 0, 2, last]).into();
             RequestKey::new(SessionId(1), to, Protocol::TCP, port)
         };
-        let owner = || RequestOwner {
-            uid: 1000,
-            share: SessionId(1),
-        };
+        let owner = || Account::inside(1000, SessionId(1));
         // At two hosts, so that none is a part of another.
         for (id, last) in [(1, 1), (2, 200)] {
             let ask = || Ok::<_, Infallible>(shown(id));

@@ -12,7 +12,7 @@ use std::{
     time::Instant,
 };
 
-use guard_common::{PolicyId, SessionId};
+use guard_common::{BootTime, PolicyId, SessionId};
 use guard_datapath::Datapath;
 use guard_policy::{self as policy, Compiled, Environment};
 use guard_proto::record::PolicyLoad;
@@ -22,6 +22,7 @@ use crate::{
     changes::Change,
     control::{auth::Agent, failure::CallError},
     policies::{self, InForce, ParsedPolicy, Policies, Prepared, library::PolicyText, unusable},
+    quota::{Account, Limit, Pace, Quota},
     record::{Recorder, metrics::Counters},
     resolver::soon,
     shared::Shared,
@@ -33,9 +34,14 @@ use crate::{
 /// # Errors
 ///
 /// `Invalid`, with all that is wrong with it.
-pub(crate) async fn prepare(shared: &Shared, source: PolicyText) -> Result<Prepared, CallError> {
-    let by = Bringer::of(&source, None);
-    let ahead = look_ahead(shared, &source, by).await;
+pub(crate) async fn prepare(
+    shared: &Shared,
+    source: PolicyText,
+    account: Account,
+) -> Result<Prepared, CallError> {
+    let by = Bringer::of(&source, Account::ROOT);
+    let ahead = look_ahead(shared, &source, by, account).await;
+    let _turn = shared.compiling.of(account).await;
     let (prepared, _) = prepare_known(shared, source, by, ahead).await?;
     Ok(prepared)
 }
@@ -51,9 +57,9 @@ enum Bringer {
 
 impl Bringer {
     /// A session only names guardd's own policies, and does not bring them.
-    fn of(source: &PolicyText, inside: Option<SessionId>) -> Self {
-        match (&source.name, inside) {
-            (None, Some(_)) => Self::Session,
+    fn of(source: &PolicyText, by: Account) -> Self {
+        match &source.name {
+            None if by.is_inside() => Self::Session,
             _ if source.unasked => Self::Project,
             _ => Self::Person,
         }
@@ -77,9 +83,14 @@ struct Ahead<'s> {
 }
 
 /// Looks up the names of a policy that are due, before [`Shared::loading`] is taken: name servers may take long.
-async fn look_ahead<'s>(shared: &'s Shared, source: &PolicyText, by: Bringer) -> Option<Ahead<'s>> {
+async fn look_ahead<'s>(
+    shared: &'s Shared,
+    source: &PolicyText,
+    by: Bringer,
+    account: Account,
+) -> Option<Ahead<'s>> {
     // An error in it is reported when it is parsed to be put in place.
-    let (source, read) = parse_in_background(shared, source.clone()).await.ok()?;
+    let (source, read) = parse_in_turn(shared, source.clone(), account).await.ok()?;
     let awaited = Awaited::new(shared, names(&read), by);
     if by.looks_up(shared) {
         look_up(shared, &awaited.names).await;
@@ -107,7 +118,7 @@ async fn prepare_known<'s>(
         Some(ahead) if ahead.source == source => ahead,
         // Until the new ones are kept, so are the names of the text before.
         _changed => {
-            let (source, read) = parse_in_background(shared, source).await?;
+            let (source, read) = parse_in_background(source).await?;
             let awaited = Awaited::new(shared, names(&read), by);
             Ahead {
                 source,
@@ -121,7 +132,9 @@ async fn prepare_known<'s>(
     if by.looks_up(shared) {
         look_up(shared, &unknown).await;
     }
-    Ok((compile(shared, source, read).await?, awaited))
+    let now = shared.with(|state| state.environment());
+    let prepared = in_background(move || policies::compile(source, read, &now)).await?;
+    Ok((prepared, awaited))
 }
 
 fn names(read: &ParsedPolicy) -> BTreeSet<String> {
@@ -152,27 +165,22 @@ impl Drop for Awaited<'_> {
     }
 }
 
-async fn parse_in_background(
+/// Parses a policy in the turn of who brings it: nobody else waits.
+async fn parse_in_turn(
     shared: &Shared,
     source: PolicyText,
+    account: Account,
 ) -> Result<(PolicyText, ParsedPolicy), CallError> {
-    // The semaphore is never closed.
-    let _permit = shared.compiling.acquire().await;
+    let _turn = shared.compiling.of(account).await;
+    parse_in_background(source).await
+}
+
+async fn parse_in_background(source: PolicyText) -> Result<(PolicyText, ParsedPolicy), CallError> {
     in_background(move || {
         let read = policies::parse(&source)?;
         Ok((source, read))
     })
     .await
-}
-
-async fn compile(
-    shared: &Shared,
-    source: PolicyText,
-    read: ParsedPolicy,
-) -> Result<Prepared, CallError> {
-    let _permit = shared.compiling.acquire().await;
-    let now = shared.with(|state| state.environment());
-    in_background(move || policies::compile(source, read, &now)).await
 }
 
 /// Runs long work on a thread of its own, so that guardd goes on answering.
@@ -224,9 +232,8 @@ pub(crate) async fn look_up_in_passing(
 ) -> Result<(), CallError> {
     let (name_servers, due) = shared.with(|state| {
         let (name_servers, due) = state.policies.due_in_passing(names);
-        let outermost = state.sessions.outermost(agent.session());
-        let outermost = outermost.unwrap_or(agent.session());
-        state.policies.pay_for(outermost, due.len())?;
+        let account = state.sessions.account_of(agent.session());
+        state.policies.pay_for(account, due.len())?;
         Ok::<_, CallError>((name_servers, due))
     })?;
     let found = name_servers.look_up(due).await;
@@ -238,7 +245,7 @@ pub(crate) async fn look_up_in_passing(
 }
 
 /// Whether a session may bring this policy: guardd looks up only names that the session could look up itself. The text is
-/// parsed in the turn of the outermost session, so that only callers in the same one wait.
+/// parsed in the session's turn, so that only callers of the same account wait.
 ///
 /// # Errors
 ///
@@ -251,10 +258,8 @@ pub(crate) async fn may_look_up(
     if source.name.is_some() || shared.with(|state| state.policies.is_in_force(source)) {
         return Ok(());
     }
-    let outermost = shared.with(|state| state.sessions.outermost(agent.session()));
-    let turn = shared.turn_of(outermost.unwrap_or(agent.session()));
-    let _one_of_those_inside = turn.lock().await;
-    let (_, read) = parse_in_background(shared, source.clone()).await?;
+    let account = shared.with(|state| state.sessions.account_of(agent.session()));
+    let (_, read) = parse_in_turn(shared, source.clone(), account).await?;
     shared.with(|state| {
         let (policies, sessions) = (&mut state.policies, &state.sessions);
         policies.may_bring(sessions, agent, &names(&read))
@@ -263,8 +268,8 @@ pub(crate) async fn may_look_up(
 
 /// The slot of the policy from `source`, put in place if need be, and warnings for the caller.
 ///
-/// A newer text of a policy that is in force replaces it; if it is invalid, the old one stays in force. `inside`: the outermost
-/// session of a caller inside. However many callers are in it, others wait for one policy of theirs at most.
+/// A newer text of a policy that is in force replaces it; if it is invalid, the old one stays in force. `by`: who calls. However many
+/// callers are of one account, others wait for one policy of theirs at most.
 ///
 /// # Errors
 ///
@@ -272,26 +277,23 @@ pub(crate) async fn may_look_up(
 pub(crate) async fn slot_for(
     shared: &Shared,
     source: PolicyText,
-    inside: Option<SessionId>,
+    account: Account,
 ) -> Result<(PolicyId, Vec<String>), CallError> {
     let is_new = !shared.with(|state| state.policies.is_in_force(&source));
-    let turn = inside.filter(|_| is_new);
-    let turn = turn.map(|session| shared.turn_of(session));
-    let _one_of_those_inside = match &turn {
-        Some(turn) => Some(turn.lock().await),
-        None => None,
-    };
-    let by = Bringer::of(&source, inside);
+    let by = Bringer::of(&source, account);
     let ahead = if is_new {
-        look_ahead(shared, &source, by).await
+        look_ahead(shared, &source, by, account).await
     } else {
         None
     };
+    let _one_of_those = shared.turns.of(account).await;
     let _one_at_a_time = shared.loading.lock().await;
     let Some(slot) = shared.with(|state| state.policies.same(&source)) else {
+        shared.with(|state| state.policies.may_bring_text(&source, account))?;
         let (prepared, _awaited) = prepare_known(shared, source, by, ahead).await?;
         return shared.with(|state| {
             let slot = state.install(None, prepared)?;
+            state.policies.set_brought(slot, account);
             Ok((slot, state.policies.warnings_of(slot)))
         });
     };
@@ -318,7 +320,7 @@ async fn put_newer<'s>(
         return Ok(());
     }
     let file = source.shown_file();
-    let by = Bringer::of(&source, None);
+    let by = Bringer::of(&source, Account::ROOT);
     let renewed = match prepare_known(shared, source, by, ahead).await {
         Ok((prepared, _awaited)) => {
             let _taught = soon::taught_ahead(shared, slot, &prepared).await;
@@ -388,7 +390,7 @@ async fn reload_one(shared: &Shared, name: &str, observe: bool) {
     let new = find().ok();
     let new = new.filter(|source| !shared.with(|state| state.policies.is_in_force(source)));
     let ahead = match &new {
-        Some(source) => look_ahead(shared, source, Bringer::Person).await,
+        Some(source) => look_ahead(shared, source, Bringer::Person, Account::ROOT).await,
         None => None,
     };
     let _one_at_a_time = shared.loading.lock().await;
@@ -507,7 +509,36 @@ impl State {
     }
 }
 
+/// Bytes of policies' texts that are no policies of guardd's: each costs guardd and the kernel several times as much.
+const TEXTS: Limit = Limit::each(Pace::held(4 << 20), Pace::held(8 << 20));
+
 impl Policies {
+    /// Whether an account may bring that text beside those that it has in force.
+    fn may_bring_text(&self, source: &PolicyText, account: Account) -> Result<(), CallError> {
+        let length = |source: &PolicyText| source.text.len() as u64;
+        let brought = self.brought_by.iter();
+        let counted =
+            brought.filter_map(|(slot, by)| Some((*by, length(&self.slots.get(slot)?.source))));
+        let is_brought = source.name.is_none() && !source.base && account != Account::ROOT;
+        let quota = Quota::counted(TEXTS, counted);
+        if !is_brought || quota.has_room(account, length(source), BootTime(0)) {
+            return Ok(());
+        }
+        Err(CallError::refused(
+            "too long policies are in force of this user",
+            "the texts of all have 8 MiB at most, and of a session's own 4 MiB",
+            "end some of the sessions under them: guard sessions; or have the policy put into /etc/guard/policies",
+        ))
+    }
+
+    /// Notes who brought the text in a slot.
+    fn set_brought(&mut self, slot: PolicyId, account: Account) {
+        let source = self.slots.get(&slot).map(|policy| &policy.source);
+        if source.is_some_and(|source| source.name.is_none() && !source.base) {
+            self.brought_by.insert(slot, account);
+        }
+    }
+
     /// Whether some slot has exactly that text.
     #[must_use]
     fn is_in_force(&self, source: &PolicyText) -> bool {
@@ -673,6 +704,7 @@ impl Policies {
 
     fn forget(&mut self, slot: PolicyId) {
         self.slots.remove(&slot);
+        self.brought_by.remove(&slot);
         self.texts.remove(&slot.0.to_string());
     }
 

@@ -16,7 +16,6 @@ mod known_names;
 pub(crate) mod labels;
 pub(crate) mod library;
 pub(crate) mod load;
-pub(crate) mod look_ups;
 mod name_answers;
 pub(crate) mod names;
 mod prepared;
@@ -54,11 +53,15 @@ use self::{
     carried::Carried,
     known_names::KnownNames,
     library::{Library, PolicyText},
-    look_ups::LookUps,
     names::{NameServers, PolicyNames},
     unusable::Unusable,
 };
-use crate::{control::failure::CallError, record::shelf::Shelf, times::DEFAULT_TERM};
+use crate::{
+    control::failure::CallError,
+    quota::{Account, Quota},
+    record::shelf::Shelf,
+    times::DEFAULT_TERM,
+};
 
 /// The slot of a policy, and that of the one that judges in its place.
 #[derive(Clone, Copy, Debug)]
@@ -174,8 +177,10 @@ pub(crate) struct Policies {
     names: PolicyNames,
     /// Looks up names.
     name_servers: NameServers,
-    /// The limits of look-ups for sessions.
-    look_ups: LookUps,
+    /// Names that were looked up for sessions lately.
+    look_ups: Quota,
+    /// Who brought the texts that are no policies of guardd's.
+    brought_by: HashMap<PolicyId, Account>,
     /// Whether the guard's resolver judges names.
     judges_names: bool,
     /// Whether the proxy looks at TLS, and not the kernel half.
@@ -205,7 +210,8 @@ impl Policies {
             unusable: Unusable::new(),
             names: kept_names.get(KNOWN_NAMES).unwrap_or_default(),
             name_servers,
-            look_ups: LookUps::default(),
+            look_ups: Quota::new(name_answers::LOOK_UPS),
+            brought_by: HashMap::new(),
             judges_names: false,
             is_sni_for_proxy: false,
             known: KnownNames::default(),

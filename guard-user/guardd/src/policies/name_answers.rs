@@ -25,10 +25,27 @@ use jiff::Timestamp;
 use super::{
     ChainVerdict, KNOWN_NAMES, NameAsker, Policies, VerdictSubject,
     known_names::KnownName,
-    look_ups,
     names::{FoundAddresses, NameServers},
 };
-use crate::{config::Config, control::failure::CallError};
+use crate::{
+    config::Config,
+    control::failure::CallError,
+    quota::{Account, Limit, Pace},
+};
+
+/// Names that sessions have looked up: 30 at once, then one a second; of a user's sessions four times as many.
+pub(super) const LOOK_UPS: Limit =
+    Limit::each(Pace::used(30, 1_000_000_000), Pace::used(120, 250_000_000));
+
+/// The error for a session whose share is used up.
+fn too_many_look_ups(wait: Duration) -> CallError {
+    let seconds = wait.as_millis().div_ceil(1000);
+    CallError::refused(
+        "too many names were looked up for this session",
+        "it and those inside it have 30 at once, and then one a second; a user's sessions four times as many together",
+        format!("try again in {seconds} s, or give an address"),
+    )
+}
 
 /// What a person is warned of where it is not known by which name a process went somewhere.
 const TOO_MANY: &str = "the session has asked for more names of this address than are kept, so the program may mean another one: a yes opens the \
@@ -383,9 +400,17 @@ impl Policies {
     /// # Errors
     ///
     /// `Refused` where nothing is left of it.
-    pub(crate) fn pay_for(&mut self, outermost: SessionId, names: usize) -> Result<(), CallError> {
-        let paid = self.look_ups.take(outermost, names, clock::now());
-        paid.map_err(look_ups::too_many)
+    pub(crate) fn pay_for(&mut self, account: Account, names: usize) -> Result<(), CallError> {
+        if names == 0 {
+            return Ok(());
+        }
+        // A policy's names are looked up all at once: the next caller waits for longer.
+        let now = clock::now();
+        if let Some(wait) = self.look_ups.wait(account, 1, now) {
+            return Err(too_many_look_ups(wait));
+        }
+        self.look_ups.charge(account, names as u64, now);
+        Ok(())
     }
 
     /// Forgets none of these until [`Self::await_no_more`] is called; `brought` by what only sessions inside have brought.
@@ -570,9 +595,14 @@ mod tests {
     #[test]
     fn whoever_has_many_names_looked_up_waits() {
         let mut policies = policies(&[]);
-        let session = SessionId(1);
-        assert!(policies.pay_for(session, 1000).is_ok());
-        assert!(policies.pay_for(session, 1).is_err());
-        assert!(policies.pay_for(SessionId(2), 1).is_ok());
+        let [one, other] = [1, 2].map(|id| Account::inside(id, SessionId(id)));
+        assert!(policies.pay_for(one, 100).is_ok());
+        let refused = policies.pay_for(one, 1).unwrap_err();
+        assert!(refused.failure.fix.contains("in 71 s"), "{refused}");
+        assert!(
+            policies.pay_for(one, 0).is_ok(),
+            "what is known costs nothing"
+        );
+        assert!(policies.pay_for(other, 1).is_ok());
     }
 }

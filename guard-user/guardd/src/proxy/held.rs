@@ -2,13 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use guard_common::{BootTime, SessionId};
+use guard_common::BootTime;
 use guard_proto::wire::{Number, RedirectTarget, Tgid};
 
-use crate::requests::RequestKey;
+use crate::{
+    quota::{Account, Limit, Pace, Quota},
+    requests::RequestKey,
+};
 
-/// Clients of one session that are held at once; more are refused.
-const MAX_HELD: usize = 64;
+/// Clients that are held at once; more are refused.
+const HELD: Limit = Limit {
+    session: Pace::held(64),
+    user: Pace::held(512),
+    all: 2048,
+    reserve: 64,
+};
 
 /// A client that is held.
 #[derive(Clone, Debug)]
@@ -19,6 +27,8 @@ pub(crate) struct HeldClient {
     pub(crate) target: RedirectTarget,
     /// What its request is about.
     pub(crate) key: RequestKey,
+    /// The account for which it counts.
+    pub(crate) account: Account,
     /// The id of the request that an approver sees.
     pub(crate) request: String,
     /// The deadline.
@@ -30,6 +40,8 @@ pub(crate) struct HeldClient {
 pub(crate) struct HeldClients {
     all: BTreeMap<u64, HeldClient>,
     serial: u64,
+    /// The version of the requests when clients were last settled.
+    settled: Option<u64>,
 }
 
 impl HeldClients {
@@ -69,11 +81,23 @@ impl HeldClients {
         self.all.contains_key(&number.0)
     }
 
-    /// Whether a session may have one more.
+    /// Whether an account may have one more.
     #[must_use]
-    pub(crate) fn has_room(&self, session: SessionId) -> bool {
-        let of = |client: &&HeldClient| client.key.session == session;
-        self.all.values().filter(of).count() < MAX_HELD
+    pub(crate) fn has_room(&self, account: Account) -> bool {
+        let held = self.all.values().map(|client| (client.account, 1));
+        Quota::counted(HELD, held).has_room(account, 1, BootTime(0))
+    }
+
+    /// Whether a client's time is up, or there are other requests than when clients were last settled.
+    #[must_use]
+    pub(crate) fn are_due(&self, requests: u64, now: BootTime) -> bool {
+        let is_over = self.next_expiry().is_some_and(|at| at <= now);
+        !self.all.is_empty() && (is_over || self.settled != Some(requests))
+    }
+
+    /// Notes the version of the requests by which clients were settled.
+    pub(crate) fn set_settled(&mut self, requests: u64) {
+        self.settled = Some(requests);
     }
 
     /// The last deadline of the clients held for a request.
@@ -107,9 +131,11 @@ impl HeldClients {
 mod tests {
     use std::net::Ipv4Addr;
 
-    use guard_common::{Address, Protocol};
+    use guard_common::{Address, Protocol, SessionId};
 
     use super::*;
+
+    const ONE: Account = Account::inside(1000, SessionId(1));
 
     fn client(request: &str, until: u64) -> HeldClient {
         HeldClient {
@@ -121,6 +147,7 @@ mod tests {
                 listener: 7,
             },
             key: RequestKey::new(SessionId(1), Address::default(), Protocol::TCP, 443),
+            account: ONE,
             request: request.to_owned(),
             until: BootTime(until),
         }
@@ -141,13 +168,33 @@ mod tests {
     }
 
     #[test]
-    fn a_session_has_room_for_so_many() {
+    fn an_outermost_session_has_room_for_so_many_and_a_user_for_some_more() {
         let mut held = HeldClients::default();
-        for number in 0..MAX_HELD as u64 {
-            assert!(held.has_room(SessionId(1)));
-            held.add(Number(number), client("r1", 10));
+        let mut number = 0;
+        for session in 1..=20 {
+            let account = Account::inside(1000, SessionId(session));
+            while held.has_room(account) {
+                let client = HeldClient {
+                    account,
+                    ..client("r1", 10)
+                };
+                held.add(Number(number), client);
+                number += 1;
+            }
+            assert_eq!(number, 64 * u64::from(session).min(8));
         }
-        assert!(!held.has_room(SessionId(1)));
-        assert!(held.has_room(SessionId(2)));
+        assert!(!held.has_room(ONE));
+        assert!(held.has_room(Account::inside(1001, SessionId(30))));
+    }
+
+    #[test]
+    fn clients_are_settled_after_a_change_and_at_their_end() {
+        let mut held = HeldClients::default();
+        assert!(!held.are_due(1, BootTime(9)), "there are none");
+        held.add(Number(1), client("r1", 10));
+        assert!(held.are_due(1, BootTime(9)));
+        held.set_settled(1);
+        assert!(!held.are_due(1, BootTime(9)));
+        assert!(held.are_due(2, BootTime(9)) && held.are_due(1, BootTime(10)));
     }
 }

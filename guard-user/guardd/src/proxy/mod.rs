@@ -1,8 +1,7 @@
 //! guardd's side of the proxy.
 //!
 //! `workers` has one run and listen in network namespaces while something in force needs it (`worker.rs`). Its messages
-//! (`messages.rs`) go to `terms.rs` (how a target is judged), `name_pace.rs` and `target_pace.rs` (how fast names and targets are
-//! judged), `requests.rs` (whether a request may pass) and the audit log. A request that may not is held in `held.rs`, or refused. A
+//! (`messages.rs`) go to `terms.rs` (how a target is judged), `paces.rs` (how fast names and targets are judged), `requests.rs` (whether a request may pass) and the audit log. A request that may not is held in `held.rs`, or refused. A
 //! person's yes to it (`approve.rs`) is a hole for it (`holes/requests.rs`), and `record_pass.rs` records each use. `stopped.rs` tells
 //! those inside what was stopped.
 //!
@@ -13,11 +12,10 @@ pub(crate) mod authority;
 pub(crate) mod closings;
 pub(crate) mod held;
 mod messages;
-mod name_pace;
+mod paces;
 pub(crate) mod record_pass;
 pub(crate) mod requests;
 pub(crate) mod stopped;
-mod target_pace;
 pub(crate) mod terms;
 pub(crate) mod unscanned;
 pub(crate) mod worker;
@@ -33,7 +31,6 @@ use crate::{
     control::ids,
     holes::known::Holes,
     policies::{InForce, Policies},
-    record::meters::Meters,
     requests::Requests,
     sessions::{Session, Sessions, stops::Stop},
     times::{after, is_past},
@@ -42,8 +39,7 @@ use crate::{
 use authority::Vouching;
 use closings::{Closing, Closings};
 use held::HeldClients;
-use name_pace::JudgingPace;
-use target_pace::TargetPace;
+use paces::Paces;
 use unscanned::UnscannedClients;
 
 /// The interval between two scans of all processes of sessions.
@@ -68,12 +64,8 @@ pub(crate) struct Proxy {
     unscanned: UnscannedClients,
     /// What was closed without asking anybody.
     closings: Closings,
-    /// How many requests each session has made lately: no approver reads those of a flood.
-    pace: Meters,
-    /// The names of each session that were judged lately.
-    names: JudgingPace,
-    /// The targets of each session that were judged lately.
-    targets: TargetPace,
+    /// How many names, targets and requests of each account were judged lately.
+    paces: Paces,
     /// Sessions that wait for a certificate to trust.
     vouching: Vouching,
     /// The file for the key of the certificate authority. Only the proxy reads it.
@@ -154,18 +146,6 @@ impl Proxy {
         self.closings.forget(session);
     }
 
-    /// Removes the counts of a session's requests, names and targets.
-    pub(crate) fn forget_pace(
-        &mut self,
-        session: SessionId,
-        outermost: SessionId,
-        is_shared: bool,
-    ) {
-        self.pace.forget(session, outermost, is_shared);
-        self.names.forget(session, outermost, is_shared);
-        self.targets.forget(session, outermost, is_shared);
-    }
-
     /// When the time of the next client is up that is held, or waits for a scan.
     #[must_use]
     pub(crate) fn next_expiry(&self) -> Option<BootTime> {
@@ -229,7 +209,8 @@ mod tests {
     use super::*;
     use crate::{
         proxy::{held::HeldClient, record_pass::target},
-        requests::{RequestKey, RequestOwner, tests::shown},
+        quota::Account,
+        requests::{RequestKey, tests::shown},
     };
 
     #[test]
@@ -272,10 +253,7 @@ mod tests {
         let mut requests = Requests::without_files(10);
         let key = RequestKey::new(SESSION, Address::default(), Protocol::TCP, 443);
         let asked = || Ok::<_, Infallible>(shown(1));
-        let owner = RequestOwner {
-            uid: 1000,
-            share: SESSION,
-        };
+        let owner = Account::inside(1000, SESSION);
         requests
             .note(key.clone(), owner, BootTime(1), asked)
             .unwrap();
@@ -287,6 +265,7 @@ mod tests {
                 tgid: Tgid(0),
                 target: target(&key),
                 key,
+                account: Account::inside(1000, SESSION),
                 request: "r1".to_owned(),
                 until: BootTime(9),
             },

@@ -1,6 +1,6 @@
 //! Requests of the proxy's clients that are no reads: answered at once, or made a request for an approver and held.
 
-use std::{rc::Rc, time::Duration};
+use std::{collections::HashMap, rc::Rc, time::Duration};
 
 use guard_common::{Address, BootTime, HoleId, SessionId};
 use guard_proto::{
@@ -16,7 +16,7 @@ use super::{
     Proxy,
     held::HeldClient,
     record_pass::{self, PassedBy, rule_of},
-    terms::TargetAccess,
+    terms::{HolesOnce, TargetAccess},
 };
 use crate::{
     changes::Change,
@@ -91,8 +91,8 @@ impl State {
             return Some(answer);
         }
         let is_new = self.requests.find(&key).is_none();
-        let (id, outermost) = (key.session, self.sessions.outermost_of(key.session));
-        if is_new && self.proxy.pace.admit(id, outermost, now).is_none() {
+        let account = self.sessions.account_of(key.session);
+        if is_new && !self.proxy.paces.writes.take(account, 1, now) {
             return Some(too_many());
         }
         let live = self.sessions.live(key.session);
@@ -107,6 +107,7 @@ impl State {
                             tgid,
                             target,
                             key,
+                            account,
                             request: id,
                             until: after(now, hold),
                         };
@@ -148,25 +149,52 @@ impl State {
         record_pass::pass(&mut self.recorder, &self.sessions, key, by)
     }
 
-    /// Answers the held clients whose requests were answered, or whose time is up.
+    /// Settles held clients where requests have changed since, or the time of some is up. What else changes settles them by itself.
+    pub(crate) fn settle_due_clients(&mut self, now: BootTime) {
+        if self.proxy.held.are_due(self.requests.version(), now) {
+            self.settle_held_clients();
+        }
+    }
+
+    /// Answers the held clients whose requests were answered, or whose time is up. Each target is judged once, by the kernel's holes as read
+    /// once.
     pub(crate) fn settle_held_clients(&mut self) {
         let now = clock::now();
-        for (number, client) in self.proxy.held.all() {
-            if let Some(answer) = self.settled(&client, now) {
+        let clients = self.proxy.held.all();
+        let mut judged: HashMap<RedirectTarget, TargetAccess> = HashMap::new();
+        if !clients.is_empty() {
+            let read = HolesOnce::of(&self.datapath);
+            let targets = self.targets().with(&read);
+            for (_, client) in &clients {
+                let access = || targets.access(&client.target);
+                judged.entry(client.target).or_insert_with(access);
+            }
+        }
+        for (number, client) in clients {
+            let access = judged.get(&client.target);
+            if let Some(answer) = self.settled(&client, access, now) {
                 self.proxy.held.remove(number);
                 self.proxy.show_held(&mut self.requests, &client.request);
                 self.proxy.answer(number, answer);
             }
         }
+        self.proxy.held.set_settled(self.requests.version());
     }
 
-    fn settled(&mut self, client: &HeldClient, now: BootTime) -> Option<AskAnswer> {
+    fn settled(
+        &mut self,
+        client: &HeldClient,
+        access: Option<&TargetAccess>,
+        now: BootTime,
+    ) -> Option<AskAnswer> {
         let key = &client.key;
         let request = Some(client.request.as_str());
-        match self.targets().access(&client.target) {
-            TargetAccess::Closed => return Some(closed()),
-            TargetAccess::Open => return Some(self.pass(key, &client.target, request, None)),
-            TargetAccess::Judged { .. } => {}
+        match access {
+            None | Some(TargetAccess::Closed) => return Some(closed()),
+            Some(TargetAccess::Open) => {
+                return Some(self.pass(key, &client.target, request, None));
+            }
+            Some(TargetAccess::Judged { .. }) => {}
         }
         if let Some(answer) = self.spend_hole(key, &client.target, request, now) {
             return Some(answer);
@@ -261,7 +289,7 @@ impl Proxy {
     ) -> Option<Duration> {
         let about = &session.about;
         let held = &self.held;
-        let has_room = !held.has(number) && held.has_room(session.cgroup.id);
+        let has_room = !held.has(number) && held.has_room(session.account());
         let asked_to = about.hold();
         let hold = asked_to.unwrap_or(hold);
         let may_hold = asked_to.is_some() || is_followed;
@@ -438,7 +466,7 @@ mod tests {
     use guard_common::Protocol;
 
     use super::*;
-    use crate::requests::{RequestOwner, tests::shown};
+    use crate::{quota::Account, requests::tests::shown};
 
     fn asked(path: &str) -> HttpAttempt {
         HttpAttempt {
@@ -512,14 +540,12 @@ mod tests {
             tgid: Tgid::default(),
             target: record_pass::target(&key),
             key: key.clone(),
+            account: Account::inside(1000, SessionId(1)),
             request: "r1".to_owned(),
             until: BootTime(10),
         };
         assert_eq!(client.given_up(&requests, BootTime(5)), Some(dropped()));
-        let owner = RequestOwner {
-            uid: 1000,
-            share: SessionId(1),
-        };
+        let owner = Account::inside(1000, SessionId(1));
         let ask = || Ok::<_, Infallible>(shown(1));
         requests.note(key.clone(), owner, BootTime(1), ask)?;
         assert_eq!(client.given_up(&requests, BootTime(5)), None);

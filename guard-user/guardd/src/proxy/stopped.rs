@@ -150,8 +150,9 @@ mod tests {
     use super::*;
     use crate::{
         policies::of_texts,
+        quota::Account,
         record::shelf::Shelf,
-        requests::{HttpRequestKey, RequestOwner, Requests, tests::shown},
+        requests::{HttpRequestKey, Requests, tests::shown},
         sessions::none_but,
     };
 
@@ -198,10 +199,7 @@ mod tests {
             matter: None,
         };
         let key = RequestKey::of_http(SessionId(1), Address::default(), 443, Rc::new(http));
-        let owner = RequestOwner {
-            uid: 1000,
-            share: SessionId(1),
-        };
+        let owner = Account::inside(1000, SessionId(1));
         let ask = || Ok::<_, Infallible>(asked());
         requests.note(key.clone(), owner, BootTime(1), ask)?;
         assert_eq!(stopped(&requests, 1), [Some("r1".to_owned())]);

@@ -1,6 +1,6 @@
 //! The terms of a target: how the current policies and holes judge a connection that was redirected to the proxy.
 
-use std::time::Duration;
+use std::{cell::OnceCell, time::Duration};
 
 use guard_common::{
     Address, BootTime, Connection, HoleEntry, HoleKind, Protocol, SessionId, Verdict,
@@ -156,6 +156,37 @@ impl TargetFacts for Datapath {
     }
 }
 
+/// The kernel half, whose holes for connections are read once.
+#[derive(Debug)]
+pub(crate) struct HolesOnce<'k> {
+    kernel: &'k Datapath,
+    holes: OnceCell<Vec<LiveHole>>,
+}
+
+impl<'k> HolesOnce<'k> {
+    /// Nothing is read yet.
+    #[must_use]
+    pub(crate) fn of(kernel: &'k Datapath) -> Self {
+        let holes = OnceCell::new();
+        Self { kernel, holes }
+    }
+}
+
+impl TargetFacts for HolesOnce<'_> {
+    fn recall_names(
+        &self,
+        policies: &Policies,
+        subject: VerdictSubject<'_>,
+        to: Address,
+    ) -> Result<(), CallError> {
+        self.kernel.recall_names(policies, subject, to)
+    }
+
+    fn open_holes(&self) -> Vec<LiveHole> {
+        self.holes.get_or_init(|| self.kernel.open_holes()).clone()
+    }
+}
+
 /// What judges targets: policies, holes and listeners, as they are now.
 #[derive(Debug)]
 pub(crate) struct TargetJudge<'s, K = Datapath> {
@@ -169,6 +200,20 @@ pub(crate) struct TargetJudge<'s, K = Datapath> {
     pub(crate) relays: &'s Relays,
     /// Holes for HTTP requests and SQL statements.
     pub(crate) holes: &'s Holes,
+}
+
+impl<'s, K> TargetJudge<'s, K> {
+    /// The same with another view of the kernel half.
+    #[must_use]
+    pub(crate) fn with<O>(self, kernel: &'s O) -> TargetJudge<'s, O> {
+        TargetJudge {
+            kernel,
+            sessions: self.sessions,
+            policies: self.policies,
+            relays: self.relays,
+            holes: self.holes,
+        }
+    }
 }
 
 impl<K: TargetFacts> TargetJudge<'_, K> {

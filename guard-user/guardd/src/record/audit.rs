@@ -28,7 +28,10 @@ use jiff::Timestamp;
 use serde_json::Value;
 use tokio::sync::watch;
 
-use crate::record::{journal::Journal, meters::AdmittedRecord, times::Times};
+use crate::{
+    quota::Account,
+    record::{journal::Journal, shares::AdmittedRecord, times::Times},
+};
 
 /// Why a record is not in the audit log.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +57,8 @@ pub(crate) struct LogEntry {
     session: Option<String>,
     common: Common,
     record: Record,
+    /// The account that its bytes count for.
+    account: Option<Account>,
 }
 
 impl LogEntry {
@@ -80,6 +85,12 @@ impl LogEntry {
         self.session.as_deref()
     }
 
+    /// The account that its bytes count for, if there is one.
+    #[must_use]
+    pub(crate) fn account(&self) -> Option<Account> {
+        self.account
+    }
+
     /// Of a start: the session in which that one was started, if it was in one.
     #[must_use]
     pub(crate) fn parent(&self) -> Option<&str> {
@@ -103,6 +114,7 @@ impl LogEntry {
     pub(crate) fn admitted(mut self, admitted: AdmittedRecord) -> Self {
         self.common.left_out = admitted.left_out.into();
         self.common.last = admitted.is_last.then_some(true).into();
+        self.account = Some(admitted.account);
         self
     }
 
@@ -137,6 +149,7 @@ impl<R: Into<Record>> From<R> for LogEntry {
             session: None,
             common: Common::default(),
             record: record.into(),
+            account: None,
         }
     }
 }
@@ -302,6 +315,7 @@ impl Audit {
             session,
             mut common,
             record,
+            account: _,
         } = entry.into();
         self.gaps.tell(&mut common);
         let mut line = LogRecord::new(Timestamp::now(), session, &common, &record);
@@ -363,15 +377,18 @@ impl Audit {
         self.failures
     }
 
-    /// Adds a record about something that has happened and cannot be refused any more. False: the audit log did not take it.
-    pub(crate) fn note(&mut self, entry: impl Into<LogEntry>) -> bool {
+    /// Adds a record about something that has happened and cannot be refused any more. Returns its length in bytes; none: the audit log did
+    /// not take it.
+    pub(crate) fn note(&mut self, entry: impl Into<LogEntry>) -> Option<u64> {
         let entry = entry.into();
         let kind = entry.record.kind();
+        let before = self.reached.borrow().length;
         let written = self.write(entry);
         if let Err(error) = &written {
             tracing::error!(%error, ?kind, "not in the audit log");
         }
-        written.is_ok()
+        let length = self.reached.borrow().length;
+        written.ok().map(|()| length.saturating_sub(before))
     }
 
     /// Waits until all records are on the disk.

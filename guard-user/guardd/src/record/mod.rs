@@ -6,10 +6,10 @@ pub(crate) mod journal;
 pub(crate) mod kept;
 pub(crate) mod kernel_log;
 pub(crate) mod lines;
-pub(crate) mod meters;
 pub mod metrics;
 pub(crate) mod reader;
 pub(crate) mod recent;
+pub(crate) mod shares;
 pub(crate) mod shelf;
 pub(crate) mod starts;
 pub(crate) mod times;
@@ -17,21 +17,23 @@ pub(crate) mod times;
 use std::mem;
 
 use guard_common::{BootTime, SessionId};
+use guard_sys::clock;
 use jiff::Timestamp;
 
 use self::{
     audit::{Audit, AuditError, LogEntry},
-    meters::{AdmittedRecord, Meters},
     metrics::Counters,
-    starts::{Starts, StartsOf},
+    shares::{AdmittedRecord, Shares},
+    starts::Starts,
 };
+use crate::quota::Account;
 
 /// Owns guardd's records: the audit log, each session's share of it, and the counters of the metrics.
 #[derive(Debug)]
 pub(crate) struct Recorder {
     audit: Audit,
-    /// How much each session has written to the audit log lately.
-    meters: Meters,
+    /// How much each account has written to the audit log lately.
+    shares: Shares,
     /// The starts of sessions that are written, and those that are not yet.
     starts: Starts,
     /// The sessions whose starts were written later, since these were last taken.
@@ -50,7 +52,7 @@ impl Recorder {
     pub(crate) fn new(audit: Audit) -> Self {
         Self {
             audit,
-            meters: Meters::default(),
+            shares: Shares::default(),
             starts: Starts::default(),
             late_starts: Vec::new(),
             counters: Counters::default(),
@@ -92,14 +94,18 @@ impl Recorder {
     pub(crate) fn note(&mut self, entry: impl Into<LogEntry>) {
         let entry = entry.into();
         self.note_starts_before(&entry);
-        self.audit.note(entry);
+        let account = entry.account();
+        let written = self.audit.note(entry);
+        if let (Some(account), Some(bytes)) = (account, written) {
+            self.shares.wrote(account, bytes, clock::now());
+        }
     }
 
     /// Adds a session's start, or that there was none. Where its starter has had too many lately, or the start of its parent session is not
     /// written, it is added before the first other record of the session; false then. Its `at` is the time of its writing: a client
     /// that reads what came since a time would miss a start from before it, with the session's name, policy and parent. `started` says when
     /// it began.
-    pub(crate) fn note_start(&mut self, by: StartsOf, entry: LogEntry, now: BootTime) -> bool {
+    pub(crate) fn note_start(&mut self, by: Account, entry: LogEntry, now: BootTime) -> bool {
         let parent = entry.parent();
         if let Some(by) = parent.and_then(|parent| self.starts.deferred_by(parent)) {
             self.starts.defer(by, entry);
@@ -133,7 +139,7 @@ impl Recorder {
         for start in starts.into_iter().rev() {
             let session = start.session().map(str::to_owned);
             // One that the audit log does not take is left to the next guardd.
-            if self.audit.note(start) {
+            if self.audit.note(start).is_some() {
                 self.late_starts.extend(session);
             }
         }
@@ -145,7 +151,7 @@ impl Recorder {
     }
 
     /// How many starts and ends of a starter's sessions were left out since the last record that said so, which the caller says.
-    pub(crate) fn take_starts_left_out(&mut self, by: StartsOf) -> u64 {
+    pub(crate) fn take_starts_left_out(&mut self, by: Account) -> u64 {
         self.starts.take_left_out(by)
     }
 
@@ -177,40 +183,36 @@ impl Recorder {
         self.audit.follow_path();
     }
 
-    /// Whether a session may cause a record now, and what the record says of missing ones. `outermost`: the session whose share
-    /// that is.
+    /// Whether a session may cause a record now, and what the record says of missing ones.
     pub(crate) fn admit(
         &mut self,
         session: SessionId,
-        outermost: SessionId,
+        account: Account,
         now: BootTime,
     ) -> Option<AdmittedRecord> {
-        self.meters.admit(session, outermost, now)
+        self.shares.admit(session, account, now)
     }
 
-    /// Whether a record of an outermost session, or of one inside it, would be written now.
+    /// Whether a record of an account would be written now.
     #[must_use]
-    pub(crate) fn has_room(&self, outermost: SessionId, now: BootTime) -> bool {
-        self.meters.has_room(outermost, now)
+    pub(crate) fn has_room(&self, account: Account, now: BootTime) -> bool {
+        self.shares.has_room(account, now)
     }
 
     /// So many more records of a session are left out.
     pub(crate) fn note_left_out(&mut self, session: SessionId, left_out: u64) {
-        self.meters.note_left_out(session, left_out);
+        self.shares.note_left_out(session, left_out);
     }
 
     /// How many records of a session were left out since the last one.
     #[must_use]
     pub(crate) fn left_out(&self, session: SessionId) -> u64 {
-        self.meters.left_out(session)
+        self.shares.left_out(session)
     }
 
-    /// Removes a session, and its share if no other session has a part in it.
-    pub(crate) fn forget(&mut self, session: SessionId, outermost: SessionId, is_shared: bool) {
-        self.meters.forget(session, outermost, is_shared);
-        if !is_shared {
-            self.starts.forget(outermost);
-        }
+    /// Removes a session.
+    pub(crate) fn forget(&mut self, session: SessionId) {
+        self.shares.forget(session);
     }
 
     /// Why metrics are not served, if they should be.
@@ -261,12 +263,13 @@ mod tests {
     fn whoever_has_used_its_share_up_writes_nothing_and_all_else_is_written() {
         let (mut recorder, _dir) = recorder();
         let (one, now) = (SessionId(1), BootTime(1_000_000_000_000));
-        let admitted = (0..100).filter(|_| recorder.admit(one, one, now).is_some());
+        let account = Account::inside(1000, one);
+        let admitted = (0..100).filter(|_| recorder.admit(one, account, now).is_some());
         assert!(admitted.count() < 100);
         assert_ne!(recorder.left_out(one), 0);
         recorder.note(LogEntry::of("s1", 1000, SessionEnd::default()));
         assert_eq!(recorder.audit().head().number, 1);
-        recorder.forget(one, one, false);
+        recorder.forget(one);
         assert_eq!(recorder.left_out(one), 0);
     }
 
@@ -292,7 +295,7 @@ mod tests {
     #[test]
     fn of_a_loop_of_starts_those_are_written_of_which_anything_else_is() {
         let (mut recorder, _dir) = recorder();
-        let (by, now) = (StartsOf::User(1000), BootTime(1_000_000_000_000));
+        let (by, now) = (Account::outside(1000), BootTime(1_000_000_000_000));
         let loops = (0..).map(|number| format!("s{number}"));
         let first = loops.take_while(|id| {
             let is_written = recorder.note_start(by, start(id), now);
@@ -336,7 +339,7 @@ mod tests {
     fn a_start_that_is_written_later_says_when_it_was_and_others_need_not()
     -> Result<(), Box<dyn Error>> {
         let (mut recorder, _dir) = recorder();
-        let (by, now) = (StartsOf::User(1000), BootTime(1_000_000_000_000));
+        let (by, now) = (Account::outside(1000), BootTime(1_000_000_000_000));
         let began = "2026-11-20T12:00:00.000Z";
         let start = |session: &str| {
             let record = SessionStart {
@@ -367,7 +370,7 @@ mod tests {
     #[test]
     fn a_start_that_the_log_does_not_take_is_left_to_the_next_guardd() -> Result<(), AuditError> {
         let mut recorder = Recorder::new(Audit::open(Path::new("/dev/full"))?);
-        recorder.starts.defer(StartsOf::User(1000), start("s1"));
+        recorder.starts.defer(Account::outside(1000), start("s1"));
         recorder.note(LogEntry::of("s1", 1000, Denied::default()));
         assert_eq!(recorder.audit().failures(), 2);
         assert!(recorder.take_late_starts().is_empty());
@@ -377,11 +380,11 @@ mod tests {
     #[test]
     fn no_session_is_in_the_log_without_those_around_it() {
         let (mut recorder, _dir) = recorder();
-        let (by, now) = (StartsOf::User(1000), BootTime(1_000_000_000_000));
+        let (by, now) = (Account::outside(1000), BootTime(1_000_000_000_000));
         let first = (0..).map(|number| start(&format!("s{number}")));
         let first = first.take_while(|entry| recorder.note_start(by, entry.clone(), now));
         let count = first.count();
-        let inside = StartsOf::Outermost(SessionId(1));
+        let inside = Account::inside(1000, SessionId(1));
         let start_in = |session: &str, parent: &str| {
             let record = SessionStart {
                 parent: parent.into(),

@@ -3,83 +3,57 @@
 
 use std::{collections::HashMap, mem};
 
-use guard_common::{BootTime, SessionId};
+use guard_common::BootTime;
 
-use super::{
-    audit::LogEntry,
-    meters::{Pace, Share},
-};
+use super::audit::LogEntry;
+use crate::quota::{Account, Limit, Pace, Quota};
 
-/// Starters that are counted at once, before those that have used nothing up are dropped.
-const MAX_STARTERS: usize = 1024;
 /// The records that a session of which nothing else is written has: its start, and its end.
 const BOTH: u64 = 2;
 
-/// Whose sessions are counted together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum StartsOf {
-    /// A user, for outermost sessions.
-    User(u32),
-    /// An outermost session, for all inside it, however deep.
-    Outermost(SessionId),
-}
-
-impl StartsOf {
-    /// The starts that are written whatever happens in the sessions.
-    const fn allowance(self) -> Pace {
-        match self {
-            Self::User(_) => Pace {
-                burst: 1000,
-                refill: 200_000_000,
-            },
-            // What an agent starts uses up nothing of its person's.
-            Self::Outermost(_) => Pace {
-                burst: 250,
-                refill: 5_000_000_000,
-            },
-        }
-    }
-}
-
-/// What a starter has used up lately, and what the audit log lacks of its sessions.
-#[derive(Clone, Copy, Debug, Default)]
-struct StartShare {
-    starts: Share,
-    /// Records since the last that said so.
-    left_out: u64,
-}
+/// Starts that are written whatever happens in the sessions: of a user 1,000 at once, then 5 a second; of what an outermost session starts
+/// 250, then 12 a minute.
+const STARTS: Limit = Limit::each(
+    Pace::used(250, 5_000_000_000),
+    Pace::used(1000, 200_000_000),
+);
 
 /// A start that is not written yet; its record has the time at which the session began.
 #[derive(Debug)]
 struct DeferredStart {
-    by: StartsOf,
+    by: Account,
     entry: LogEntry,
 }
 
 /// The starts of all sessions.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Starts {
-    shares: HashMap<StartsOf, StartShare>,
+    quota: Quota,
+    /// Records that the audit log lacks of a starter's sessions since the last that said so.
+    left_out: HashMap<Account, u64>,
     /// By the sessions' ids.
     deferred: HashMap<String, DeferredStart>,
 }
 
+impl Default for Starts {
+    fn default() -> Self {
+        Self {
+            quota: Quota::new(STARTS),
+            left_out: HashMap::new(),
+            deferred: HashMap::new(),
+        }
+    }
+}
+
 impl Starts {
     /// Whether a start is to be written now, and how many records its starter's sessions lack since the last one.
-    pub(crate) fn admit(&mut self, by: StartsOf, now: BootTime) -> Option<u64> {
-        self.make_room(now);
-        let allowance = by.allowance();
-        let share = self.shares.entry(by).or_default();
-        share.starts.refill(allowance, now);
-        if share.starts.used >= allowance.burst {
-            return None;
-        }
-        share.starts.used += 1;
-        Some(mem::take(&mut share.left_out))
+    pub(crate) fn admit(&mut self, by: Account, now: BootTime) -> Option<u64> {
+        let may = self.quota.take(by, 1, now);
+        may.then(|| self.take_left_out(by))
     }
 
     /// Keeps a start that is not written, in case that something else is written of its session. One of no session is left out.
-    pub(crate) fn defer(&mut self, by: StartsOf, entry: LogEntry) {
+    pub(crate) fn defer(&mut self, by: Account, entry: LogEntry) {
         match entry.session().map(str::to_owned) {
             Some(session) => {
                 self.deferred.insert(session, DeferredStart { by, entry });
@@ -89,7 +63,7 @@ impl Starts {
     }
 
     /// Whose sessions a start counts with that is not written.
-    pub(crate) fn deferred_by(&self, session: &str) -> Option<StartsOf> {
+    pub(crate) fn deferred_by(&self, session: &str) -> Option<Account> {
         Some(self.deferred.get(session)?.by)
     }
 
@@ -108,46 +82,30 @@ impl Starts {
     }
 
     /// How many records of a starter's sessions were left out since the last that said so, which the caller says.
-    pub(crate) fn take_left_out(&mut self, by: StartsOf) -> u64 {
-        let share = self.shares.get_mut(&by);
-        share.map_or(0, |share| mem::take(&mut share.left_out))
+    pub(crate) fn take_left_out(&mut self, by: Account) -> u64 {
+        self.left_out.remove(&by).unwrap_or_default()
     }
 
     /// The same of all starters.
     pub(crate) fn take_all_left_out(&mut self) -> u64 {
-        let shares = self.shares.values_mut();
-        shares.map(|share| mem::take(&mut share.left_out)).sum()
+        mem::take(&mut self.left_out).into_values().sum()
     }
 
-    /// Removes what is counted of an outermost session that is gone, with all inside it.
-    pub(crate) fn forget(&mut self, outermost: SessionId) {
-        self.shares.remove(&StartsOf::Outermost(outermost));
-    }
-
-    fn note_left_out(&mut self, by: StartsOf, count: u64) {
-        self.shares.entry(by).or_default().left_out += count;
-    }
-
-    /// Drops users who have all of their allowance: there is one share for each that ever started a session.
-    fn make_room(&mut self, now: BootTime) {
-        if self.shares.len() < MAX_STARTERS {
-            return;
-        }
-        self.shares.retain(|by, share| {
-            share.starts.refill(by.allowance(), now);
-            share.starts.used > 0 || share.left_out > 0
-        });
+    fn note_left_out(&mut self, by: Account, count: u64) {
+        *self.left_out.entry(by).or_default() += count;
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use guard_common::SessionId;
     use guard_proto::record::SessionStart;
 
     use super::*;
 
     const SECOND: u64 = 1_000_000_000;
-    const USER: StartsOf = StartsOf::User(1000);
+    const USER: Account = Account::outside(1000);
+    const INSIDE: Account = Account::inside(1000, SessionId(1));
 
     fn at(millis: u64) -> BootTime {
         BootTime(1000 * SECOND + millis * 1_000_000)
@@ -160,32 +118,28 @@ mod tests {
     #[test]
     fn the_first_starts_are_always_admitted_and_a_loop_is_not() {
         let mut starts = Starts::default();
-        let most = USER.allowance().burst;
-        let admitted = (0..3 * most).map_while(|_| starts.admit(USER, at(0)));
-        assert_eq!(admitted.collect::<Vec<_>>(), vec![0; most as usize]);
+        let admitted = (0..3000).map_while(|_| starts.admit(USER, at(0)));
+        assert_eq!(admitted.collect::<Vec<_>>(), vec![0; 1000]);
         // Another user, and what is started inside a session, have their own.
-        let inside = StartsOf::Outermost(SessionId(1));
-        for by in [StartsOf::User(1001), inside] {
+        for by in [Account::outside(1001), INSIDE] {
             assert_eq!(starts.admit(by, at(0)), Some(0), "{by:?}");
         }
         // 5 a second; what is left over of a moment is not lost.
         let later = [150, 200, 210, 390, 400].map(|millis| starts.admit(USER, at(millis)));
         assert_eq!(later, [None, Some(0), None, None, Some(0)]);
         let hour = at(3600 * 1000);
-        let admitted = (0..3 * most).map_while(|_| starts.admit(USER, hour));
-        assert_eq!(admitted.count() as u64, most);
+        let admitted = (0..3000).map_while(|_| starts.admit(USER, hour));
+        assert_eq!(admitted.count(), 1000);
     }
 
     #[test]
     fn an_agent_uses_up_its_own_allowance() {
         let mut starts = Starts::default();
-        let inside = StartsOf::Outermost(SessionId(1));
-        let admitted = (0..1000).map_while(|_| starts.admit(inside, at(0)));
-        assert_eq!(admitted.count() as u64, inside.allowance().burst);
-        assert_eq!(starts.admit(inside, at(4999)), None);
-        assert_eq!(starts.admit(inside, at(5000)), Some(0));
-        starts.forget(SessionId(1));
-        assert_eq!(starts.admit(inside, at(5000)), Some(0));
+        let admitted = (0..1000).map_while(|_| starts.admit(INSIDE, at(0)));
+        assert_eq!(admitted.count(), 250);
+        assert_eq!(starts.admit(INSIDE, at(4999)), None);
+        assert_eq!(starts.admit(INSIDE, at(5000)), Some(0));
+        assert_eq!(starts.admit(USER, at(5000)), Some(0));
     }
 
     #[test]
@@ -209,17 +163,5 @@ mod tests {
         starts.leave_out("s4");
         assert_eq!(starts.take_all_left_out(), 2);
         assert_eq!(starts.take_all_left_out(), 0);
-    }
-
-    #[test]
-    fn who_has_all_of_the_allowance_is_not_counted_for_ever() {
-        let mut starts = Starts::default();
-        for user in 0..u32::try_from(MAX_STARTERS).unwrap() {
-            starts.admit(StartsOf::User(user), at(0));
-        }
-        starts.note_left_out(StartsOf::User(7), BOTH);
-        starts.admit(StartsOf::User(u32::MAX), at(1000));
-        assert_eq!(starts.shares.len(), 2);
-        assert_eq!(starts.take_left_out(StartsOf::User(7)), BOTH);
     }
 }

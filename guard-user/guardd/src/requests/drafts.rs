@@ -13,7 +13,7 @@ use guard_proto::{
 use guard_sys::clock::Clocks;
 
 use super::{
-    Noted, Pending, RequestKey, RequestOwner, Requests, attempts::verdict_at_listener, hosts,
+    Noted, Pending, RequestKey, Requests, attempts::verdict_at_listener, hosts,
     questions::AskingProgram, shown::for_log, tries,
 };
 use crate::{
@@ -21,6 +21,7 @@ use crate::{
     machine::Machine,
     policies::{ChainVerdict, NameAsker, Policies, UsedName},
     process::SeenProcess,
+    quota::Account,
     record::{Recorder, audit::LogEntry},
     sessions::{Session, Sessions},
 };
@@ -92,7 +93,7 @@ impl<N: RequestNumbers> Drafting<'_, N> {
         if self.requests.is_refused_around(session, &key, at) {
             return Ok(Noted::SaidNo);
         }
-        let owner = RequestOwner::of(session);
+        let owner = session.account();
         let judged = verdict_to_show(&each, own_layers(session, &each));
         let SeenProcess { pid, process } = asker;
         let who = NameAsker::of(pid, process.comm.as_deref());
@@ -123,7 +124,7 @@ impl<N: RequestNumbers> Drafting<'_, N> {
             named,
             opens_name: used.is_opened,
             through,
-            user: self.machine.user(owner.uid),
+            user: self.machine.user(owner.uid()),
             pid,
             comm: process.comm,
             exe: process.exe,
@@ -169,7 +170,7 @@ impl<N: RequestNumbers> Drafting<'_, N> {
     pub(crate) fn put(
         &mut self,
         key: RequestKey,
-        owner: RequestOwner,
+        owner: Account,
         at: BootTime,
         draft: proto::Request,
         warnings: Vec<String>,

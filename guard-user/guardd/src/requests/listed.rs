@@ -101,7 +101,8 @@ mod tests {
     use super::*;
     use crate::{
         policies::of_texts,
-        requests::{RequestKey, RequestOwner, tests::shown},
+        quota::Account,
+        requests::{RequestKey, tests::shown},
         sessions::none_but,
     };
 
@@ -114,10 +115,7 @@ mod tests {
         for (id, last) in [(1, 1), (2, 200)] {
             let to = IpAddr::from([192, 0, 2, last]).into();
             let key = RequestKey::new(SessionId(1), to, Protocol::TCP, 443);
-            let owner = RequestOwner {
-                uid: 1000,
-                share: SessionId(1),
-            };
+            let owner = Account::inside(1000, SessionId(1));
             let ask = || Ok::<_, Infallible>(shown(id));
             requests.note(key, owner, BootTime(1), ask)?;
         }

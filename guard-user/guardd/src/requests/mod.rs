@@ -65,12 +65,13 @@ pub(crate) use self::{
 use crate::{
     control::auth::Approver,
     policies::{NameAsker, Policies, UsedName},
+    quota::{Account, Limit, Pace, Quota},
     record::shelf::Shelf,
-    sessions::{Session, Sessions},
+    sessions::Sessions,
 };
 
-/// Requests of one session at most. The one without an attempt for longest is dropped for a new one.
-pub(crate) const MAX_PER_SESSION: usize = 64;
+/// Most requests of an account. The one without an attempt for longest is dropped for a new one.
+pub(crate) const MAX_PER_ACCOUNT: u64 = 64;
 /// How long a request without an attempt is kept.
 pub(crate) const MAX_AGE: Duration = Duration::from_secs(3600);
 /// In nanoseconds.
@@ -95,24 +96,6 @@ pub(crate) enum Noted {
     SaidNo,
     /// The limit of pending requests, or of noes, is reached.
     Full,
-}
-
-/// Whose a request is.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct RequestOwner {
-    /// The user.
-    pub(crate) uid: u32,
-    /// The outermost session: its share of all pending requests counts.
-    pub(crate) share: SessionId,
-}
-
-impl RequestOwner {
-    pub(crate) fn of(session: &Session) -> Self {
-        Self {
-            uid: session.about.uid,
-            share: session.outermost(),
-        }
-    }
 }
 
 /// Owns the requests: those that are pending, the answers, and the followers.
@@ -246,7 +229,7 @@ impl Requests {
     pub(crate) fn note<E>(
         &mut self,
         key: RequestKey,
-        owner: RequestOwner,
+        owner: Account,
         now: BootTime,
         ask: impl FnOnce() -> Result<proto::Request, E>,
     ) -> Result<Noted, E> {
@@ -264,7 +247,7 @@ impl Requests {
         if let Some(id) = self.join(&key) {
             return Ok(Noted::Again(id));
         }
-        if self.has_all_noes(key.session, now) || !self.has_room(key.session, owner.share) {
+        if self.has_all_noes(key.session, now) || !self.has_room(owner) {
             return Ok(Noted::Full);
         }
         let shown = ask()?;
@@ -280,8 +263,8 @@ impl Requests {
             burst: None,
             names: None,
             series: Series::default(),
-            owner: owner.uid,
-            share: owner.share,
+            owner: owner.uid(),
+            account: owner,
             asked: now,
             last: now,
             tried: 1,
@@ -301,39 +284,50 @@ impl Requests {
         Some(id)
     }
 
-    /// Makes room for one more request of a session, if need be by dropping the least recently tried one: of the session's own,
-    /// or at the limit of all, of the outermost session that has most.
-    fn has_room(&mut self, session: SessionId, share: SessionId) -> bool {
-        let is_its = |one: &Pending| one.key.session == session;
-        if self.count(is_its) >= MAX_PER_SESSION && !self.drop_stalest(is_its) {
-            return false;
-        }
-        while self.count(|_| true) >= self.max {
-            let mut shares: HashMap<SessionId, usize> = HashMap::new();
-            for one in &self.pending {
-                *shares.entry(one.share).or_default() += one.count();
+    /// Makes room for one more request of an account: of its own the least recently tried one goes that holds no client, where it has as many
+    /// as it may. Where all have, the account with most gives way, held or not.
+    fn has_room(&mut self, account: Account) -> bool {
+        while self.count(|one| one.account == account) >= MAX_PER_ACCOUNT {
+            if !self.drop_stalest(|one| one.account == account && !one.shown.held) {
+                return false;
             }
-            let own = shares.get(&share).copied().unwrap_or_default();
-            let Some((most, _)) = shares.into_iter().max_by_key(|(id, many)| (*many, id.0)) else {
+        }
+        while self.count(|_| true) >= self.max as u64 {
+            let Some(other) = self.quota().gives_way_to(account) else {
                 return false;
             };
-            let has_more = self.count(|one| one.share == most) > own + 1;
-            if !has_more || !self.drop_stalest(|one| one.share == most) {
+            let is_its = |one: &Pending| one.account == other;
+            let is_dropped = self.drop_stalest(|one| is_its(one) && !one.shown.held)
+                || self.drop_stalest(is_its);
+            if !is_dropped {
                 return false;
             }
         }
         true
     }
 
-    fn count(&self, counts: impl Fn(&Pending) -> bool) -> usize {
+    fn count(&self, counts: impl Fn(&Pending) -> bool) -> u64 {
         let counted = self.pending.iter().filter(|one| counts(one));
-        counted.map(Pending::count).sum()
+        counted.map(|one| one.count() as u64).sum()
     }
 
-    /// Drops the least recently tried one of these, unless clients are held for all of them.
+    fn quota(&self) -> Quota {
+        let pending = self.pending.iter();
+        let counted = pending.map(|one| (one.account, one.count() as u64));
+        Quota::counted(
+            Limit {
+                all: self.max as u64,
+                ..Limit::each(Pace::UNLIMITED, Pace::UNLIMITED)
+            },
+            counted,
+        )
+    }
+
+    /// Drops the least recently tried one of these.
     fn drop_stalest(&mut self, is_meant: impl Fn(&Pending) -> bool) -> bool {
-        let idle = self.pending.iter().filter(|one| !one.shown.held);
-        let stale = idle
+        let stale = self
+            .pending
+            .iter()
             .filter(|one| is_meant(one))
             .min_by_key(|one| one.last)
             .map(|one| one.shown.id.clone());

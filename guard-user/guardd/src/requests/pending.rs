@@ -1,6 +1,6 @@
 //! A request that waits for an approver's answer.
 
-use guard_common::{Address, BootTime, SessionId};
+use guard_common::{Address, BootTime};
 use guard_policy::Prefix;
 use guard_proto as proto;
 
@@ -11,6 +11,7 @@ use super::{
     series::Series,
     warn,
 };
+use crate::quota::Account;
 
 /// A request that is pending: it waits for an approver's answer.
 #[derive(Clone, Debug)]
@@ -25,8 +26,8 @@ pub(crate) struct Pending {
     pub(crate) series: Series,
     /// The session's user.
     pub(crate) owner: u32,
-    /// The outermost session around its session, or that session itself.
-    pub(crate) share: SessionId,
+    /// The account for which it counts.
+    pub(crate) account: Account,
     /// The time of the first attempt.
     pub(crate) asked: BootTime,
     /// The time of the last attempt.

@@ -427,19 +427,17 @@ mod tests {
     use proptest::prelude::*;
 
     use super::{
-        super::{MAX_PER_SESSION, Noted, RequestOwner, tests::shown},
+        super::{MAX_PER_ACCOUNT, Noted, tests::shown},
         *,
     };
+    use crate::quota::Account;
 
     const SECOND: u64 = 1_000_000_000;
 
     /// Notes it, and gathers what is a burst then, as guardd does.
     fn ask(table: &mut Requests, session: u32, name: &str, now: u64, id: u32) -> Noted {
         let key = RequestKey::of_name(SessionId(session), name);
-        let owner = RequestOwner {
-            uid: 1000,
-            share: SessionId(session),
-        };
+        let owner = Account::inside(1000, SessionId(session));
         let Ok(noted) = table.note(key.clone(), owner, BootTime(now), || {
             Ok::<_, Infallible>(proto::Request {
                 question: Some(question(name, "A")),
@@ -516,10 +514,7 @@ mod tests {
         let mut table = Requests::without_files(100);
         for id in 1..=5 {
             let key = RequestKey::of_name(SessionId(1), &host(id));
-            let owner = RequestOwner {
-                uid: 1000,
-                share: SessionId(1),
-            };
+            let owner = Account::inside(1000, SessionId(1));
             let Ok(_) = table.note(key.clone(), owner, BootTime(SECOND), || {
                 Ok::<_, Infallible>(proto::Request {
                     question: Some(question(&host(id), "A")),
@@ -645,7 +640,7 @@ mod tests {
             for (zone, id) in zones.iter().zip(1..) {
                 ask(&mut table, 1, &format!("x.{zone}.example"), u64::from(id) * SECOND, id);
             }
-            prop_assert!(table.pending().len() <= MAX_PER_SESSION);
+            prop_assert!(table.pending().len() as u64 <= MAX_PER_ACCOUNT);
         }
     }
 }

@@ -191,13 +191,13 @@ mod tests {
     use guard_common::{Protocol, SessionId};
 
     use super::*;
-    use crate::requests::{HttpRequestKey, Noted, RequestOwner, Requests, tests};
+    use crate::{
+        quota::Account,
+        requests::{HttpRequestKey, Noted, Requests, tests},
+    };
 
     const SECOND: u64 = 1_000_000_000;
-    const OWNER: RequestOwner = RequestOwner {
-        uid: 1000,
-        share: SessionId(1),
-    };
+    const OWNER: Account = Account::inside(1000, SessionId(1));
 
     fn definition(text: &str) -> HttpRequest {
         HttpRequest {
@@ -362,12 +362,12 @@ mod tests {
     fn a_row_has_an_end_and_each_in_it_counts() {
         let texts: Vec<_> = (0..100).map(|number| format!("d{number}")).collect();
         let texts: Vec<_> = texts.iter().map(String::as_str).collect();
-        let most = crate::requests::MAX_PER_SESSION;
+        let most = crate::requests::MAX_PER_ACCOUNT;
         let table = of(&texts[..MAX_STATEMENTS + 1]);
         assert_eq!(ids(&table), ["r32", "r33"]);
         let table = of(&texts);
         let kept: usize = table.pending().iter().map(|one| one.each().count()).sum();
-        assert!(kept <= most, "{kept}");
+        assert!(kept as u64 <= most, "{kept}");
     }
 
     #[test]

@@ -83,7 +83,7 @@ fn note(table: &mut Requests, key: RequestKey, now: u64, id: u32) -> Noted {
         100.. => SessionId(1),
         session => SessionId(session),
     };
-    let owner = RequestOwner { uid: 1000, share };
+    let owner = Account::inside(1000, share);
     let Ok(noted) = table.note(key, owner, BootTime(now), || Ok::<_, Infallible>(shown(id)));
     noted
 }
@@ -132,10 +132,7 @@ fn what_was_shown_to_open_reads_alone_is_asked_anew_before_it_opens_all() {
             }],
             ..shown(1)
         };
-        let owner = RequestOwner {
-            uid: 1000,
-            share: SessionId(1),
-        };
+        let owner = Account::inside(1000, SessionId(1));
         let Ok(_) = table.note(key(1, 1), owner, BootTime(1), || Ok::<_, Infallible>(asked));
         table.settle_by_policies(&sessions, &under(now));
         table.pending().is_empty()
@@ -454,7 +451,7 @@ fn where_all_room_is_used_whoever_has_most_makes_some() {
     let left: Vec<_> = table.pending().iter().map(|one| &*one.shown.id).collect();
     assert_eq!(left, ["r4", "r5", "r6", "r7", "r50", "r51", "r52", "r53"]);
     assert_eq!(note(&mut table, key(3, 1), 99, 61), new(61));
-    // For those to whose answers somebody waits there is none else.
+    // Also where somebody waits for the answers to all of them.
     let until = Some(Timestamp::MAX);
     let ids: Vec<_> = table
         .pending()
@@ -464,7 +461,7 @@ fn where_all_room_is_used_whoever_has_most_makes_some() {
     for id in ids {
         table.show_held_until(&id, until);
     }
-    assert_eq!(note(&mut table, key(4, 1), 99, 62), Noted::Full);
+    assert_eq!(note(&mut table, key(4, 1), 99, 62), new(62));
 }
 
 /// Notes it, and gathers what is a burst then, as guardd does.
@@ -638,6 +635,32 @@ proptest! {
         }
     }
 
+    /// Whatever 512 sessions of one user do, held or not: another's session is asked about.
+    #[test]
+    fn a_user_with_many_sessions_keeps_nobody_else_from_being_asked(
+        tried in prop::collection::vec((10_u32..522, any::<u8>(), any::<bool>()), 100..200),
+    ) {
+        let mut table = Requests::without_files(100);
+        let mut ask = |uid, session, last, id: u32| {
+            let account = Account::inside(uid, SessionId(session));
+            let noted = table.note(key(session, last), account, BootTime(id.into()), || Ok::<_, Infallible>(shown(id)));
+            if id % 2 == 0 {
+                table.show_held_until(&format!("r{id}"), Some(Timestamp::MAX));
+            }
+            noted
+        };
+        let mut own = 0;
+        for ((session, last, is_others), id) in tried.into_iter().zip(1..) {
+            let Ok(_) = ask(1000, session, last, id);
+            if is_others && own < 50 {
+                own += 1;
+                prop_assert_eq!(ask(1001, 1, own, 1000 + id), Ok(Noted::New(format!("r{}", 1000 + id))));
+            }
+        }
+        let kept = table.pending().iter().filter(|one| one.owner == 1001).count();
+        prop_assert_eq!(kept, usize::from(own));
+    }
+
     #[test]
     fn no_flood_takes_more_than_its_share(tried in prop::collection::vec((1u32..4, any::<u8>()), 0..1000)) {
         let mut table = Requests::without_files(100);
@@ -647,7 +670,7 @@ proptest! {
         prop_assert!(table.pending().len() <= 100);
         for session in 1..4 {
             let of = table.pending().iter().filter(|one| one.key.session.0 == session);
-            prop_assert!(of.count() <= MAX_PER_SESSION);
+            prop_assert!(of.count() as u64 <= MAX_PER_ACCOUNT);
         }
     }
 }

@@ -16,16 +16,22 @@ use crate::{
     changes::Change,
     control::{failure::CallError, ids},
     process::SeenProcess,
+    quota::{Account, Limit, Pace, Quota},
     record::audit::LogEntry,
-    requests::{Noted, RequestKey, RequestOwner, drafts, questions::question},
+    requests::{Noted, RequestKey, drafts, questions::question},
     state::State,
     times::after,
 };
 
 /// How long a question is held: as long as the resolver waits.
 const PERSON: Duration = Duration::from_millis(4500);
-/// Questions of one session that are held at once; more are refused.
-const MAX_OF_SESSION: usize = 64;
+/// Questions that are held at once; more are refused.
+const HELD: Limit = Limit {
+    session: Pace::held(64),
+    user: Pace::held(512),
+    all: 2048,
+    reserve: 64,
+};
 /// What is beware of where a zone is flooded.
 const FLOOD: &str = "so many new names below it carry data to whoever owns the zone";
 
@@ -61,6 +67,7 @@ impl NameQuestion {
 pub(super) struct HeldQuestion {
     pub(super) asked: NameQuestion,
     pub(super) key: RequestKey,
+    pub(super) account: Account,
     pub(super) request: String,
     pub(super) until: BootTime,
 }
@@ -70,9 +77,9 @@ pub(super) struct HeldQuestion {
 pub(super) struct HeldQuestions(BTreeMap<u64, HeldQuestion>);
 
 impl HeldQuestions {
-    fn has_room(&self, session: SessionId) -> bool {
-        let own = self.0.values().filter(|held| held.key.session == session);
-        own.count() < MAX_OF_SESSION
+    fn has_room(&self, account: Account) -> bool {
+        let held = self.0.values().map(|held| (held.account, 1));
+        Quota::counted(HELD, held).has_room(account, 1, BootTime(0))
     }
 
     /// Until when the last of those is held that wait for the answer to a request.
@@ -125,9 +132,10 @@ impl State {
             self.note_refused_name(&asked, why);
             return Ok(Some(false));
         };
+        let account = self.sessions.account_of(asked.session);
         let live = self.sessions.live(asked.session);
         let hold = live.and_then(|live| self.holds.time_of(live, &self.policies, &self.requests));
-        if hold.is_none() || !self.resolver.held.has_room(asked.session) {
+        if hold.is_none() || !self.resolver.held.has_room(account) {
             self.note_refused_name(&asked, "nobody was there to be asked");
             self.apply(Change::Requests);
             return Ok(Some(false));
@@ -135,6 +143,7 @@ impl State {
         let held = HeldQuestion {
             asked,
             key,
+            account,
             request: request.clone(),
             until: after(now, PERSON),
         };
@@ -157,7 +166,7 @@ impl State {
         if self.requests.is_refused_around(session, key, at) {
             return Ok(Noted::SaidNo);
         }
-        let owner = RequestOwner::of(session);
+        let owner = session.account();
         let chain = self.name_chain(key.session, &asked.name);
         let stops = chain
             .iter()
@@ -168,7 +177,7 @@ impl State {
         let beware = question.zone().map(|_| FLOOD.to_owned());
         let draft = proto::Request {
             chain,
-            user: self.machine.user(owner.uid),
+            user: self.machine.user(owner.uid()),
             pid,
             comm: process.comm,
             exe: process.exe,
@@ -284,7 +293,7 @@ impl State {
         let Some(session) = self.sessions.live(asked.session) else {
             return;
         };
-        let (owner, outermost) = (session.about.uid, session.outermost());
+        let (owner, account) = (session.about.uid, session.account());
         let now = clock::now();
         let (name, refusal) = (asked.name.clone(), NameRefusal::new(asked, why, failed));
         let refused = &mut self.resolver.refused;
@@ -292,7 +301,7 @@ impl State {
         let denied = self.resolver.denied.entry(asked.session).or_default();
         *denied = denied.saturating_add(u64::from(!failed && !searched));
         let SeenProcess { pid, process } = self.machine.process_of(Some(session), asked.tgid.0);
-        let admitted = self.recorder.admit(asked.session, outermost, now);
+        let admitted = self.recorder.admit(asked.session, account, now);
         let Some(admitted) = admitted else {
             return;
         };

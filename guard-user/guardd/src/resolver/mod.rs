@@ -177,7 +177,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        requests::{RequestKey, RequestOwner, tests::shown},
+        quota::Account,
+        requests::{RequestKey, tests::shown},
         resolver::{
             held_questions::{HeldQuestion, NameQuestion},
             refused::NameRefusal,
@@ -279,10 +280,7 @@ mod tests {
         let mut requests = Requests::without_files(10);
         let key = RequestKey::of_name(SESSION, "db.example.com");
         let asked = || Ok::<_, std::convert::Infallible>(shown(1));
-        let owner = RequestOwner {
-            uid: 1000,
-            share: SESSION,
-        };
+        let owner = Account::inside(1000, SESSION);
         requests
             .note(key.clone(), owner, BootTime(1), asked)
             .unwrap();
@@ -292,6 +290,7 @@ mod tests {
         let held = HeldQuestion {
             asked: question(),
             key,
+            account: owner,
             request: "r1".to_owned(),
             until: BootTime(9),
         };

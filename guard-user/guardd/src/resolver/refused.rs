@@ -12,7 +12,7 @@ use crate::{
         advice, ids,
         inside::{StopExplainer, refused},
     },
-    record::{Recorder, audit::LogEntry, meters::AdmittedRecord},
+    record::{Recorder, audit::LogEntry, shares::AdmittedRecord},
     requests::RequestKey,
     sessions::{
         Sessions,
@@ -155,7 +155,7 @@ impl Resolver {
         let due = more.filter(|(_, more)| more.is_due());
         let due: Vec<_> = due.map(|(id, _)| *id).collect();
         for id in due {
-            if recorder.has_room(sessions.outermost_of(id), now) {
+            if recorder.has_room(sessions.account_of(id), now) {
                 let admitted = sessions.admit(recorder, id, now);
                 self.tell_more_names_of(sessions, recorder, id, admitted);
             }

@@ -7,7 +7,7 @@ use super::worker::ResolverWorker;
 use crate::{
     control::ids,
     state::State,
-    workers::networks::{MAX_IN_ALL, MAX_PER_SESSION, Unserved, WhyUnserved},
+    workers::networks::{Unserved, WhyUnserved},
 };
 
 /// Why questions are refused where the resolver listens nowhere.
@@ -20,8 +20,11 @@ impl State {
     /// The networks in which sessions' questions are refused, and what to do.
     pub(crate) fn unserved_networks(&self) -> Vec<UnservedNetwork> {
         let all = self.resolver.link.networks.unserved().iter();
-        let all = all.filter(|one| self.sessions.live(one.account).is_some());
-        all.map(shown).collect()
+        let all = all.filter_map(|one| {
+            let session = one.account.session()?;
+            self.sessions.live(session).map(|_| shown(session, one))
+        });
+        all.collect()
     }
 
     /// Why a question of a process got no answer. Has its network served from now on, if that can be.
@@ -38,7 +41,7 @@ impl State {
     }
 }
 
-fn shown(one: &Unserved) -> UnservedNetwork {
+fn shown(session: SessionId, one: &Unserved) -> UnservedNetwork {
     let (why, fix) = match &one.why {
         WhyUnserved::NoPort => (
             "no port of its loopback is free".to_owned(),
@@ -53,7 +56,8 @@ fn shown(one: &Unserved) -> UnservedNetwork {
             ),
         ),
         WhyUnserved::TooMany => (
-            format!("{MAX_PER_SESSION} networks of the session are served, or {MAX_IN_ALL} in all"),
+            "16 networks of the session are served, 64 of its user's sessions, or 128 in all"
+                .to_owned(),
             "end what runs in other networks of the session, and ask again".to_owned(),
         ),
         WhyUnserved::Other(why) => (
@@ -62,7 +66,7 @@ fn shown(one: &Unserved) -> UnservedNetwork {
         ),
     };
     UnservedNetwork {
-        session: ids::session(one.account),
+        session: ids::session(session),
         pid: one.pid,
         network: one.inode.number(),
         why,

@@ -25,7 +25,7 @@ use crate::{
     },
     record::{audit::LogEntry, given},
     requests::{
-        RequestKey, RequestOwner, StoredRequest,
+        RequestKey, StoredRequest,
         recalled::{Recalling, RefusedKind, last_records},
         stored::RequestTimes,
     },
@@ -137,7 +137,7 @@ impl State {
         for (file, asked) in kept {
             let key = asked.key();
             let owner = self.sessions.live(key.session);
-            let owner = owner.map(RequestOwner::of);
+            let owner = owner.map(Session::account);
             // A no holds while a session is left for which it holds.
             let holds = self.sessions.share(key.session);
             match (owner, asked.refused_until) {

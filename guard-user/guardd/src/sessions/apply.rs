@@ -20,6 +20,7 @@ use crate::{
     machine::DecidedBy,
     policies::{InForce, Policies, ReplacedPolicy, library::PolicyText, load, widens::widens},
     proxy::worker::{self, ProxyWorker},
+    quota::Account,
     record::{Recorder, audit::LogEntry},
     resolver::{
         self,
@@ -62,7 +63,8 @@ pub(crate) async fn apply(
     };
     let (mut applied, mut tries) = (None, 0..TRIES);
     while applied.is_none() && tries.next().is_some() {
-        let (new, warnings) = load::slot_for(shared, source.clone(), None).await?;
+        let (new, warnings) =
+            load::slot_for(shared, source.clone(), Account::outside(by.who.uid())).await?;
         let soon = Soon {
             outermost: id,
             old,

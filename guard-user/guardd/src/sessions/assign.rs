@@ -23,7 +23,9 @@ use crate::{
     doctor,
     machine::Machine,
     policies::{library::PolicyText, load},
-    proxy, resolver,
+    proxy,
+    quota::Account,
+    resolver,
     sessions::{
         LifeStage, SessionFacts, Sessions, arrivals,
         create::{self, is_still, shortened, shown_name},
@@ -246,8 +248,9 @@ pub(crate) async fn make(
 ) -> Result<Started, CallError> {
     doctor::is_closed(shared).await?;
     let source: PolicyText = shared.with(|state| state.policies.library().resolve(policy))?;
-    let (slot, warnings) = load::slot_for(shared, source, None).await?;
-    let base = create::base(shared).await?;
+    // Only root assigns.
+    let (slot, warnings) = load::slot_for(shared, source, Account::ROOT).await?;
+    let base = create::base(shared, Account::ROOT).await?;
     shared.with(|state| {
         let started = state.assign(cgroup, slot, base, wanted, warnings);
         // That of a cgroup which is not made a session.

@@ -28,7 +28,8 @@ use crate::{
     fleet::Fleet,
     policies::{Policies, library::PolicyText, load},
     proxy::{self, worker::ProxyWorker},
-    record::{Recorder, audit::LogEntry, starts::StartsOf},
+    quota::Account,
+    record::{Recorder, audit::LogEntry},
     resolver::{self, worker::ResolverWorker},
     sessions::{LifeStage, Session, SessionFacts, Sessions, launchers::stands_in},
     shared::Shared,
@@ -40,7 +41,7 @@ use crate::{
 const MAX_SESSIONS: usize = 512;
 /// Sessions inside one outermost session at most, however deep, with those that ended in the last minute: they do not use up the
 /// person's share. For their starts and ends in the audit log those inside have one allowance together
-/// ([`crate::record::starts::Starts`]), and one share for all other records ([`crate::record::meters::Meters`]).
+/// ([`crate::record::starts::Starts`]), and one share for all other records ([`crate::record::shares::Shares`]).
 const MAX_NESTED: usize = 64;
 /// Sessions of one user other than root at most, those inside others included and those that ended in the last minute: these have an
 /// entry in the kernel still, which has room for 4,095, and others are to find some of it. Of a user with many they go sooner
@@ -170,24 +171,21 @@ async fn put_in_place(
     call: &Run,
     source: PolicyText,
 ) -> Result<(Slots, Vec<String>), CallError> {
-    let inside = match who {
-        Authorised::Agent(agent) => shared.with(|state| state.sessions.outermost(agent.session())),
-        Authorised::Approver(_) => None,
-    };
+    let account = shared.with(|state| state.sessions.account_of_whom(who));
     let mut tries = 0..TRIES;
     loop {
-        let (own, warnings) = load::slot_for(shared, source.clone(), inside).await?;
+        let (own, warnings) = load::slot_for(shared, source.clone(), account).await?;
         let base = match who {
-            Authorised::Approver(_) => base(shared).await?,
+            Authorised::Approver(_) => base(shared, account).await?,
             // It is around the session that this one is in.
             Authorised::Agent(_) => None,
         };
         let project = match &call.beside {
-            Some(asked) => Some(projects(shared, who, asked, [Some(own), base]).await?),
+            Some(asked) => Some(projects(shared, who, asked, [Some(own), base], account).await?),
             None => None,
         };
         let others = [Some(own), base, project];
-        let apart = apart(shared, who, own, others).await?;
+        let apart = apart(shared, who, own, others, account).await?;
         let slots = Slots {
             own,
             project,
@@ -242,6 +240,7 @@ async fn projects(
     who: Authorised,
     beside: &PolicyRef,
     others: [Option<PolicyId>; 2],
+    account: Account,
 ) -> Result<PolicyId, CallError> {
     let is_text = beside.text.is_some();
     if matches!(who, Authorised::Agent(_)) || !is_text {
@@ -257,7 +256,7 @@ async fn projects(
         let may_ask = state.policies.may_ask_name_servers(&others);
         Ok::<_, CallError>(source.of_project(may_ask))
     })?;
-    let (slot, _) = load::slot_for(shared, source, None).await?;
+    let (slot, _) = load::slot_for(shared, source, account).await?;
     Ok(slot)
 }
 
@@ -266,9 +265,9 @@ async fn projects(
 /// # Errors
 ///
 /// That it is not known, or cannot be put in place: nothing starts without it.
-pub(super) async fn base(shared: &Shared) -> Result<Option<PolicyId>, CallError> {
+pub(super) async fn base(shared: &Shared, account: Account) -> Result<Option<PolicyId>, CallError> {
     match shared.with(|state| state.fleet.base())? {
-        Some(source) => Ok(Some(load::slot_for(shared, source, None).await?.0)),
+        Some(source) => Ok(Some(load::slot_for(shared, source, account).await?.0)),
         None => Ok(None),
     }
 }
@@ -281,6 +280,7 @@ async fn apart(
     who: Authorised,
     slot: PolicyId,
     others: [Option<PolicyId>; 3],
+    account: Account,
 ) -> Result<Option<PolicyId>, CallError> {
     let drift = shared.with(|state| state.config.discover.drift);
     if drift == OnDrift::Tell || matches!(who, Authorised::Agent(_)) {
@@ -296,7 +296,7 @@ async fn apart(
     let Some(source) = source else {
         return Ok(None);
     };
-    let (apart, _) = load::slot_for(shared, source, None).await?;
+    let (apart, _) = load::slot_for(shared, source, account).await?;
     Ok(Some(apart))
 }
 
@@ -653,8 +653,7 @@ impl Policies {
             ));
         }
         let (_, due) = self.due(&new);
-        let outermost = outermost.unwrap_or(agent.session());
-        self.pay_for(outermost, due.len())
+        self.pay_for(sessions.account_of(agent.session()), due.len())
     }
 
     /// Whether `guard doctor` looks with it: under a policy that denies everything, so that all of it has to be refused.
@@ -719,7 +718,10 @@ impl Sessions {
                 "leave out --user, or call sudo",
             ));
         }
-        self.has_room_of(own)?;
+        self.has_room_of(match who {
+            Authorised::Approver(_) => own,
+            Authorised::Agent(agent) => self.account_of(agent.session()).uid(),
+        })?;
         let (count, most) = match who {
             Authorised::Approver(_) if own == 0 => return Ok(()),
             Authorised::Approver(_) => {
@@ -908,7 +910,7 @@ impl Sessions {
         session: &proto::Session,
     ) {
         let live = self.live(id);
-        let by = live.map_or(StartsOf::User(session.uid), Session::starter);
+        let by = live.map_or(Account::outside(session.uid), Session::starter);
         let entry = self.start_entry(policies, id, session);
         if !recorder.note_start(by, entry, clock::now()) {
             self.set_unrecorded(id, true);

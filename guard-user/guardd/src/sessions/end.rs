@@ -12,7 +12,8 @@ use jiff::{SignedDuration, Timestamp};
 use crate::{
     changes::Change,
     control::{failure::CallError, ids},
-    record::{Recorder, audit::LogEntry, starts::StartsOf},
+    quota::Account,
+    record::{Recorder, audit::LogEntry},
     sessions::{LifeStage, Session, Sessions, TIME_TO_ENTER},
     state::State,
     times::is_past,
@@ -84,7 +85,9 @@ impl State {
                 .into(),
         };
         let left_out = self.recorder.left_out(id);
-        let inside = self.recorder.take_starts_left_out(StartsOf::Outermost(id));
+        let inside = self
+            .recorder
+            .take_starts_left_out(Account::inside(ended.owner, id));
         let says_nothing = record.denied.is(&0_u64) && left_out == 0 && inside == 0;
         let is_quiet = says_nothing && self.sessions.may_be_left_out(id);
         match self.shown(id).filter(|_| is_unstarted) {
@@ -120,8 +123,7 @@ impl State {
                 if !is_shared {
                     self.requests.forget_answers(outermost);
                 }
-                self.recorder.forget(id, outermost, is_shared);
-                self.proxy.forget_pace(id, outermost, is_shared);
+                self.recorder.forget(id);
             }
             Err(error) => {
                 tracing::warn!(%error, session = id.0, "cannot remove an ended session from the kernel's maps")
@@ -190,7 +192,7 @@ impl Sessions {
             ..not_started(session.name, session.command, refused)
         };
         let entry = LogEntry::of_user(session.uid, record);
-        recorder.note_start(StartsOf::User(session.uid), entry, now);
+        recorder.note_start(Account::outside(session.uid), entry, now);
     }
 
     /// Whether records of a session may be left out: somebody says so later (the user's next start, or the outermost session around it,

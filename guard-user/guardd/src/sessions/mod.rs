@@ -34,9 +34,14 @@ use self::{
     systemd::{Main, unit_of},
 };
 use crate::{
-    control::{auth::Approver, failure::CallError, ids},
+    control::{
+        auth::{Approver, Authorised, Caller, CallerPlace},
+        failure::CallError,
+        ids,
+    },
     policies::VerdictSubject,
-    record::{Recorder, meters::AdmittedRecord, shelf::Shelf, starts::StartsOf},
+    quota::Account,
+    record::{Recorder, shares::AdmittedRecord, shelf::Shelf},
     times::is_past,
 };
 
@@ -274,12 +279,18 @@ impl Session {
         SessionId(self.about.outermost.unwrap_or(self.cgroup.id.0))
     }
 
-    /// Whose starts its own counts with.
+    /// The account for which limits count what it does.
     #[must_use]
-    pub(crate) fn starter(&self) -> StartsOf {
+    pub(crate) fn account(&self) -> Account {
+        Account::inside(self.about.uid, self.outermost())
+    }
+
+    /// The account for which limits count its start.
+    #[must_use]
+    pub(crate) fn starter(&self) -> Account {
         match self.about.outermost {
-            Some(outermost) => StartsOf::Outermost(SessionId(outermost)),
-            None => StartsOf::User(self.about.uid),
+            Some(_) => self.account(),
+            None => Account::outside(self.about.uid),
         }
     }
 
@@ -464,14 +475,40 @@ impl Sessions {
         self.get(id).map_or(id, Session::outermost)
     }
 
-    /// Whether a session may cause a record now, and what that says of others: those inside one share its share of the audit log.
+    /// The account of any session that the kernel knows. An unknown one is nobody's.
+    #[must_use]
+    pub(crate) fn account_of(&self, id: SessionId) -> Account {
+        let known = self.get(id).map(Session::account);
+        known.unwrap_or(Account::inside(u32::MAX, id))
+    }
+
+    /// The account of a caller at the socket.
+    #[must_use]
+    pub(crate) fn account_of_caller(&self, caller: &Caller) -> Account {
+        match caller.place {
+            CallerPlace::Outside | CallerPlace::Courier => Account::outside(caller.uid),
+            CallerPlace::Inside(Some(session)) => self.account_of(session),
+            CallerPlace::Inside(None) | CallerPlace::Unowned(_) => Account::unowned(caller.uid),
+        }
+    }
+
+    /// The account of who has authorised a call.
+    #[must_use]
+    pub(crate) fn account_of_whom(&self, who: Authorised) -> Account {
+        match who {
+            Authorised::Approver(who) => Account::outside(who.uid()),
+            Authorised::Agent(agent) => self.account_of(agent.session()),
+        }
+    }
+
+    /// Whether a session may cause a record now, and what that says of others.
     pub(crate) fn admit(
         &self,
         recorder: &mut Recorder,
         id: SessionId,
         now: BootTime,
     ) -> Option<AdmittedRecord> {
-        recorder.admit(id, self.outermost_of(id), now)
+        recorder.admit(id, self.account_of(id), now)
     }
 
     /// The slots of the policies of sessions that people have started.

@@ -4,75 +4,58 @@ use std::collections::HashMap;
 
 use guard_common::BootTime;
 
-/// Wrong signatures of one user in a second, before nothing of that user is read for the rest of it.
-pub(crate) const MOST: u32 = 20;
-/// Users that are counted at once.
-const MAX_USERS: usize = 1024;
-const SECOND: u64 = 1_000_000_000;
+use crate::quota::{Account, Limit, Pace, Quota};
 
-/// The counts of each user.
-#[derive(Debug, Default)]
+/// Nanoseconds.
+const SECOND: u64 = 1_000_000_000;
+/// Wrong signatures of one user in a second, before nothing of that user is read.
+pub(crate) const MOST: u64 = 20;
+const WRONG: Limit = Limit::each(Pace::UNLIMITED, Pace::used(MOST, SECOND / MOST));
+/// Records of wrong answers.
+const RECORDS: Limit = Limit::each(Pace::UNLIMITED, Pace::used(1, SECOND));
+
+/// Counts of each user.
+#[derive(Debug)]
 pub(crate) struct Meter {
-    of: HashMap<u32, Count>,
+    wrong: Quota,
+    records: Quota,
+    /// Answers that no record stands for.
+    untold: HashMap<u32, u64>,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
-struct Count {
-    /// When this second began.
-    began: BootTime,
-    wrong: u32,
-    /// When the last record was written, and how many it lacks.
-    told: Option<BootTime>,
-    untold: u64,
+impl Default for Meter {
+    fn default() -> Self {
+        Self {
+            wrong: Quota::new(WRONG),
+            records: Quota::new(RECORDS),
+            untold: HashMap::new(),
+        }
+    }
 }
 
 impl Meter {
-    /// Whether a user has tried too many signatures in this second.
+    /// Returns true if a user has tried too many signatures.
     #[must_use]
     pub(crate) fn is_over(&self, uid: u32, now: BootTime) -> bool {
-        let count = self.of.get(&uid);
-        count.is_some_and(|one| one.is_now(now) && one.wrong >= MOST)
+        !self.wrong.has_room(Account::outside(uid), 1, now)
     }
 
     /// Counts an answer that was refused. Returns how many a record about it stands for, if there is to be one: one a second.
     pub(crate) fn refused(&mut self, uid: u32, is_forged: bool, now: BootTime) -> Option<u64> {
-        if self.of.len() >= MAX_USERS {
-            self.of.retain(|_, one| one.is_now(now));
-        }
-        let one = self.of.entry(uid).or_default();
-        if !one.is_now(now) {
-            (one.began, one.wrong) = (now, 0);
-        }
-        one.wrong += u32::from(is_forged);
-        one.untold += 1;
-        let is_due = one
-            .told
-            .is_none_or(|at| now.0.saturating_sub(at.0) >= SECOND);
-        is_due.then(|| {
-            one.told = Some(now);
-            std::mem::take(&mut one.untold)
-        })
+        let account = Account::outside(uid);
+        self.wrong.charge(account, u64::from(is_forged), now);
+        let untold = self.untold.entry(uid).or_default();
+        *untold += 1;
+        self.records
+            .take(account, 1, now)
+            .then(|| self.untold.remove(&uid))?
     }
 
-    /// What no record stands for yet and a second has passed for, by user.
+    /// Returns what no record stands for yet and a second has passed for, by user.
     pub(crate) fn take_untold(&mut self, now: BootTime) -> Vec<(u32, u64)> {
-        let due = self.of.iter_mut().filter(|(_, one)| {
-            one.untold > 0
-                && one
-                    .told
-                    .is_none_or(|at| now.0.saturating_sub(at.0) >= SECOND)
-        });
-        due.map(|(uid, one)| {
-            one.told = Some(now);
-            (*uid, std::mem::take(&mut one.untold))
-        })
-        .collect()
-    }
-}
-
-impl Count {
-    fn is_now(&self, now: BootTime) -> bool {
-        now.0.saturating_sub(self.began.0) < SECOND
+        let records = &mut self.records;
+        let due = |uid: &u32, _: &mut u64| records.take(Account::outside(*uid), 1, now);
+        self.untold.extract_if(due).collect()
     }
 }
 
@@ -85,9 +68,9 @@ mod tests {
         let mut meter = Meter::default();
         let at = |millis: u64| BootTime(SECOND * 100 + millis * 1_000_000);
         let records: Vec<_> = (0..MOST)
-            .map(|turn| {
-                assert!(!meter.is_over(1, at(u64::from(turn))));
-                meter.refused(1, true, at(u64::from(turn)))
+            .map(|_| {
+                assert!(!meter.is_over(1, at(0)));
+                meter.refused(1, true, at(0))
             })
             .collect();
         assert_eq!(records[0], Some(1));
@@ -95,7 +78,7 @@ mod tests {
         assert!(meter.is_over(1, at(30)) && !meter.is_over(2, at(30)));
         assert!(meter.take_untold(at(30)).is_empty());
         assert!(!meter.is_over(1, at(1000)));
-        assert_eq!(meter.take_untold(at(1000)), [(1, u64::from(MOST) - 1)]);
+        assert_eq!(meter.take_untold(at(1000)), [(1, MOST - 1)]);
         assert_eq!(
             meter.refused(1, true, at(1001)),
             None,

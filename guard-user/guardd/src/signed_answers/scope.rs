@@ -86,8 +86,9 @@ mod tests {
     use crate::{
         config::Config,
         machine::machine,
+        quota::Account,
         record::shelf::Shelf,
-        requests::{RequestKey, RequestOwner, tests::shown},
+        requests::{RequestKey, tests::shown},
         signed_answers::{AnswerFiles, people::People},
     };
 
@@ -128,7 +129,7 @@ mod tests {
             let to = IpAddr::from([192, 0, 2, 1]).into();
             let key = RequestKey::new(SessionId(id), to, Protocol::TCP, 443);
             let share = SessionId(id);
-            let owner = RequestOwner { uid, share };
+            let owner = Account::inside(uid, share);
             let Ok(_) = requests.note(key, owner, BootTime(1), || Ok::<_, Infallible>(shown(id)));
         }
         let mut scope = CourierScope {

@@ -216,7 +216,8 @@ mod tests {
     use super::*;
     use crate::{
         policies::{self, library::PolicyText, of_texts},
-        requests::{RequestKey, RequestOwner, Requests, tests::shown},
+        quota::Account,
+        requests::{RequestKey, Requests, tests::shown},
         sessions::none_but,
     };
 
@@ -225,10 +226,7 @@ mod tests {
         let mut requests = Requests::without_files(10);
         let to = IpAddr::from([192, 0, 2, 1]).into();
         let key = RequestKey::new(SessionId(session), to, Protocol::TCP, 443);
-        let owner = RequestOwner {
-            uid: 1000,
-            share: SessionId(1),
-        };
+        let owner = Account::inside(1000, SessionId(1));
         let Ok(_) = requests.note(key, owner, BootTime(1), || Ok::<_, Infallible>(shown(1)));
         requests
     }

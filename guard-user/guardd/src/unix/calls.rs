@@ -83,11 +83,11 @@ impl Sockets {
         session: &str,
     ) -> Result<Members, CallError> {
         let live = sessions.called(session, |owner| who.answers_for(owner))?;
-        let (outermost, dir) = (live.outermost(), live.cgroup.path.clone());
+        let (account, dir) = (live.account(), live.cgroup.path.clone());
         Ok(Members {
             cgroup: machine.kernel_path(&dir),
             dir,
-            turns: self.turns_of(outermost),
+            queue: self.queue_of(account),
         })
     }
 }

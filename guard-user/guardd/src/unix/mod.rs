@@ -36,8 +36,9 @@ use crate::{
     control::{advice, failure::CallError, ids},
     policies::Policies,
     process::{Process, SeenProcess},
+    quota::{Account, Queue},
     sessions::{Session, Sessions, stops::Stops},
-    unix::scans::{SessionTurns, Turns},
+    unix::scans::{ScanTurns, scan},
     workers::networks::{Inode, there},
 };
 
@@ -88,7 +89,7 @@ pub(crate) struct Sockets {
     /// The sockets that sessions may connect to without a supervisor.
     by_themselves: Vec<PathBuf>,
     /// The reads of sessions' processes that are under way.
-    scans: SessionTurns,
+    scans: ScanTurns,
 }
 
 impl Withheld {
@@ -172,9 +173,9 @@ impl Sockets {
         self.stops.forget(session);
     }
 
-    /// The permits to read the processes of an outermost session and those inside it.
-    pub(crate) fn turns_of(&mut self, outermost: SessionId) -> Turns {
-        self.scans.of(outermost)
+    /// The queue to read the processes of an account.
+    pub(crate) fn queue_of(&self, account: Account) -> Queue {
+        self.scans.queue(account)
     }
 
     /// The refusals for `guard why`, latest first.
@@ -380,7 +381,7 @@ pub(crate) struct Members {
     /// Its cgroup, as `/proc/PID/cgroup` names it, and as a directory.
     cgroup: Option<PathBuf>,
     dir: PathBuf,
-    turns: Turns,
+    queue: Queue,
 }
 
 impl Members {
@@ -389,7 +390,7 @@ impl Members {
     /// is revealed.
     pub(crate) async fn address_of(self, caller: u32, thread: u32) -> Option<SocketAddress> {
         let cgroup = self.cgroup?;
-        let scan = move || {
+        let read = move || {
             let is_its = || Process::is_in(thread, &cgroup);
             let waits = connecting(thread).filter(|_| is_its())?;
             let socket = waits.socket(thread);
@@ -398,13 +399,13 @@ impl Members {
             let still = connecting(thread).as_ref() == Some(&waits) && is_its();
             still.then_some(SocketAddress { socket, same_root })
         };
-        self.turns.scan(scan).await.flatten()
+        scan(self.queue, read).await.flatten()
     }
 
     /// Whether one of them has a socket open, by its number and its cookie; none where that takes too long.
     pub(crate) async fn have_socket(self, number: u64, cookie: u64) -> Option<HasSocket> {
-        let turns = self.turns.clone();
-        let open = turns.scan(move || self.have_open(number, cookie)).await?;
+        let queue = self.queue.clone();
+        let open = scan(queue, move || self.have_open(number, cookie)).await?;
         Some(HasSocket { open })
     }
 
@@ -430,13 +431,13 @@ impl Members {
         let Ok(file) = file else {
             return HasSocket { open: false };
         };
-        let turns = self.turns.clone();
-        let scan = move || {
+        let queue = self.queue.clone();
+        let read = move || {
             let found = self.bound_at(file);
             found.is_some_and(|socket| self.have_open(socket.number, socket.cookie))
         };
         HasSocket {
-            open: turns.scan(scan).await.unwrap_or(false),
+            open: scan(queue, read).await.unwrap_or(false),
         }
     }
 

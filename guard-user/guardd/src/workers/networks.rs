@@ -9,17 +9,23 @@ use std::{
     time::{Duration, Instant},
 };
 
-use guard_common::{NetnsCookie, SessionId};
+use guard_common::{BootTime, NetnsCookie};
 use guard_proto::wire::NetworkId;
 use guard_sys::netns;
 
 use super::sockets::NO_PORT;
-use crate::process::Process;
+use crate::{
+    process::Process,
+    quota::{Account, Limit, Pace, Quota},
+};
 
-/// Networks of one outermost session at most, with those of the sessions inside: a session may make as many as it likes.
-pub(crate) const MAX_PER_SESSION: usize = 16;
-/// Networks of all sessions at most: each takes a worker 34 descriptors.
-pub(crate) const MAX_IN_ALL: usize = 128;
+/// Networks that are served: a session may make as many as it likes, and each takes a worker 34 descriptors.
+const NETWORKS: Limit = Limit {
+    session: Pace::held(16),
+    user: Pace::held(64),
+    all: 128,
+    reserve: 4,
+};
 /// For how long one is not tried again that could not be served, and how many of an outermost session are tried meanwhile: each takes
 /// guardd a thread, and the kernel a search for a port.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -60,7 +66,7 @@ pub(crate) struct Network {
     /// Its open namespace file; none if it is guardd's own. It keeps the namespace alive, so unused networks are dropped.
     pub(crate) way: Option<File>,
     /// The outermost session of the process by which it was found first; none if it is guardd's own.
-    pub(crate) session: Option<SessionId>,
+    pub(crate) account: Option<Account>,
     /// No sockets could be made there, and that was reported.
     pub(crate) is_dry: bool,
     /// Since when no process is in it.
@@ -70,7 +76,7 @@ pub(crate) struct Network {
 /// A network that could not be served.
 #[derive(Clone, Copy, Debug)]
 struct Failed {
-    account: SessionId,
+    account: Account,
     inode: Inode,
     at: Instant,
 }
@@ -105,7 +111,7 @@ impl WhyUnserved {
 #[derive(Clone, Debug)]
 pub(crate) struct Unserved {
     /// The outermost session of the process.
-    pub(crate) account: SessionId,
+    pub(crate) account: Account,
     /// The process by which it was found last.
     pub(crate) pid: u32,
     /// Its identity.
@@ -121,7 +127,7 @@ pub(crate) struct Networks {
     /// How many there have been with this worker.
     count: u32,
     /// Outermost sessions of which it was logged that no more are served: what is inside may ask without end.
-    told: HashSet<SessionId>,
+    told: HashSet<Account>,
     /// Those that could not be served a moment ago.
     failed: Vec<Failed>,
     /// Those that are not served, until they are, or no process is in them.
@@ -183,7 +189,7 @@ impl Networks {
     #[must_use]
     pub(crate) fn new_at(
         &mut self,
-        account: SessionId,
+        account: Account,
         cgroup: &Path,
         pid: u32,
     ) -> Option<(Inode, File)> {
@@ -197,7 +203,7 @@ impl Networks {
         let found = found.filter(|(inode, _)| !self.has(*inode) && !has_failed(*inode))?;
         if !self.has_room(account) {
             if self.told.insert(account) {
-                tracing::warn!(session = account.0, "too many networks are served for it");
+                tracing::warn!(?account, "too many networks are served for it");
             }
             self.note_unserved(Unserved {
                 account,
@@ -236,7 +242,7 @@ impl Networks {
     /// Notes that a network of an outermost session, in which that process is, could not be served.
     pub(crate) fn note_failed(
         &mut self,
-        account: SessionId,
+        account: Account,
         pid: u32,
         inode: Inode,
         error: &io::Error,
@@ -251,11 +257,11 @@ impl Networks {
         });
     }
 
-    /// Whether one more network of a session's may be served.
+    /// Whether one more network of an account may be served.
     #[must_use]
-    pub(crate) fn has_room(&self, session: SessionId) -> bool {
-        let of = |one: &&Network| one.session == Some(session);
-        self.all.len() < MAX_IN_ALL && self.all.iter().filter(of).count() < MAX_PER_SESSION
+    fn has_room(&self, account: Account) -> bool {
+        let served = self.all.iter().filter_map(|one| Some((one.account?, 1)));
+        Quota::counted(NETWORKS, served).has_room(account, 1, BootTime(0))
     }
 
     /// Removes the networks that no process has been in for [`LINGER`], but for guardd's own.
@@ -318,7 +324,12 @@ pub(crate) fn there<T: Send>(
 
 #[cfg(test)]
 mod tests {
+    use guard_common::SessionId;
+
     use super::*;
+
+    const ONE: Account = Account::inside(1000, SessionId(1));
+    const OTHER: Account = Account::inside(1001, SessionId(2));
 
     #[test]
     fn a_network_is_forgotten_when_nobody_is_in_it() {
@@ -330,7 +341,7 @@ mod tests {
                 inode,
                 cookie: NetnsCookie(networks.count.into()),
                 way: way.then(|| File::open("/proc/self/ns/net").unwrap()),
-                session: way.then_some(SessionId(1)),
+                account: way.then_some(ONE),
                 is_dry: false,
                 left: None,
             };
@@ -357,7 +368,7 @@ mod tests {
     #[test]
     fn what_could_not_be_served_is_not_tried_again_at_once() {
         let mut networks = Networks::default();
-        let (one, other) = (SessionId(1), SessionId(2));
+        let (one, other) = (ONE, OTHER);
         let (own, cgroup) = (std::process::id(), Path::new("/"));
         let inode = Inode::of(&std::fs::metadata("/proc/self/ns/net").unwrap());
         // However long this test takes, the pause is not over.
@@ -380,7 +391,7 @@ mod tests {
     #[test]
     fn what_is_not_served_is_known_until_it_is_or_nobody_is_in_it() {
         let mut networks = Networks::default();
-        let account = SessionId(1);
+        let account = ONE;
         let fail = |networks: &mut Networks, number, error: io::Error| {
             networks.note_failed(account, 4711, Inode(0, number), &error);
         };
@@ -407,7 +418,7 @@ mod tests {
             inode: Inode(0, 1),
             cookie: NetnsCookie(1),
             way: None,
-            session: Some(account),
+            account: Some(account),
             is_dry: false,
             left: None,
         };
@@ -420,20 +431,20 @@ mod tests {
     #[test]
     fn a_session_has_so_many_and_no_more() {
         let mut networks = Networks::default();
-        for inode in 0..MAX_PER_SESSION as u64 {
-            assert!(networks.has_room(SessionId(1)));
+        for inode in 0..16 {
+            assert!(networks.has_room(ONE));
             let network = Network {
                 id: networks.next_id(),
                 inode: Inode(0, inode),
                 cookie: NetnsCookie(inode),
                 way: None,
-                session: Some(SessionId(1)),
+                account: Some(ONE),
                 is_dry: false,
                 left: None,
             };
             networks.add(network);
         }
-        assert!(!networks.has_room(SessionId(1)));
-        assert!(networks.has_room(SessionId(2)));
+        assert!(!networks.has_room(ONE));
+        assert!(networks.has_room(OTHER));
     }
 }

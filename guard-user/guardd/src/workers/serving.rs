@@ -19,7 +19,7 @@ use super::{
     networks::{self, Inode, Network},
     sockets::{self, Listeners},
 };
-use crate::{sessions::Session, state::State};
+use crate::{quota::Account, sessions::Session, state::State};
 
 /// What a worker serves networks with.
 pub(crate) trait Serves {
@@ -104,7 +104,7 @@ impl State {
         let Some(cgroup) = self.machine.kernel_path(&live.cgroup.path) else {
             return false;
         };
-        let account = live.outermost();
+        let account = live.account();
         let new = W::link_mut(self).networks.new_at(account, &cgroup, pid);
         let Some((inode, way)) = new else {
             return false;
@@ -114,7 +114,7 @@ impl State {
             let networks = &mut W::link_mut(self).networks;
             networks.note_failed(account, pid, inode, error);
             // Its loopback may be down. A refusal there has this tried again, a moment later.
-            tracing::debug!(%error, worker = W::NAME, session = account.0, pid, "its network is not served");
+            tracing::debug!(%error, worker = W::NAME, ?account, pid, "its network is not served");
         }
         served.is_ok()
     }
@@ -139,7 +139,7 @@ impl State {
         &mut self,
         inode: Inode,
         way: Option<File>,
-        session: Option<SessionId>,
+        account: Option<Account>,
     ) -> io::Result<()> {
         let made = networks::there(way.as_ref(), || sockets::listeners(W::LISTENS))?;
         W::redirect(&mut self.datapath, &made).map_err(io::Error::other)?;
@@ -150,7 +150,7 @@ impl State {
             inode,
             cookie: made.cookie,
             way,
-            session,
+            account,
             is_dry: false,
             left: None,
         };

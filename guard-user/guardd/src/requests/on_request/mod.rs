@@ -3,15 +3,8 @@
 //! Its input comes from the agent in part, and it uses the network: so it never runs as root. It runs apart from guardd's
 //! decisions: a command that hangs, fails or floods costs a line in the log.
 
-use std::{
-    cell::RefCell,
-    collections::{HashMap, HashSet},
-    rc::Rc,
-    sync::Arc,
-    time::Duration,
-};
+use std::{cell::RefCell, collections::HashSet, rc::Rc, sync::Arc, time::Duration};
 
-use guard_common::SessionId;
 use guard_proto::{self as proto, LogRecord};
 use tokio::{
     sync::{
@@ -19,21 +12,21 @@ use tokio::{
         broadcast::{self, error::RecvError},
         watch,
     },
-    task::{self, JoinSet},
+    task::JoinSet,
     time::{Instant, sleep_until},
 };
 
 use self::{
     hook::{HookEnd, RequestHook},
-    waiting::{MOST, WaitingRuns},
+    waiting::{WaitingRuns, running},
 };
-use crate::{control::ids, shared::Shared, signed_answers::questions::GivenQuestion};
+use crate::{
+    control::ids, quota::Account, shared::Shared, signed_answers::questions::GivenQuestion,
+};
 
 mod hook;
 mod waiting;
 
-/// Commands at once.
-const AT_ONCE: usize = 4;
 /// Requests within this time are read together, so that their JSON says whether a connection is held.
 const GATHER: Duration = Duration::from_millis(50);
 /// Interval between two warnings that requests were dropped.
@@ -63,13 +56,13 @@ impl News {
         }
     }
 
-    /// The outermost session that it is of; none where a request does not wait any more.
-    fn share(&self, shared: &Shared) -> Option<SessionId> {
+    /// The account that it is of; none where a request does not wait any more.
+    fn account(&self, shared: &Shared) -> Option<Account> {
         shared.with(|state| match self {
-            Self::Request(id) | Self::Code(id) => Some(state.requests.get(id)?.share),
+            Self::Request(id) | Self::Code(id) => Some(state.requests.get(id)?.account),
             Self::Appeared(record) => {
                 let session = ids::parse_session(record.session.as_deref()?).ok()?;
-                Some(state.sessions.outermost_of(session))
+                Some(state.sessions.account_of(session))
             }
         })
     }
@@ -179,16 +172,16 @@ pub(crate) async fn follow(shared: Rc<Shared>, mut told: Notified) {
             let (news, forgotten) = told.next(&shared).await;
             dropped.count += forgotten;
             for one in news {
-                let Some(share) = one.share(&shared) else {
+                let Some(account) = one.account(&shared) else {
                     continue;
                 };
                 let mut waiting = queue.waiting.borrow_mut();
                 match one {
                     // The agent changes what it asks as often as it likes. What is left out is told with the next change.
                     News::Code(_) => {
-                        waiting.add_again(share, one, Instant::now());
+                        waiting.add_again(account, one, Instant::now());
                     }
-                    one => dropped.add(!waiting.add(share, one, Instant::now())),
+                    one => dropped.add(!waiting.add(account, one, Instant::now())),
                 }
             }
             queue.added.notify_one();
@@ -207,32 +200,28 @@ struct Queue {
 
 /// Runs the command for each in a queue, a few at a time.
 async fn run(shared: &Rc<Shared>, hook: &Rc<RequestHook>, queue: &Queue) {
-    let mut running = JoinSet::new();
-    let mut of: HashMap<task::Id, SessionId> = HashMap::new();
+    let mut tasks = JoinSet::new();
+    let running = running();
     loop {
-        let has_room = running.len() < AT_ONCE;
-        let runs = |share| of.values().filter(|one| **one == share).count();
-        let next = has_room
-            .then(|| queue.waiting.borrow_mut().next(runs, Instant::now()))
-            .flatten();
-        if let Some((share, one)) = next {
+        let next = queue.waiting.borrow_mut().next(&running, Instant::now());
+        if let Some((account, one)) = next {
             let (shared, hook) = (Rc::clone(shared), Rc::clone(hook));
-            let run = running.spawn_local(async move { tell(&shared, &hook, one).await });
-            of.insert(run.id(), share);
+            let place = running.take(account);
+            tasks.spawn_local(async move {
+                let again = tell(&shared, &hook, one).await;
+                drop(place);
+                again.map(|again| (account, again))
+            });
             continue;
         }
-        let due = queue.waiting.borrow().due();
+        let due = queue.waiting.borrow().due(&running);
         tokio::select! {
-            () = queue.added.notified(), if has_room => {}
-            () = sleep_until(due.unwrap_or_else(Instant::now)), if has_room && due.is_some() => {}
-            Some(ended) = running.join_next_with_id() => {
-                let (id, again) = match ended {
-                    Ok((id, again)) => (id, again),
-                    Err(error) => (error.id(), None),
-                };
-                if let (Some(share), Some(again)) = (of.remove(&id), again) {
+            () = queue.added.notified() => {}
+            () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
+            Some(ended) = tasks.join_next() => {
+                if let Ok(Some((account, again))) = ended {
                     // What is left out comes to be known by guard pending, as the command knows it by now.
-                    queue.waiting.borrow_mut().add_again(share, again, Instant::now());
+                    queue.waiting.borrow_mut().add_again(account, again, Instant::now());
                 }
             }
         }
@@ -292,7 +281,7 @@ impl Dropped {
         if self.count > 0 && !is_quiet {
             tracing::warn!(
                 keys = self.count,
-                "on_request: not told, as {MOST} others of the same session wait for it; guard pending has them"
+                "on_request: not told, as too many others of the same session or user wait for it; guard pending has them"
             );
             (self.count, self.said) = (0, Some(Instant::now()));
         }
