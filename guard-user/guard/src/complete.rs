@@ -275,6 +275,17 @@ pub(super) fn sessions() -> ArgValueCandidates {
     })
 }
 
+/// Returns the id of the first request, hole or session, if a guardd has any.
+pub(super) fn first_of(what: &str) -> Option<String> {
+    let all = match what {
+        "request" => requests(),
+        "hole" => holes(),
+        _ => sessions(),
+    };
+    let first = all.candidates().into_iter().next()?;
+    Some(first.get_value().to_string_lossy().into_owned())
+}
+
 /// Codes of errors.
 pub(super) fn codes() -> ArgValueCandidates {
     ArgValueCandidates::new(|| {

@@ -15,7 +15,7 @@ const LATELY: Duration = Duration::from_hours(1);
 /// In this time somebody may still type the id.
 const TYPED: Duration = Duration::from_hours(24);
 /// Where so many of a session wanted to go is named.
-const NAMED: usize = 3;
+const NAMED: usize = 8;
 
 fn report(client: Client, since: Duration) -> Result<Report, CliError> {
     let call = Call::Log {
@@ -117,6 +117,7 @@ mod tests {
         };
         assert_eq!(gone.ids, ["r1", "r2", "r3", "r4"]);
         let wanted = [
+            "r1: tcp 192.0.2.1:443",
             "r2: tcp 192.0.2.2:443",
             "r3: tcp 192.0.2.3:443",
             "r4: tcp 192.0.2.4:443",

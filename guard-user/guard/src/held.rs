@@ -1,6 +1,6 @@
-//! While a command runs at a terminal: what of it waits for an answer, in a line each.
+//! While a command runs at a terminal: what of it waits for an answer or was refused as nobody watches, in a line each.
 //!
-//! What is held is followed, not the requests: who follows those is an approver who is there, and connections would be held for one.
+//! The call is not that of an approver who follows requests: connections would be held for one.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -13,14 +13,14 @@ use super::client::Client;
 use super::error::CliError;
 use super::render::requests::waits;
 
-/// Says what of a session is held.
+/// Says what a session asks for.
 pub(super) struct HeldTeller {
     socket: PathBuf,
     session: String,
     /// Before what is to be typed.
     sudo: &'static str,
-    /// By their ids: a program that gives up soon and tries again is reported once.
-    said: HashSet<String>,
+    /// By their ids, and whether they were held: a program that gives up soon and tries again is reported once.
+    said: HashSet<(String, bool)>,
 }
 
 impl HeldTeller {
@@ -46,18 +46,20 @@ impl HeldTeller {
             session: self.session.clone(),
         };
         for held in Client::connect(&self.socket)?.stream::<RequestsReply>(&call)? {
-            for line in self.newly_held(&held?.requests) {
+            for line in self.newly_asked(&held?.requests) {
                 notes.say(&line);
             }
         }
         Ok(())
     }
 
-    /// A line for each that is held and was not reported.
-    fn newly_held(&mut self, all: &[Request]) -> Vec<String> {
+    /// A line for each that was not reported.
+    fn newly_asked(&mut self, all: &[Request]) -> Vec<String> {
         let own = all.iter().filter(|one| one.session == self.session);
-        let held = own.filter(|one| one.held);
-        let new = held.filter(|one| self.said.insert(one.id.clone()));
+        let new = own.filter(|one| {
+            let has_waited = self.said.contains(&(one.id.clone(), true));
+            !has_waited && self.said.insert((one.id.clone(), one.held))
+        });
         new.map(|one| waits(one, self.sudo)).collect()
     }
 }
@@ -67,9 +69,8 @@ mod tests {
     use super::*;
     use crate::render::examples::{request, session};
 
-    /// Whatever came of it before: what was refused tries again.
     #[test]
-    fn what_is_held_is_told_once() {
+    fn what_is_held_or_was_refused_is_told_once() {
         let socket = Path::new("/run/guard/guardd.sock");
         let mut teller = HeldTeller::of(&session(), socket, false).unwrap();
         let held = Request {
@@ -81,10 +82,17 @@ mod tests {
             id: "r2".into(),
             ..held.clone()
         };
-        assert_eq!(teller.newly_held(&[request(), other]), Vec::<String>::new());
-        let lines = teller.newly_held(std::slice::from_ref(&held));
+        let refused = Request {
+            id: "r3".into(),
+            note: None,
+            ..request()
+        };
+        assert_eq!(teller.newly_asked(&[other]), Vec::<String>::new());
+        let lines = teller.newly_asked(std::slice::from_ref(&refused));
+        insta::assert_snapshot!(lines.join("\n"), @"guard: stopped, as nobody watches: tcp 192.0.2.10:443 (photos.example.com) (request r3): guard watch, in another terminal");
+        let lines = teller.newly_asked(&[held.clone(), refused]);
         insta::assert_snapshot!(lines.join("\n"), @"guard: waits for a yes to tcp 192.0.2.10:443 (photos.example.com) (request r1): guard watch, in another terminal");
-        assert_eq!(teller.newly_held(&[held]), Vec::<String>::new());
+        assert_eq!(teller.newly_asked(&[held]), Vec::<String>::new());
     }
 
     #[test]

@@ -10,6 +10,7 @@ use guard_policy::{Destination, Target, parse_duration};
 use guard_proto::Failure;
 
 use super::args::{Cli, RunArgs};
+use super::complete;
 use super::ids::{one_by_one, stop_all};
 use super::misplaced::{is_escaped, is_program};
 
@@ -216,7 +217,10 @@ fn of_a_missing_option(words: &[&str], verb: &str, error: &clap::Error) -> Optio
         return failure(
             format!("no {what} is named"),
             "each has an id, which its list tells",
-            format!("guard {list}\nguard {verb} {id}"),
+            format!(
+                "guard {list}\nguard {verb} {}",
+                complete::first_of(what).unwrap_or_else(|| (*id).to_owned())
+            ),
         );
     }
     let lacks_key = matches!(missing, [one] if one.starts_with("--ssh-key"));

@@ -3,6 +3,7 @@
 use std::{fs, path::Path, sync::LazyLock};
 
 use caps::{CapSet, Capability};
+use guard_judge::command_line::command_without_secrets;
 use guard_signed::visible;
 use guard_sys::bounded::{BoundedReader, TIMEOUT};
 
@@ -163,7 +164,7 @@ fn command(proc: &Path) -> Vec<String> {
     words(&text.unwrap_or_default())
 }
 
-/// The words of a command line as in `/proc/PID/cmdline`.
+/// The words of a command line as in `/proc/PID/cmdline`, without passwords and tokens.
 #[must_use]
 pub(crate) fn words(line: &[u8]) -> Vec<String> {
     let end = line.iter().rposition(|byte| *byte != 0);
@@ -171,9 +172,10 @@ pub(crate) fn words(line: &[u8]) -> Vec<String> {
         return Vec::new();
     };
     let words = line[..=end].split(|byte| *byte == 0);
-    words
+    let words: Vec<_> = words
         .map(|word| String::from_utf8_lossy(word).into_owned())
-        .collect()
+        .collect();
+    command_without_secrets(&words)
 }
 
 #[cfg(test)]
@@ -235,6 +237,9 @@ mod tests {
         let proc = Path::new("/proc/self");
         let exe = std::env::current_exe().unwrap();
         assert_eq!(executable(proc).unwrap(), exe.to_string_lossy());
-        assert_eq!(command(proc), std::env::args().collect::<Vec<_>>());
+        assert_eq!(
+            command(proc),
+            command_without_secrets(&std::env::args().collect::<Vec<_>>())
+        );
     }
 }

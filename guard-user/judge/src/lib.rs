@@ -1,5 +1,5 @@
 //! What judges requests and statements, pure: whether bytes have one reading as HTTP/1 ([`sieve`]), whether an HTTP request is a
-//! read ([`http`]), and, with the feature `sql`, whether a statement for PostgreSQL is ([`sql`]).
+//! read ([`http`]), which words of a command line are secrets ([`command_line`]), and, with the feature `sql`, whether a statement for PostgreSQL is ([`sql`]).
 
 /// Implements [`AsyncWrite`](tokio::io::AsyncWrite) for a wrapper: its field `io` gets what is written, unchanged.
 #[macro_export]
@@ -47,6 +47,7 @@ macro_rules! write_through {
     };
 }
 
+pub mod command_line;
 pub mod http;
 pub mod sieve;
 #[cfg(feature = "sql")]

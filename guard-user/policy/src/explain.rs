@@ -148,7 +148,7 @@ fn apart(
         let at = place(address, &part, asked);
         ExplainedVerdict {
             destination: to.to_string(),
-            barred: barred(policy, compiled, &at, known),
+            barred: barred(policy, compiled, &at, known).map(|one| one.to_string()),
             ..explainer.explain(address, to.port, part)
         }
     });
@@ -186,7 +186,7 @@ pub fn explain_known(
     let parts = compiled.parts_known(address, known, &asked);
     let told = parts.into_iter().map(|part| {
         let at = place(address, &part, &asked);
-        let barred = barred(policy, compiled, &at, known);
+        let barred = barred(policy, compiled, &at, known).map(|one| one.to_string());
         let rule = part.rule.and_then(|index| policy.rule(index));
         let patterns = rule.into_iter().flat_map(|rule| &rule.to);
         let mut patterns = patterns.filter_map(NamePattern::of);

@@ -1,6 +1,6 @@
 //! What holds for an address that a session knows by names: a name counts as a rule for it, as the kernel half has it.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt};
 
 use guard_common::{
     BootTime, Connection, DEFAULT_RULE, Learned, NameId, Named, PolicyId, PolicyVerdict, Protocol,
@@ -23,15 +23,44 @@ pub struct NamedAt<'a> {
     pub now: BootTime,
 }
 
-/// A rule that has a name by which a session knows an address, where it opens nothing at that address, and why: in words. None where
-/// it would open nothing more.
+/// A rule that has a name by which a session knows an address, and opens nothing at that address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Barred {
+    /// The time of the name's answer is over: another look-up heals that.
+    IsOver {
+        /// The rule, in quotes.
+        rule: String,
+    },
+    /// No look-up helps.
+    ByAddress {
+        /// The rule, in quotes.
+        rule: String,
+        /// Why, in words.
+        why: &'static str,
+    },
+}
+
+impl fmt::Display for Barred {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::IsOver { rule } => write!(
+                f,
+                "{rule} has the name, and the time of its answer is over: look it up again"
+            ),
+            Self::ByAddress { rule, why } => write!(f, "{rule} has the name, and {why}"),
+        }
+    }
+}
+
+/// Returns the rule that has a name by which a session knows an address, where it opens nothing at that address. None where it would
+/// open nothing more.
 #[must_use]
 pub fn barred(
     policy: &Policy,
     compiled: &Compiled,
     to: &Connection,
     known: NamedAt<'_>,
-) -> Option<String> {
+) -> Option<Barred> {
     let NamedAt { named, now } = known;
     let lookup = compiled.lookup();
     let says = |pattern| said_of(&lookup, PolicyId(0), pattern, to);
@@ -43,10 +72,8 @@ pub fn barred(
         let decides_now = named_verdict(says, Some(named), now);
         let is_less = decides_now.verdict.strictness() <= decides.verdict.strictness();
         let rule = policy.rule(decides.rule).filter(|_| !is_less)?;
-        let name = quoted(&rule.name);
-        return Some(format!(
-            "{name} has the name, and the time of its answer is over: look it up again"
-        ));
+        let rule = quoted(&rule.name);
+        return Some(Barred::IsOver { rule });
     }
     let learned = named.patterns.iter().filter(|one| one.counts(EVER));
     let mut said = learned.map(|one| says(one.pattern));
@@ -60,7 +87,8 @@ pub fn barred(
     } else {
         "it opens no address of @private or @on-link without private = true"
     };
-    Some(format!("{} has the name, and {why}", quoted(&rule.name)))
+    let rule = quoted(&rule.name);
+    Some(Barred::ByAddress { rule, why })
 }
 
 /// What a session would know the addresses of a name by, once it has asked for it.

@@ -57,7 +57,7 @@ pub use explain::{
 pub use group::Group;
 pub use invalid::Invalid;
 pub use invalid::{nearest, quoted};
-pub use known::{NamedAt, barred};
+pub use known::{Barred, NamedAt, barred};
 pub use lookup::{Lookup, range_list};
 pub use model::{
     Action, DEFAULT_HOLD, DEFAULT_MAX_HOLE, DnsNames, Environment, HttpAction, HttpRule,
@@ -72,6 +72,6 @@ pub use prefix::Prefix;
 pub use profile::{Profile, ProfileLists};
 pub use shipped::{SHIPPED, built_in, place};
 pub use socket::SocketName;
-pub use target::{Destination, Target, as_word};
+pub use target::{Destination, Target, as_word, place_of_url};
 pub use warnings::{WRITTEN, left_open, unasked, written};
 pub use widens::{widens, widens_but_for_names};

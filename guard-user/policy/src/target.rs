@@ -103,15 +103,16 @@ pub(super) fn host_of(rest: &str) -> &str {
     host.rsplit_once('@').map_or(host, |(_, host)| host)
 }
 
-/// The same of what a person aims at: the scheme says which port.
-fn no_url_with_port(text: &str, scheme: &str, rest: &str) -> Invalid {
+/// Returns the host and port of a URL, as a destination: the scheme says which port. None where it is no URL.
+#[must_use]
+pub fn place_of_url(text: &str) -> Option<String> {
+    let (scheme, rest) = text.split_once("://")?;
     let host = host_of(rest);
     let has_port = split_port(host).is_ok_and(|(_, port)| port.is_some());
-    let meant = match well_known(scheme).filter(|_| !has_port) {
+    Some(match well_known(scheme).filter(|_| !has_port) {
         Some(port) => format!("{host}:{port}"),
         None => host.to_owned(),
-    };
-    Invalid::new(format!("{} is a URL", quoted(text))).help(format!("write {}", quoted(&meant)))
+    })
 }
 
 /// What a person aims at on a command line: an address, a prefix, a name or a group, and perhaps a
@@ -180,8 +181,9 @@ impl FromStr for Destination {
         if let Some(ambiguous) = Ambiguous::of(text) {
             return Err(ambiguous.on_a_command_line());
         }
-        if let Some((scheme, rest)) = text.split_once("://") {
-            return Err(no_url_with_port(text, scheme, rest));
+        if let Some(place) = place_of_url(text) {
+            let invalid = Invalid::new(format!("{} is a URL", quoted(text)));
+            return Err(invalid.help(format!("write {}", quoted(&place))));
         }
         if let Some(invalid) = blanks(text) {
             return Err(invalid);

@@ -44,7 +44,7 @@ pub enum Call {
     /// The requests that wait for an answer. With `more`: one [`RequestsReply`] now and one at each change.
     #[serde(rename = "org.guardd.Control.Pending")]
     Pending {},
-    /// From a launcher: the requests of a session that something is held for. With `more` only: one [`RequestsReply`] now and one at each
+    /// From a launcher: the requests of a session. With `more` only: one [`RequestsReply`] now and one at each
     /// change. Whoever looks so is no approver who is there: nothing is held for it.
     #[serde(rename = "org.guardd.Control.Held")]
     Held {

@@ -43,7 +43,7 @@ pub struct Stopped {
     /// The policy, where that is not the session's own but one around it: the fleet's, or a parent session's.
     #[serde(default)]
     pub policy: Option<String>,
-    /// How often.
+    /// How often; 0 where nothing was tried, and a person was asked with `guard request`.
     pub count: u64,
     /// What to do instead, or how to ask.
     pub advice: String,
@@ -146,7 +146,7 @@ pub struct PersonsNo {
 /// What decides about a destination now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DecidesNow {
-    /// `confirm`, `read-only` or `deny`.
+    /// `allow`, `confirm`, `read-only` or `deny`.
     pub verdict: String,
     /// The rule; null: the policy's default.
     pub rule: Option<String>,

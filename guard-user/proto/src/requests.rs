@@ -92,6 +92,20 @@ pub struct Request {
     /// What else of the outermost session's policies stops it: a yes opens that as well.
     #[serde(default)]
     pub beside: Vec<ChainLink>,
+    /// Requests like it, each with an id of its own: a yes to one is for that one, a no is for all; null: none.
+    #[serde(default)]
+    pub alike: Option<Alike>,
+}
+
+/// Requests that differ in little, shown as one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Alike {
+    /// How many, with the one that is shown.
+    pub count: usize,
+    /// Their ids, oldest first: of many the latest.
+    pub ids: Vec<String>,
+    /// What is different in each of the last few, oldest first. The audit log does not have that.
+    pub differ: Vec<String>,
 }
 
 impl Request {
@@ -110,10 +124,11 @@ impl Request {
         serde_json::to_string(&asks).unwrap_or_default()
     }
 
-    /// About how many addresses it is, by powers of two: 0 if it is no burst. A follower gets it again when that has grown.
+    /// About how many addresses or like requests it is, by powers of two: 0 if it is about one. A follower gets it again when that has grown.
     #[must_use]
     pub fn size(&self) -> u32 {
         let count = self.burst.as_ref().map(|burst| burst.count);
+        let count = count.or(self.alike.as_ref().map(|alike| alike.count));
         count.and_then(usize::checked_ilog2).unwrap_or(0)
     }
 }

@@ -99,7 +99,7 @@ impl Problem {
             kind: "urn:guard:unreadable",
             title: "not understood by guard",
             status: status.as_u16(),
-            fix: "send it in a form that has one reading only".to_owned(),
+            fix: "send it so that it can be read in one way only: the same name in URL and Host, one length, one path".to_owned(),
             ..Self::stopped(detail, String::new())
         }
     }

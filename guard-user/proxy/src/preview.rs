@@ -183,7 +183,7 @@ fn seen(bytes: &[u8]) -> Option<Seen> {
     (!runs.is_empty()).then(|| Seen {
         text: runs.join(" … "),
         form: Some(format!(
-            "what can be read in {} bytes that are no text",
+            "the readable part of {} bytes that are not text",
             bytes.len()
         )),
     })
@@ -484,7 +484,7 @@ mod tests {
         assert!(
             seen.form
                 .unwrap()
-                .contains("what can be read in 1022 bytes")
+                .contains("the readable part of 1022 bytes")
         );
         assert_eq!(of(&headers(&[]), &[0xfe; 500], true).text, None);
     }
@@ -726,7 +726,7 @@ mod tests {
         );
         assert!(
             text.ends_with(
-                "(behind the last part: more (what can be read in 7 bytes that are no text))"
+                "(behind the last part: more (the readable part of 7 bytes that are not text))"
             ),
             "{text}"
         );

@@ -100,7 +100,8 @@ pub enum WritesTo {
 const QUESTIONS: &str = "dns";
 
 /// An answer about a statement.
-const OF_STATEMENTS: &str = "it was about a statement of SQL, of which no rule speaks: a database role without the right to write is for good";
+const OF_STATEMENTS: &str =
+    "it was about an SQL statement, and no rule names one: take a database role that cannot write";
 
 /// An answer about asking for a name, of which no rule says just that.
 fn about_name(name: &str, yes: bool) -> String {

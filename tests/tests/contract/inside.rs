@@ -65,7 +65,25 @@ fn why_says_what_was_stopped_and_request_asks() -> Tested {
     assert_eq!(request["note"], "to read the queue");
     assert_eq!(request["destination"]["address"], "192.0.2.20");
     assert_eq!(request["destination"]["port"], 443);
+    assert!(request["warnings"].list()?.is_empty(), "{request}");
+    // Nothing was tried: that was stopped is not said, and that nothing was asked neither.
+    assert!(!asked.text.contains("was stopped"), "{asked:?}");
+    let waits = say(&mut shell, &format!("{guard} why"))?;
+    assert!(
+        waits.text.contains("before anything was tried"),
+        "{waits:?}"
+    );
     lab.daemon.json(["approve", id(request)])?;
+    let answered = say(&mut shell, &format!("{guard} why"))?;
+    let yes = format!("yes to {}", id(request)?);
+    assert!(answered.text.contains(&yes), "{answered:?}");
+    // Whoever is asked is told that the reason speaks of another place.
+    let other = "guard request 192.0.2.21:443 --reason 'see 198.51.100.9:80'";
+    say(&mut shell, &other.replacen("guard", &guard.to_string(), 1))?;
+    let asked = lab.daemon.json(["pending"])?;
+    let asked = asked.list()?.last().map(|one| one["warnings"].to_string());
+    let is_told = asked.is_some_and(|all| all.contains("names 198.51.100.9:80"));
+    assert!(is_told, "{:?}", lab.daemon.json(["pending"])?);
     let refused = say(&mut shell, &format!("{guard} request {NEVER}:443"))?;
     assert_eq!(refused.status, 1, "{refused:?}");
     let nothing = say(&mut shell, &format!("{guard} request {OPEN}:443"))?;

@@ -131,7 +131,7 @@ fn what_was_stopped_before_a_restart_is_told_as_it_was() -> Tested {
     }
     let text = words(&lab, &mut shell)?;
     assert!(
-        text.contains("now confirm, by later: the policy has changed since"),
+        text.contains("now confirm, by later: that has changed since"),
         "{text}"
     );
     Ok(())

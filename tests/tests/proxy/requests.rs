@@ -178,8 +178,14 @@ fn whoever_does_not_wait_any_more_is_not_waited_for() -> Tested {
     assert_eq!(scene.request()?["held"], true);
     shell.line_with("ended")?;
     shell.tell("exec 3>&-")?;
-    eventually("nobody waits", || Ok(scene.request()?["held"] == false))?;
-    assert_eq!(scene.request()?["waits_until"], json!(null));
+    eventually("nothing is asked", || {
+        Ok(scene.daemon.json(["pending"])? == json!([]))
+    })?;
+    // A yes that comes now is for nothing, and says so.
+    let late = scene.daemon.ask(["approve", "r1"])?;
+    assert_eq!(late.code(), Some(2), "{late:?}");
+    assert!(late.stderr.contains("r1 waits no more"), "{late:?}");
+    assert_eq!(scene.daemon.json(["holes"])?, json!([]));
     Ok(())
 }
 

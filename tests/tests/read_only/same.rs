@@ -122,7 +122,8 @@ fn several_requests_are_answered_in_one_line_and_all_of_a_session() -> Tested {
     let scene = PhotoScene::with(POLICY)?;
     let mut agent = agent(&scene)?;
     let mut other = scene.shell()?;
-    for name in 1..=6 {
+    // None is like another: those are one request.
+    for name in ["a", "b", "c", "d", "e", "f"] {
         let delete = format!(
             "c -X DELETE {}",
             url(PHOTOS, &format!("/api/assets/{name}"))

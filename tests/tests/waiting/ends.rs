@@ -100,9 +100,15 @@ fn who_leaves_is_not_waited_for() -> Tested {
     scene.begin(&mut shell, &format!("polled {V4} 443 1 10"))?;
     scene.held()?;
     assert_eq!(ended(&mut shell)?.error, "ETIMEDOUT");
-    eventually("nobody waits", || Ok(scene.pending()?[0]["held"] == false))?;
-    let gave_up = follow.line_with("the program gave up before anybody answered", PATIENCE)?;
+    eventually("nobody is asked", || Ok(scene.pending()?.is_empty()))?;
+    let gave_up = follow.line_with("nothing waits for it any more", PATIENCE)?;
     assert!(gave_up.starts_with("r1: "), "{gave_up}");
+    // A yes that comes now does nothing, and says so.
+    let late = scene.daemon.root(["approve", "r1"]).run()?;
+    assert_eq!(late.code(), Some(2), "{late:?}");
+    assert!(late.stderr.contains("r1 waits no more"), "{late:?}");
+    assert!(late.stderr.contains("gave up at"), "{late:?}");
+    assert!(scene.daemon.json(["holes"])?.list()?.is_empty());
     // The session lives, and a job that is to fail on what was stopped does.
     eventually("it is in the audit log", || {
         let denied = scene.daemon.logged("denied")?;
@@ -120,12 +126,12 @@ fn who_leaves_is_not_waited_for() -> Tested {
     assert_eq!(scene.daemon.root(job).run()?.code(), Some(1));
     scene.begin(&mut shell, &format!("blocking {V4} 443"))?;
     scene.held()?;
-    // Its request was told before, and now somebody waits for it again.
+    // It is another request.
     let again = follow.line_with("wants tcp", PATIENCE)?;
-    assert!(again.starts_with("r1 "), "{again}");
+    assert!(again.starts_with("r2 "), "{again}");
     // Whoever is killed is gone too.
     shell.tell("kill -9 $!")?;
-    eventually("nobody waits", || Ok(scene.pending()?[0]["held"] == false))?;
+    eventually("nobody is asked", || Ok(scene.pending()?.is_empty()))?;
     assert_eq!(scene.reached(V4, 443)?, 0);
     // Nobody ended them, and they are in the report all the same.
     let session = shell.session().to_owned();

@@ -156,7 +156,6 @@ fn facts(asking: &Asking<'_>) -> Markup {
             dt { "Stopped by" }
             dd { b { (seen(rule)) } " (" (request.verdict) ") of the policy " b { (seen(&request.policy)) } }
             @if let Some(reason) = &request.reason { dt { "Because" } dd { (seen_long(reason)) } }
-            @if let Some(note) = &request.note { dt { "It says" } dd { q { (seen_long(note)) } } }
             @if !request.command.is_empty() { dt { "Command" } dd { code { (seen_long(&request.command.join(" "))) } } }
             @if let Some(exe) = &request.exe {
                 dt { "Program" }
@@ -170,6 +169,11 @@ fn facts(asking: &Asking<'_>) -> Markup {
                     ", " span.waits { "waits and gives up " (moment(until)) }
                 }
             }
+            @if let Some(alike) = &request.alike {
+                dt { "Alike" }
+                dd { (alike.count) " like this, each with an id of its own: a yes is for this one, a no for all" }
+            }
+            @if let Some(note) = &request.note { dt { "It says" } dd { q { (seen_long(note)) } } }
         }
     }
 }

@@ -110,6 +110,7 @@ fn request(text: &str, is_http: bool) -> Request {
         }),
         code: None,
         own_policy: None,
+        alike: None,
         beside: vec![],
     }
 }

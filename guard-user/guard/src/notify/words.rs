@@ -145,6 +145,9 @@ fn details(request: &Request, to: &str, clock: &Clock) -> Vec<String> {
     if let Some(told) = &request.named {
         add("Name", &requests::named(request, told, clock));
     }
+    if let Some(alike) = &request.alike {
+        add("Alike", &requests::alike(alike));
+    }
     if let Some(burst) = &request.burst {
         add("Tried", &requests::tried(burst));
     }
@@ -162,9 +165,6 @@ fn details(request: &Request, to: &str, clock: &Clock) -> Vec<String> {
     requests::inside(request)
         .iter()
         .for_each(|words| add("Inside", words));
-    if let Some(note) = &request.note {
-        add("The agent says", &quoted(note));
-    }
     let (session, policy) = (requests::whose(request), requests::policy(request));
     let user = &request.user;
     add(
@@ -173,6 +173,9 @@ fn details(request: &Request, to: &str, clock: &Clock) -> Vec<String> {
     );
     if let Some(until) = request.waits_until.filter(|_| request.held) {
         add("It waits", &format!("until {}", clock.at(until)));
+    }
+    if let Some(note) = &request.note {
+        add("The agent says", &quoted(note));
     }
     lines
 }

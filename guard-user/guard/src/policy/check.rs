@@ -2,10 +2,14 @@
 
 use std::ops::Range;
 use std::path::Path;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use guard_common::Verdict;
 use guard_policy::{
     self as policy, Compiled, Diagnostic, DnsNames, Environment, Parsed, Policy, Severity, Side,
+    Target,
 };
 use guard_proto::Failure;
 use serde::Serialize;
@@ -14,11 +18,15 @@ use crate::answers::all_said;
 use crate::args::CheckArgs;
 use crate::around::Fleet;
 use crate::error::{CliError, Exit};
+use crate::policy::explain::environment_of_names;
 use crate::policy_file::{PolicyFile, is_file, is_policy, is_usual};
 use crate::project::NAME as PROJECT;
 use crate::render::Output;
 use crate::render::time::Clock;
 use crate::render::{page::BAD, page::GOOD, page::Page};
+
+/// Time limit for looking up all names of a policy.
+const LOOK_UP: Duration = Duration::from_secs(1);
 
 /// What there is to say about a policy file.
 #[derive(Debug, Serialize)]
@@ -148,8 +156,51 @@ fn warnings(
     warnings.extend(left.filter(|_| !is_project && !is_around));
     warnings.extend(policy::unasked(&parsed.policy, &file.text));
     warnings.extend(called_as_another(file, &parsed.policy));
+    warnings.extend(open_nothing(file, &parsed.policy));
     warnings.sort_by_key(|one| one.span.start);
     warnings
+}
+
+/// Warns of each rule whose name is this machine's own: a name opens nothing at such an address.
+fn open_nothing(file: &PolicyFile, policy: &Policy) -> Vec<Diagnostic> {
+    let (send, receive) = mpsc::channel();
+    let names: Vec<_> = policy.names().cloned().collect();
+    if names.is_empty() {
+        return Vec::new();
+    }
+    // What cannot be looked up soon says nothing of the policy.
+    thread::spawn(move || send.send(environment_of_names(&names)));
+    let Ok(now) = receive.recv_timeout(LOOK_UP) else {
+        return Vec::new();
+    };
+    let is_own = |target: &&Target| {
+        let Target::Name(name) = target else {
+            return false;
+        };
+        let known = now.names.get(name.as_str()).into_iter().flatten();
+        known.into_iter().any(|address| now.host.contains(address))
+    };
+    let opens = policy
+        .rules
+        .iter()
+        .filter(|rule| rule.action != Verdict::Deny);
+    let warnings = opens.filter_map(|rule| {
+        let name = rule.to.iter().find(is_own)?;
+        Some(Diagnostic {
+            severity: Severity::Warning,
+            file: file.name.clone(),
+            line: rule.place.line,
+            column: rule.place.column,
+            text: rule.place.text.clone(),
+            message: format!(
+                "rule `{}` opens nothing by the name {name}: it is an address of this machine, and no name opens one of @guarded-host",
+                rule.name
+            ),
+            help: Some("write the address, or @guarded-host, with the ports that are meant".to_owned()),
+            span: rule.place.span.clone(),
+        })
+    });
+    warnings.collect()
 }
 
 /// A copy that has kept the name of the policy that it was made of.

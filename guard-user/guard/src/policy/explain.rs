@@ -27,9 +27,13 @@ use crate::render::{self, Output};
 /// The verdict, and where the destination was found.
 pub(crate) fn explain(
     connect: impl FnOnce() -> Result<Client, CliError>,
-    args: ExplainArgs,
+    mut args: ExplainArgs,
     output: Output,
 ) -> Result<Exit, CliError> {
+    if let Some(place) = policy::place_of_url(&args.to.destination) {
+        output.note(&format!("of a URL, only its place is judged here: {place}"));
+        args.to.destination = place;
+    }
     let to = args.to.destination.parse();
     let found = to.map_or_else(|_| Vec::new(), |to| found(&to));
     let explanations = match explained(connect, &args, output) {
@@ -278,6 +282,11 @@ fn environment<'p>(
 /// The same for policies alone.
 pub(crate) fn environment_of(policies: &[&Policy]) -> Environment {
     of_names(policies.iter().flat_map(|policy| policy.names()))
+}
+
+/// The same for names alone.
+pub(crate) fn environment_of_names(names: &[DomainName]) -> Environment {
+    of_names(names.iter())
 }
 
 fn of_names<'p>(names: impl Iterator<Item = &'p DomainName>) -> Environment {

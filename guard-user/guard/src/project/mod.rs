@@ -266,11 +266,16 @@ pub(crate) fn trust(args: &TrustArgs, socket: &Path, output: Output) -> Result<E
         &compared.found,
         if is_agreed { "trusted" } else { "refused" },
     );
+    // It may have been changed while the person read it.
+    let is_same = file::read(&path).is_ok_and(|now| hash(&now.bytes) == said.sha256);
     let told = output.print(&said, |said, _| {
-        Page::of(if is_agreed {
-            format!("Trusted as it is now: {} ({})", said.file, said.sha256)
-        } else {
-            "Nothing is trusted.".to_owned()
+        let (file, sha256) = (&said.file, &said.sha256);
+        Page::of(match (is_agreed, is_same) {
+            (true, true) => format!("Trusted as it is now: {file} ({sha256})"),
+            (true, false) => format!(
+                "Trusted as it was shown: {file} ({sha256}). The file has changed since, and is not trusted as it is now."
+            ),
+            (false, _) => "Nothing is trusted.".to_owned(),
         })
     });
     Exit::answer(is_agreed).once_told(told)
@@ -401,9 +406,8 @@ impl Compared {
         }
         let is_terminal = io::stdin().is_terminal() && io::stderr().is_terminal();
         if output.is_json() || !is_terminal {
-            return Err(self
-                .refused("nobody has agreed to that".to_owned(), policy)
-                .into());
+            let why = self.not_agreed(&known.trusted, &file);
+            return Err(self.refused(why.to_owned(), policy).into());
         }
         if self.widens.lines.len() > LINES {
             let why = format!(
@@ -423,6 +427,21 @@ impl Compared {
             withdraw,
         };
         client.call::<DecisionsReply>(&call).map(|_| true)
+    }
+
+    /// Why the yes to a file does not count: there is none, or something has changed since.
+    fn not_agreed(&self, known: &[TrustedFile], now: &TrustedFile) -> &'static str {
+        let its: Vec<_> = known.iter().filter(|one| one.file == now.file).collect();
+        match its.as_slice() {
+            [] => "nobody has agreed to that",
+            its if its.iter().any(|one| one.sha256 == now.sha256) => {
+                "the policy has changed since you agreed to it"
+            }
+            its if its.iter().any(|one| one.shown == now.shown) => {
+                "the file has changed since you agreed to it, in lines that widen nothing"
+            }
+            _ => "the file has changed since you agreed to it, in lines that widen",
+        }
     }
 
     /// What a person agrees to.
@@ -458,18 +477,17 @@ impl Compared {
 
     fn refused(&self, why: String, policy: Option<&str>) -> Failure {
         let (shown, name) = (self.found.shown.display(), &self.base_parsed.policy.name);
-        let first = self.widens.lines.first();
-        let first = first.map_or_else(String::new, |line| {
-            format!(": line {}, {}", line.number, line.says)
-        });
-        let more = match self.widens.lines.len() {
-            0 | 1 => String::new(),
-            count => format!(" and {} more", count - 1),
+        let lines = self.widens.lines.iter();
+        let lines = lines.map(|line| format!("line {}, {}", line.number, line.says));
+        let lines: Vec<_> = lines.take(LINES).collect();
+        let more = match self.widens.lines.len().saturating_sub(LINES) {
+            0 => String::new(),
+            count => format!("; and {count} more"),
         };
         let trust = self.to_trust(policy);
         Failure {
             what: format!("{shown} would let more through than the policy {name}"),
-            why: format!("{why}{first}{more}"),
+            why: format!("{why}: {}{more}", lines.join("; ")),
             fix: format!(
                 "look at it, and agree to it as it is, at a terminal; or take these lines out:\n{trust}"
             ),

@@ -76,6 +76,9 @@ impl EndedRequest {
         for record in records.iter().filter(own) {
             ended.read(record, &request);
         }
+        if request.held && ended.answer.is_none() {
+            ended.why = ended.why.or(Some("withdrawn"));
+        }
         Self { request, ended }
     }
 }
@@ -238,6 +241,9 @@ pub(crate) fn line(all: &EndedRequest, _clock: &Clock) -> Page {
         )),
         (None, _, Some("expired")) => {
             page.line("not answered, and nobody has tried it for an hour")
+        }
+        (None, _, Some("withdrawn")) => {
+            page.line("nothing waits for it any more: its program gave up, or it went on by itself")
         }
         (None, ..) => page.line("it does not wait any more"),
     };

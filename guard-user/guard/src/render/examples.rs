@@ -56,6 +56,7 @@ pub(crate) fn request() -> Request {
         through: None,
         code: None,
         own_policy: None,
+        alike: None,
         beside: Vec::new(),
         offers: Vec::new(),
     }

@@ -71,13 +71,16 @@ pub(crate) fn opened(hole: &Hole, clock: &Clock) -> Page {
         .as_ref()
         .filter(|one| one.requests_left == Some(0))
     {
-        page.styled(STRONG, &hole.id).line(format_args!(
-            " let it pass for {}: {} to {} {}; it waited for that",
-            hole.session,
-            requests(http),
-            hole.destination,
-            ports(hole),
-        ));
+        page.styled(STRONG, &hole.id)
+            .line(format_args!(
+                " is the yes that a client of {} waited for: {} to {} {}",
+                hole.session,
+                requests(http),
+                hole.destination,
+                ports(hole),
+            ))
+            .line("    whether it passed:")
+            .commands(format_args!("guard log --session {}", hole.session));
         return page;
     }
     page.styled(STRONG, &hole.id)
@@ -384,7 +387,11 @@ mod tests {
         h1 open for s1: 192.0.2.10/32 tcp/443, DELETE photos/api/jobs/7?now=1, once, ends in 14 min (2026-11-20 12:14:58)
             guard close h1
         ");
-        insta::assert_snapshot!(opened(&http_hole(Some(0)), &clock()).plain(), @"h1 let it pass for s1: DELETE photos/api/jobs/7?now=1 to 192.0.2.10/32 tcp/443; it waited for that");
+        insta::assert_snapshot!(opened(&http_hole(Some(0)), &clock()).plain(), @r"
+        h1 is the yes that a client of s1 waited for: DELETE photos/api/jobs/7?now=1 to 192.0.2.10/32 tcp/443
+            whether it passed:
+            guard log --session s1
+        ");
         let statement = HttpHole {
             host: Some("app@shop".into()),
             method: Some("DELETE".into()),

@@ -65,7 +65,7 @@ fn block(page: &mut Page, stopped: &Stopped, clock: &Clock) {
     if let Some(told) = &stopped.named {
         page.paragraph("name", names::told(told, clock));
     }
-    let label = if stopped.has_passed() {
+    let label = if stopped.has_passed() || stopped.count == 0 {
         "asked"
     } else {
         "stopped"
@@ -118,7 +118,8 @@ fn since(page: &mut Page, stopped: &Stopped) {
 
 fn times(stopped: &Stopped, clock: &Clock) -> String {
     match stopped.count {
-        0 | 1 => clock.ago(stopped.at),
+        0 => format!("{}, before anything was tried", clock.ago(stopped.at)),
+        1 => clock.ago(stopped.at),
         count => format!("{count} times, last {}", clock.ago(stopped.at)),
     }
 }
@@ -182,7 +183,7 @@ fn rule(stopped: &Stopped) -> String {
 /// "deny, by private of base"
 fn decides(now: &DecidesNow) -> String {
     let rule = rule_of(now.rule.as_deref(), now.policy.as_deref());
-    format!("{}, by {rule}: the policy has changed since", now.verdict)
+    format!("{}, by {rule}: that has changed since", now.verdict)
 }
 
 fn rule_of(rule: Option<&str>, policy: Option<&str>) -> String {
@@ -226,6 +227,7 @@ mod tests {
         };
         let asked = Stopped {
             request: Some("r1".into()),
+            count: 0,
             ..stopped()
         };
         let report = WhyReport {
@@ -248,7 +250,7 @@ mod tests {
             advice   work without it: no person can let it through
 
         tcp 192.0.2.10:443 (photos.example.com)  confirm
-            stopped  2 times, last 3 s ago
+            asked    3 s ago, before anything was tried
             rule     photos: production photo server
             advice   ask for it with guard request, and try again once it is approved
             request  r1 waits for a person outside
@@ -364,7 +366,7 @@ mod tests {
         tcp 192.0.2.10:443 (photos.example.com)  confirm
             stopped  2 times, last 3 s ago
             rule     photos: production photo server
-            now      deny, by private of base: the policy has changed since
+            now      deny, by private of base: that has changed since
             advice   go on without it
         ");
     }

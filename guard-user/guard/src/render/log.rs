@@ -412,6 +412,11 @@ fn scalar(value: &Value) -> String {
             Some(words) => quoted(&command_line(&words)),
             None => value.to_string(),
         },
+        // Parts of a second are for programs.
+        Value::Number(number) if number.is_f64() => {
+            let rounded = (number.as_f64().unwrap_or(0.0) * 10.0).round() / 10.0;
+            rounded.to_string()
+        }
         _ => value.to_string(),
     }
 }

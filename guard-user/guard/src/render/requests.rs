@@ -11,7 +11,7 @@ use guard_policy::format_duration;
 use guard_proto::{
     Burst, DnsQuestion, Failure, HttpRequest, Offer, Request,
     destination::{NameTold, Through},
-    requests::ChainLink,
+    requests::{Alike, ChainLink},
 };
 use jiff::Timestamp;
 use serde::Serialize;
@@ -151,7 +151,7 @@ pub(crate) fn one(request: &Request, clock: &Clock) -> Page {
 /// Characters of where it wants to go that are shown in a line beside what a command says.
 const BESIDE: usize = 160;
 
-/// That one waits, in a line beside what its command says. `sudo` stands before what is to be typed, which answers nothing: a command can
+/// That one waits or was refused, in a line beside what its command says. `sudo` stands before what is to be typed, which answers nothing: a command can
 /// write such a line itself, with another request's id, and there is no room for all that a person is to see.
 pub(crate) fn waits(request: &Request, sudo: &str) -> String {
     let wanted = match (&request.http, &request.question) {
@@ -164,9 +164,12 @@ pub(crate) fn waits(request: &Request, sudo: &str) -> String {
         (None, None) => target(request),
     };
     let (wanted, id) = (visible(wanted, BESIDE), &request.id);
-    format!(
-        "guard: waits for a yes to {wanted} (request {id}): {sudo}guard watch, in another terminal"
-    )
+    let what = match (request.held, &request.note) {
+        (true, _) => "waits for a yes to",
+        (false, Some(_)) => "the agent asks for",
+        (false, None) => "stopped, as nobody watches:",
+    };
+    format!("guard: {what} {wanted} (request {id}): {sudo}guard watch, in another terminal")
 }
 
 /// One that was answered with no.
@@ -287,9 +290,15 @@ pub(crate) fn target(request: &Request) -> String {
     }
 }
 
+/// Returns true for a request of a kind that reads: a rule asks about it all the same.
+fn is_read(http: &HttpRequest) -> bool {
+    http.kind.starts_with("reads ")
+}
+
 /// The verb between the program and the [`target`].
-pub(crate) const fn wants(request: &Request) -> &'static str {
+pub(crate) fn wants(request: &Request) -> &'static str {
     match (&request.http, &request.question) {
+        (Some(http), _) if is_read(http) => "wants to send a request to",
         (Some(_), _) => "wants to change something at",
         (None, Some(_)) => "asks",
         (None, None) => "wants",
@@ -374,6 +383,11 @@ fn block(page: &mut Page, request: &Request, clock: &Clock) {
     destination_fields(page, request, clock);
     if !request.command.is_empty() {
         page.field("command", command_line(&request.command));
+    } else if request.exe.is_none() && request.comm.is_some() {
+        page.field(
+            "command",
+            "not known: its process had ended, and the name is the one that it gave itself",
+        );
     }
     page.field("asked", asked(request, clock))
         .field("rule", rule(request));
@@ -396,9 +410,6 @@ fn block(page: &mut Page, request: &Request, clock: &Clock) {
     if let Some(http) = &request.http {
         http_fields(page, http);
     }
-    if let Some(note) = &request.note {
-        page.field("it says", quoted(note));
-    }
     if let Some(code) = &request.code {
         page.field("code", format_args!("{code}, for a signed answer"));
     }
@@ -412,10 +423,26 @@ fn block(page: &mut Page, request: &Request, clock: &Clock) {
         )
         .end();
     }
+    if let Some(note) = &request.note {
+        page.field("it says", quoted(note));
+    }
+}
+
+/// How many like requests there are, by which ids, and what is different in the last few.
+pub(crate) fn alike(alike: &Alike) -> String {
+    let (count, ids) = (alike.count, in_short(&alike.ids));
+    let differ = alike.differ.iter().map(|one| quoted(one));
+    let differ = differ.collect::<Vec<_>>().join(", ");
+    format!(
+        "{count} like this ({ids}): a yes is for the one with its id, a no for all; they differ in {differ}"
+    )
 }
 
 /// What is known of the destination beside its address.
 fn destination_fields(page: &mut Page, request: &Request, clock: &Clock) {
+    if let Some(all) = &request.alike {
+        page.paragraph("alike", alike(all));
+    }
     if let Some(burst) = &request.burst {
         page.paragraph("tried", tried(burst));
     }
@@ -511,7 +538,9 @@ pub(crate) fn body(http: &HttpRequest) -> Option<String> {
         return match http.bytes {
             Some(0) => None,
             Some(bytes) => Some(format!("{}, not text{form}", rounded(bytes))),
-            None => Some(format!("not text, or none of it has come{form}")),
+            None => Some(format!(
+                "not shown: it is not text, or has not come yet{form}"
+            )),
         };
     };
     if let Some(form) = form {
@@ -963,8 +992,8 @@ mod tests {
             header   x-cascade: \u{1b}true
             body     {"force":\u{7}1}
             beware   it cannot be undone
-            it says  "need the list of albums"
             waits    for an answer: gives up in 40 s
+            it says  "need the list of albums"
             guard approve r1
             guard approve r1 --path PATTERN --for 15m
             guard deny r1
@@ -1064,6 +1093,7 @@ mod tests {
     fn a_line_beside_a_command_says_what_waits_and_where_it_is_seen() {
         let write = Request {
             http: Some(http()),
+            held: true,
             ..request()
         };
         insta::assert_snapshot!(waits(&write, "sudo "), @"guard: waits for a yes to DELETE https://photos.example.com/api/jobs/7?now=1 (request r1): sudo guard watch, in another terminal");
@@ -1073,6 +1103,7 @@ mod tests {
                 types: vec!["TXT".into()],
                 bytes: 14,
             }),
+            held: true,
             ..request()
         };
         let said = waits(&asks, "");
@@ -1088,8 +1119,7 @@ mod tests {
             ..request()
         };
         let said = waits(&elsewhere, "");
-        let wanted =
-            "yes to tcp 192.0.2.10:443 (photos.example.com): DELETE https://trusted.example/";
+        let wanted = "tcp 192.0.2.10:443 (photos.example.com): DELETE https://trusted.example/";
         assert!(said.contains(wanted), "{said}");
         let many = Request {
             burst: Some(Burst {

@@ -347,7 +347,7 @@ impl RunSummary {
 
     fn closed(&self) -> Option<String> {
         let closed = count(self.closed, "connection");
-        (self.closed > 0).then(|| format!("{closed} closed for what came first"))
+        (self.closed > 0).then(|| format!("{closed} closed, whose first bytes no rule allows"))
     }
 
     fn http(&self) -> Option<String> {
@@ -411,7 +411,7 @@ mod tests {
         ]);
         let summary = RunSummary::of(&records(all), false);
         insta::assert_snapshot!(summary.page().plain(), @r"
-        guard: stopped 9 attempts to reach 4 destinations, and 1 write; 2 requests (1 without an answer, 1 yes by alice); 1 hole opened by alice, which let 2 connections through; writes: 1 passed; 1 connection closed for what came first.
+        guard: stopped 9 attempts to reach 4 destinations, and 1 write; 2 requests (1 without an answer, 1 yes by alice); 1 hole opened by alice, which let 2 connections through; writes: 1 passed; 1 connection closed, whose first bytes no rule allows.
             5 times tcp 192.0.2.1:443 (confirm, production)
             2 times tcp 192.0.2.4:443 (confirm, production)
             once tcp 192.0.2.2:443 (confirm, production)

@@ -99,6 +99,9 @@ pub(crate) fn request_fields(request: &Request, clock: &Clock) -> Vec<LabelledTe
     if let Some(http) = &request.http {
         http_fields(http, &mut fields);
     }
+    if let Some(alike) = &request.alike {
+        fields.push(("alike", requests::alike(alike), Tone::Strong));
+    }
     if let Some(burst) = &request.burst {
         fields.push(("tried", requests::tried(burst), Tone::Strong));
     }
@@ -113,9 +116,6 @@ pub(crate) fn request_fields(request: &Request, clock: &Clock) -> Vec<LabelledTe
     fields.push(("rule", requests::rule(request), Tone::Plain));
     let inside = requests::inside(request).into_iter();
     fields.extend(inside.map(|words| ("inside", words, Tone::Plain)));
-    if let Some(note) = &request.note {
-        fields.push(("it says", quoted(note), Tone::Plain));
-    }
     if let Some(code) = &request.code {
         fields.push(("code", format!("{code}, for a signed answer"), Tone::Plain));
     }
@@ -139,6 +139,9 @@ pub(crate) fn request_fields(request: &Request, clock: &Clock) -> Vec<LabelledTe
     fields.push(("program", program, Tone::Plain));
     fields.push(("asked", requests::asked(request, clock), Tone::Plain));
     fields.push(("session", session, Tone::Plain));
+    if let Some(note) = &request.note {
+        fields.push(("it says", quoted(note), Tone::Plain));
+    }
     fields
 }
 

@@ -159,6 +159,7 @@ const OBJECTS: &[(&str, &[(&str, &str)])] = &[
             ("Endpoint", "endpoint (`destination`)"),
             ("HttpRequest", "`http` of a request"),
             ("Burst", "`burst`"),
+            ("Alike", "`alike`"),
             ("Offer", "`offers`"),
             ("ChainLink", "`chain`"),
             ("DnsQuestion", "`question`"),

@@ -5,12 +5,8 @@ use std::fmt::{self, Display};
 use guard_proto::Endpoint;
 
 /// The end of every piece of advice about a refusal.
-const NO_DETOUR: &str = "Do not retry in a loop and do not look for another way there: the kernel \
-                         refuses every one, and each attempt is written down.";
-/// The same where the proxy looks into what is sent.
-const NO_DETOUR_BY_PROXY: &str = "Do not retry in a loop and do not look for another way there: the guard's proxy \
-                                  refuses every one, and each attempt is written down.";
-
+const NO_DETOUR: &str = "Do not retry in a loop and do not look for another way there: guard refuses \
+                         each, and each attempt is written down.";
 /// For a request that changes something at a read-only destination, about which a person has been asked.
 pub(crate) const HTTP_ASKED: &str = "go on with something else, and send the very same request once more when the person has \
                               said yes; guard why tells what became of it; do not retry in a loop, and do not look \
@@ -141,7 +137,7 @@ pub(crate) fn socket_unknown(path: &str) -> String {
 #[must_use]
 pub(crate) fn closed(to: &Endpoint, why: &str) -> String {
     format!(
-        "The guard looks into what goes to {}, and closed the connection: {why}. {NO_DETOUR_BY_PROXY} Speak what the policy looks for there, \
+        "The guard looks into what goes to {}, and closed the connection: {why}. {NO_DETOUR} Speak what the policy looks for there, \
          or say in your answer what you wanted to send, for a person to weigh.",
         destination(to)
     )
@@ -195,12 +191,41 @@ pub(crate) fn asked(to: &Endpoint, by: DecidingRule<'_>, request: &str) -> Strin
     )
 }
 
+/// For a destination that nothing has tried to reach yet, and about which the request `request` waits.
+#[must_use]
+pub(crate) fn asked_first(to: &Endpoint, by: DecidingRule<'_>, request: &str) -> String {
+    format!(
+        "{} takes a person's yes, by {by}. A person has been asked (request {request}), and nothing was tried. Go on with something \
+         else, or say that you wait for the answer; when it is yes, connect.",
+        destination(to),
+    )
+}
+
+/// For a destination that was refused and is allowed by now.
+#[must_use]
+pub(crate) fn allowed_by_now(to: &Endpoint) -> String {
+    format!(
+        "{} was refused, and is allowed by now: run the same command once more.",
+        destination(to)
+    )
+}
+
+/// For a destination whose name a rule allows, where the time of the name's answer is over.
+#[must_use]
+pub(crate) fn look_up_again(to: &Endpoint) -> String {
+    format!(
+        "{} was refused because its name was looked up too long ago. Look the name up again and connect: start the program anew if it \
+         keeps addresses. Nobody has to be asked.",
+        destination(to)
+    )
+}
+
 /// For an HTTP request about which the request `request` waits.
 #[must_use]
 pub(crate) fn http_asked(what: &str, by: DecidingRule<'_>, request: &str) -> String {
     format!(
         "{what} would change something, and was stopped by {by}. Reading there is allowed. A person has been asked about \
-         this very request ({request}). {NO_DETOUR_BY_PROXY} Go on with something else, or say that you wait for the answer; when \
+         this very request ({request}). {NO_DETOUR} Go on with something else, or say that you wait for the answer; when \
          it is yes, send the same request again.",
     )
 }
@@ -209,7 +234,7 @@ pub(crate) fn http_asked(what: &str, by: DecidingRule<'_>, request: &str) -> Str
 #[must_use]
 pub(crate) fn http_answered_no(what: &str) -> String {
     format!(
-        "A person was asked about {what} lately and said no. {NO_DETOUR_BY_PROXY} Go on without it, and say in your answer that it \
+        "A person was asked about {what} lately and said no. {NO_DETOUR} Go on without it, and say in your answer that it \
          was refused.",
     )
 }
@@ -218,8 +243,8 @@ pub(crate) fn http_answered_no(what: &str) -> String {
 #[must_use]
 pub(crate) fn http_may_be_asked(what: &str) -> String {
     format!(
-        "A person was asked about {what} and said no; that is over. The same request asks once more: send it if it must be, and not \
-         in a loop."
+        "A person was asked about {what} and said no, and that no is over. If you send the same request, the person is asked again: send it \
+         if it must be, and not in a loop."
     )
 }
 
@@ -231,10 +256,10 @@ pub(crate) fn http_answered_yes(what: &str, passed: u64, ended: Option<&str>) ->
             format!("A person has said yes to {what}: the same request works until that ends.")
         }
         (0, Some(_)) => format!(
-            "A person had said yes to {what}, and it did not come by then. The same request asks once more."
+            "A person had said yes to {what}, and it was not sent in time. If you send the same request, the person is asked again."
         ),
         (_, Some(_)) => format!(
-            "A person said yes to {what}, and it has passed. The same request asks once more."
+            "A person said yes to {what}, and it has passed. If you send the same request again, the person is asked again."
         ),
     }
 }
@@ -401,25 +426,6 @@ mod tests {
         );
         let icmp = askable(&to("icmp", None), DecidingRule::default());
         assert!(icmp.contains("2001:db8::1 --ports icmp --reason"), "{icmp}");
-    }
-
-    #[test]
-    fn who_refuses_is_the_one_that_looked() {
-        let place = to("tcp", Some(443));
-        let by = DecidingRule::default();
-        for text in [denied(&place, by), asked(&place, by, "r1")] {
-            assert!(text.contains("the kernel refuses every one"), "{text}");
-        }
-        for text in [
-            closed(&place, "it is no HTTP"),
-            http_asked("DELETE /a", by, "r1"),
-            http_answered_no("DELETE /a"),
-        ] {
-            assert!(
-                text.contains("the guard's proxy refuses every one"),
-                "{text}"
-            );
-        }
     }
 
     #[test]

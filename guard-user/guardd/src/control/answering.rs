@@ -2,7 +2,6 @@
 
 use std::rc::Rc;
 
-use guard_judge::http as judge;
 use guard_proto::record::{DecisionOrigin, Field, Signature};
 use guard_sys::pidfd::Peer;
 
@@ -67,7 +66,7 @@ impl Answering {
             exe: exe.map(|exe| exe.to_string_lossy().into_owned()),
             command: peer
                 .command()
-                .map(|line| kept(&process::words(&line)))
+                .map(|line| process::words(&line))
                 .unwrap_or_default(),
             terminal: peer.terminal().ok().flatten(),
         };
@@ -92,33 +91,5 @@ impl Answering {
         let others = self.signed.as_ref().map(|one| &one.with);
         let others = others.filter(|others| !others.is_empty());
         others.map_or(Field::Absent, |others| others.clone().into())
-    }
-}
-
-/// A command line for the audit log: without the query in a `--path`.
-fn kept(words: &[String]) -> Vec<String> {
-    words
-        .iter()
-        .map(|word| judge::without_secrets(word))
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_token_that_a_person_types_is_not_kept() {
-        let typed = [
-            "guard",
-            "approve",
-            "r1",
-            "--path",
-            "/x?token=sesame*",
-            "--path=/y?a=1&key=sesame",
-        ];
-        let kept = kept(&typed.map(str::to_owned));
-        assert_eq!(kept[..4], typed[..4]);
-        assert_eq!(kept[4..], ["/x?token=***", "--path=/y?a=1&key=***"]);
     }
 }

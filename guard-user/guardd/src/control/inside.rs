@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use guard_common::{AttemptCount, AttemptKey, DNS_PORT, HoleId, Protocol, SessionId, Verdict};
 use guard_datapath::LiveHole;
-use guard_policy::{Destination, Environment, PortSpec};
+use guard_policy::{Barred, Destination, Environment, PortSpec};
 use guard_proto::{
     Endpoint, Stopped,
     inside::{DecidesNow, Outcome, PersonsNo, Requested, WhyReport},
@@ -26,6 +26,7 @@ use crate::{
         decided::Matter,
         drafts::AskersWords,
         given::{OpenedByYes, PersonsAnswer, YesOrNo},
+        reason,
     },
     sessions::{Sessions, stops::Stop},
     state::State,
@@ -35,8 +36,6 @@ use crate::{
 const MAX_STOPPED: usize = 20;
 /// Why a hole is over that lasts for what goes on.
 const USED_UP: &str = "its connections are used up";
-/// Characters that are kept of an agent's note.
-const MAX_NOTE: usize = 500;
 /// Requests that are proposed in place of one for several ports.
 const MAX_PROPOSED: usize = 4;
 /// Protocols whose ports are proposed where none were named.
@@ -57,6 +56,10 @@ impl Advised<'_> {
 
     fn asked(&self, request: &str) -> String {
         advice::asked(self.0, self.1.by(), request)
+    }
+
+    fn asked_first(&self, request: &str) -> String {
+        advice::asked_first(self.0, self.1.by(), request)
     }
 
     fn askable(&self) -> String {
@@ -118,6 +121,7 @@ impl State {
         let sent = attempts.iter().filter(|(key, _)| is_sent(key));
         let sent: HashSet<_> = sent.map(|(key, _)| key.there()).collect();
         let judge = self.attempts();
+        let let_through = |hole| self.datapath.let_through(hole);
         let stops = StopExplainer {
             sessions: &self.sessions,
             policies: &self.policies,
@@ -128,7 +132,6 @@ impl State {
             .iter()
             .filter(|(key, _)| is_sent(key) || !sent.contains(&key.there()))
             .filter_map(|(key, tried)| {
-                let let_through = |hole| self.datapath.let_through(hole);
                 stops.stopped_there(judge, key, tried, &holes, let_through, &clocks)
             });
         let closed = self.proxy.closings(id);
@@ -141,6 +144,7 @@ impl State {
             .chain(self.sockets.stopped(id, &clocks))
             .chain(self.requests.stopped_sockets(id, &clocks))
             .chain(stopped)
+            .chain(stops.asked_first(id, &attempts, &holes, let_through, &clocks))
             .collect();
         stopped.sort_by_key(|one| std::cmp::Reverse(one.at));
         let more = stopped.len() > MAX_STOPPED;
@@ -191,13 +195,22 @@ impl State {
             return Ok(told(Verdict::Allow, advice::allowed(&to)));
         }
         let words = AskersWords {
-            note: reason.map(|reason| shown_note(&reason)),
+            note: reason.map(|reason| reason::on_one_line(&reason)),
             typed: typed.as_deref(),
         };
+        let attempts = self.datapath.attempts(agent.session())?;
+        let was_tried = attempts.iter().any(|(attempt, _)| key.is_tried_by(attempt));
         match self.put_request(key, pid, words)? {
             Noted::New(id) | Noted::Again(id) => Ok(Requested {
                 request: self.requests.get(&id).map(|asked| asked.shown.clone()),
-                ..told(about.verdict, advised.asked(&id))
+                ..told(
+                    about.verdict,
+                    if was_tried {
+                        advised.asked(&id)
+                    } else {
+                        advised.asked_first(&id)
+                    },
+                )
             }),
             Noted::SaidNo => Ok(told(Verdict::Deny, advice::answered_no(&destination))),
             Noted::Full => Err(nobody_to_ask()),
@@ -267,7 +280,7 @@ impl StopExplainer<'_> {
         })
     }
 
-    /// What became of attempts at one destination; none where they would pass now. `let_through` counts a hole's connections.
+    /// What became of attempts at one destination. `let_through` counts a hole's connections.
     fn stopped_there(
         &self,
         judge: AttemptJudge<'_>,
@@ -279,9 +292,6 @@ impl StopExplainer<'_> {
     ) -> Option<Stopped> {
         let key = tried_key(attempt);
         let now = matter(self.sessions, self.policies, &key)?;
-        if now.verdict == Verdict::Allow {
-            return None;
-        }
         let then = self.requests.decided_about(attempt);
         let before_restart = then.is_none() && tried.reported < self.requests.began();
         let then = then.unwrap_or(&now).clone();
@@ -318,6 +328,56 @@ impl StopExplainer<'_> {
         })
     }
 
+    /// What was asked for with `guard request` before anything was tried: requests that wait, and those that were answered.
+    fn asked_first(
+        &self,
+        session: SessionId,
+        attempts: &[(AttemptKey, AttemptCount)],
+        holes: &[LiveHole],
+        let_through: impl Fn(HoleId) -> u64,
+        clocks: &Clocks,
+    ) -> Vec<Stopped> {
+        let waiting = self.requests.pending().iter();
+        let waiting = waiting.map(|one| (&one.key, one.asked, Some(one.shown.id.as_str())));
+        let answered = self.requests.given().to_connections(session);
+        let is_first = |key: &RequestKey| {
+            let is_tried = attempts.iter().any(|(attempt, _)| key.is_tried_by(attempt));
+            key.session == session && key.is_connection() && !is_tried
+        };
+        let mut seen = HashSet::new();
+        let all = waiting.chain(answered.map(|(key, at)| (key, at, None)));
+        let first = all.filter(|(key, ..)| is_first(key) && seen.insert(*key));
+        let said = first.filter_map(|(key, at, request)| {
+            let now = matter(self.sessions, self.policies, key)?;
+            let answer = self.requests.last_answer(self.sessions, key);
+            let outcome = answer.and_then(|answer| {
+                let opened = answer.hole(key)?;
+                let yes = came_of(answer, opened, clocks);
+                outcome(&let_through, opened, false, holes, yes)
+            });
+            let destination = key.endpoint(now.host.clone());
+            let advised = Advised(&destination, &now);
+            let advice = match request {
+                Some(id) => advised.asked_first(id),
+                None => {
+                    let before = AskedBefore::of(None, outcome.is_some());
+                    self.advice(key, &now, advised, before, holes)
+                }
+            };
+            Some(Stopped {
+                count: 0,
+                request: request.map(str::to_owned),
+                outcome,
+                refused: answer.and_then(|answer| refused(answer, clocks)),
+                ..decided(
+                    Stopped::new(clocks.calendar(at), destination, "", advice),
+                    now,
+                )
+            })
+        });
+        said.collect()
+    }
+
     /// What to do about a destination by what decides now, and by what decided then.
     fn advice(
         &self,
@@ -328,6 +388,12 @@ impl StopExplainer<'_> {
         holes: &[LiveHole],
     ) -> String {
         let Advised(destination, _) = advised;
+        if now.verdict == Verdict::Allow {
+            return advice::allowed_by_now(destination);
+        }
+        if matches!(now.barred, Some(Barred::IsOver { .. })) {
+            return advice::look_up_again(destination);
+        }
         if now.verdict == Verdict::Deny {
             let advised = Advised(destination, now);
             return if self.policies.is_name_server(key) {
@@ -418,7 +484,7 @@ fn decided(stopped: Stopped, matter: Matter) -> Stopped {
         reason: matter.reason,
         policy: matter.around,
         named: matter.named,
-        barred: matter.barred,
+        barred: matter.barred.map(|one| one.to_string()),
         ..stopped
     }
 }
@@ -586,21 +652,9 @@ fn covers(hole: &LiveHole, key: &RequestKey) -> bool {
     is_own && hole.entry.covers(to, protocol, port)
 }
 
-/// The agent's note in one line of bounded length: it is shown in a person's terminal.
-fn shown_note(reason: &str) -> String {
-    let clean = |c: char| if c.is_control() { ' ' } else { c };
-    reason.chars().map(clean).take(MAX_NOTE).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_agents_words_cannot_move_the_cursor() {
-        assert_eq!(shown_note("a\n\x1b[2Jb"), "a  [2Jb");
-        assert_eq!(shown_note(&"x".repeat(10_000)).len(), MAX_NOTE);
-    }
 
     fn asked(to: &str, ports: &str) -> Result<String, CallError> {
         let specs = ports.split_terminator(',').map(|one| one.parse().unwrap());

@@ -2,7 +2,7 @@
 
 use std::{io, time::Duration};
 
-use guard_proto::{Call, Request, RequestsReply, record::LogLine, varlink};
+use guard_proto::{Call, RequestsReply, record::LogLine, varlink};
 use guard_sys::{pidfd::Peer, threads};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
@@ -67,14 +67,14 @@ impl Viewer {
         }
     }
 
-    /// The requests of a session that something is held for.
-    fn held(self, state: &mut State, session: &str) -> Result<RequestsReply, CallError> {
+    /// The requests of a session.
+    fn of_session(self, state: &mut State, session: &str) -> Result<RequestsReply, CallError> {
         // The kernel need not count where nothing is.
-        if !is_any_held(state, session) {
+        if !asks(state, session) {
             return Ok(RequestsReply::default());
         }
         let mut listed = self.pending(state)?;
-        listed.requests.retain(|one| is_held(one, session));
+        listed.requests.retain(|one| one.session == session);
         Ok(listed)
     }
 
@@ -219,8 +219,7 @@ async fn pending(
     }
 }
 
-/// The requests of a session that something is held for, now and at each change. Nothing is held for a caller that looks so: a launcher has no
-/// answer.
+/// The requests of a session, now and at each change. Nothing is held for a caller that looks so: a launcher has no answer.
 async fn held(
     shared: &Shared,
     peer: &Peer,
@@ -233,12 +232,12 @@ async fn held(
     let mut told: Option<Vec<(String, bool)>> = None;
     loop {
         changes.mark_unchanged();
-        // Each session may have one who looks so, whom all changes wake, of whatever session. Mostly nothing is held, nor was before: there
+        // Each session may have one who looks so, whom all changes wake, of whatever session. Mostly it asks nothing, nor did before: there
         // is nothing to say, and nobody need be asked who looks.
         let said_none = told.as_ref().is_some_and(Vec::is_empty);
-        if !said_none || shared.with(|state| is_any_held(state, session)) {
+        if !said_none || shared.with(|state| asks(state, session)) {
             let held = viewer(shared, peer, call);
-            let held = held.and_then(|who| shared.with(|state| who.held(state, session)));
+            let held = held.and_then(|who| shared.with(|state| who.of_session(state, session)));
             now = match held {
                 Ok(held) => held,
                 Err(refusal) => return send(write, error_frame(refusal.into())?).await,
@@ -256,14 +255,10 @@ async fn held(
     }
 }
 
-/// Whether something of a session is held for any request.
-fn is_any_held(state: &State, session: &str) -> bool {
+/// Returns true if a session has a request.
+fn asks(state: &State, session: &str) -> bool {
     let mut all = state.requests.pending().iter();
-    all.any(|one| is_held(&one.shown, session))
-}
-
-fn is_held(one: &Request, session: &str) -> bool {
-    one.held && one.session == session
+    all.any(|one| one.shown.session == session)
 }
 
 /// What of the requests is worth an answer where it changes: what each asks, and whether a connection waits for it.

@@ -197,7 +197,7 @@ impl Policies {
         to: Address,
         protocol: Protocol,
         port: u16,
-    ) -> Option<String> {
+    ) -> Option<policy::Barred> {
         let to = Connection::new(to, protocol, port);
         subject.chain.iter().find_map(|slot| {
             let policy = self.slots.get(slot)?;

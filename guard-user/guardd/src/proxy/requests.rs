@@ -255,22 +255,26 @@ impl Proxy {
         let is_definition = asked.definition;
         let matter = asked.matter.clone().filter(|text| is_digest(text));
         let request = understood(asked)?;
+        let is_in_row = is_definition || !request.is_statement();
         let waits_unknown = is_held && request.digest.is_none();
         let alone = waits_unknown.then(|| self.held.next_serial());
         let http = Rc::new(HttpRequestKey {
             request,
             alone,
             plain,
-            series: is_definition && !is_held,
+            series: is_in_row && !is_held,
             matter,
         });
         Some(RequestKey::of_http(id, to, target.port, http))
     }
 
-    /// Notes that a held client has gone.
+    /// Notes that a held client has gone. If it was the last one, its request is withdrawn.
     pub(super) fn leaves(&mut self, requests: &mut Requests, number: Number) {
         if let Some(client) = self.held.remove(number) {
             self.show_held(requests, &client.request);
+            if self.held.until(&client.request).is_none() {
+                requests.withdraw(&client.request);
+            }
         }
     }
 

@@ -114,6 +114,7 @@ impl State {
         extent: BurstExtent,
         terms: &HoleTerms,
     ) -> Result<proto::HolesReply, CallError> {
+        let asked = &asked.clone().alone(called);
         let key = &asked.key;
         let prefixes = match &asked.burst {
             Some(burst) => self.requests.chosen(asked, burst, called, extent)?,
@@ -150,7 +151,7 @@ impl State {
         }
         match new {
             Some(new) => self.requests.take_answered(called, &prefixes, new),
-            None => drop(self.requests.take(called)),
+            None => drop(self.requests.take_those(|_, id| id == asked.shown.id)),
         }
         self.apply(Change::Answers);
         Ok(opened)
@@ -326,7 +327,9 @@ impl State {
 
     /// Keeps a person's no until that time, in the kernel too.
     fn keep_no(&mut self, by: &Answering, asked: &Pending, until: BootTime) {
-        refuse_in_kernel(&mut self.datapath, &asked.key, until);
+        for (key, _) in asked.each() {
+            refuse_in_kernel(&mut self.datapath, key, until);
+        }
         for to in asked.burst.iter().flat_map(Burst::addresses) {
             refuse_in_kernel(&mut self.datapath, &asked.key.at(to), until);
         }

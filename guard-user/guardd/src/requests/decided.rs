@@ -1,6 +1,7 @@
 //! What decided about attempts when they were refused or held, so that `guard why` tells that, whatever policy has come since.
 
 use guard_common::{AttemptKey, Cause, Event, Verdict};
+use guard_policy::Barred;
 use guard_proto::destination::NameTold;
 
 use crate::{
@@ -27,7 +28,7 @@ pub(crate) struct Matter {
     pub(crate) around: Option<String>,
     pub(crate) named: Option<NameTold>,
     /// Why a rule that has the name opens nothing there.
-    pub(crate) barred: Option<String>,
+    pub(crate) barred: Option<Barred>,
 }
 
 impl Matter {

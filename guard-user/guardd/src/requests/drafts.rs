@@ -14,7 +14,7 @@ use guard_sys::clock::Clocks;
 
 use super::{
     Noted, Pending, RequestKey, Requests, attempts::verdict_at_listener, hosts,
-    questions::AskingProgram, shown::for_log, tries,
+    questions::AskingProgram, reason, shown::for_log, tries,
 };
 use crate::{
     control::{failure::CallError, ids},
@@ -116,6 +116,10 @@ impl<N: RequestNumbers> Drafting<'_, N> {
         let strictest = each.iter().max_by_key(|one| one.verdict.strictness());
         let strictest = strictest.unwrap_or(judged).verdict;
         let verdict = verdict_at_listener(&key, strictest, || through.as_ref());
+        let said = words.note.as_deref().and_then(|note| {
+            let rule = judged.rule.map(|rule| rule.name.as_str());
+            reason::warning(note, &key.endpoint(host.clone()), rule)
+        });
         let draft = proto::Request {
             verdict: verdict.as_str().to_owned(),
             chain: chain(session, &each),
@@ -132,9 +136,9 @@ impl<N: RequestNumbers> Drafting<'_, N> {
             note: words.note,
             ..draft(&key, at, host, judged)
         };
-        let warnings = process
-            .warning
+        let warnings = said
             .into_iter()
+            .chain(process.warning)
             .chain(beware)
             .chain(unknown)
             .collect();
@@ -394,6 +398,7 @@ pub(crate) fn blank(
         through: None,
         code: None,
         own_policy: None,
+        alike: None,
         beside: Vec::new(),
     }
 }

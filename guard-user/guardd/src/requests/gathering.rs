@@ -50,7 +50,7 @@ impl Requests {
     /// The requests that could become a burst: about connections, each about one address.
     fn ordinary_beside(&self, key: &RequestKey) -> impl Iterator<Item = &Pending> {
         let pending = self.pending.iter();
-        pending.filter(|one| one.burst.is_none() && one.key.is_beside(key))
+        pending.filter(|one| one.burst.is_none() && one.series.is_empty() && one.key.is_beside(key))
     }
 
     /// Makes a burst of the pending requests around this one, if there are enough of them.

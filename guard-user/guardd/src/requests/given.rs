@@ -248,6 +248,20 @@ impl Given {
         })
     }
 
+    /// What the answered requests of a session about connections were about, and when they were answered, the last first.
+    pub(crate) fn to_connections(
+        &self,
+        session: SessionId,
+    ) -> impl Iterator<Item = (&RequestKey, BootTime)> {
+        let its = self
+            .0
+            .iter()
+            .rev()
+            .filter(move |one| one.session == session);
+        let asked = its.filter_map(|one| Some((&one.request.as_ref()?.key, one.at)));
+        asked.filter(|(key, _)| key.is_connection())
+    }
+
     /// How often there had been attempts like that when a person last answered: a request since is not about these.
     #[must_use]
     pub(crate) fn tried_before(&self, key: &RequestKey) -> u64 {

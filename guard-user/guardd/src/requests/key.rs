@@ -34,8 +34,8 @@ pub(crate) struct HttpRequestKey {
     pub(crate) alone: Option<u64>,
     /// Whether method and path say all: no header and nothing in the query names another object or action.
     pub(crate) plain: bool,
-    /// Whether it is asked about together with those that follow it: it is a definition, no client is held for the answer, and
-    /// a migration has many.
+    /// Whether it is asked about together with those that follow it: no client is held for the answer, and it is a definition, of which
+    /// a migration has many, or no statement.
     pub(crate) series: bool,
     /// A digest of what is done to what: [`guard_proto::wire::HttpAttempt::matter`].
     pub(crate) matter: Option<String>,

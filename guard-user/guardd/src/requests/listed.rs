@@ -59,8 +59,11 @@ impl Requests {
                 ..asked.shown.clone()
             }
         });
+        let mut requests: Vec<_> = requests.collect();
+        // What a client waits for stands first, the one first that gives up first.
+        requests.sort_by_key(|one| (!one.held, one.waits_until.filter(|_| one.held)));
         RequestsReply {
-            requests: requests.collect(),
+            requests,
             carried: false,
         }
     }
@@ -120,6 +123,7 @@ mod tests {
             requests.note(key, owner, BootTime(1), ask)?;
         }
         let to = IpAddr::from([192, 0, 2, 1]).into();
+        requests.show_held_until("r2", Some(jiff::Timestamp::UNIX_EPOCH));
         let counts = HashMap::from([((SessionId(1), to, Protocol::TCP, 443), 7)]);
         let mine: Vec<_> = requests.pending().iter().collect();
         let who = Approver::on_behalf_of(1000);
@@ -128,7 +132,7 @@ mod tests {
             .requests
             .iter()
             .map(|one| (one.id.as_str(), one.count));
-        assert_eq!(listed.collect::<Vec<_>>(), [("r1", 7), ("r2", 1)]);
+        assert_eq!(listed.collect::<Vec<_>>(), [("r2", 1), ("r1", 7)]);
         Ok(())
     }
 }

@@ -24,6 +24,7 @@ pub(crate) mod offers;
 pub(crate) mod on_request;
 pub(crate) mod pending;
 pub(crate) mod questions;
+pub(crate) mod reason;
 pub(crate) mod recalled;
 mod refusals;
 pub(crate) mod refused_sockets;
@@ -42,8 +43,9 @@ use std::{
 use guard_common::{Address, AttemptKey, BootTime, HoleId, SessionId};
 use guard_policy::Prefix;
 use guard_proto as proto;
+use guard_signed::visible;
 use guard_sys::clock::{self, Clocks};
-use jiff::Timestamp;
+use jiff::{Timestamp, Zoned};
 
 use self::{
     bursts::Burst,
@@ -276,7 +278,7 @@ impl Requests {
     /// The id of the pending request with that key. A burst takes in the address.
     pub(crate) fn join(&mut self, key: &RequestKey) -> Option<String> {
         let known = self.find_mut(key)?;
-        let id = known.shown.id.clone();
+        let id = known.id_for(key).to_owned();
         if known.add(key.destination, None) || known.add_name(key, None, None) {
             self.version += 1;
             self.grown.insert(id.clone());
@@ -387,11 +389,11 @@ impl Requests {
         ways: Option<String>,
         warnings: Vec<String>,
     ) {
-        let Some(known) = self.pending.iter_mut().find(|one| one.shown.id == id) else {
+        let Some(known) = self.pending.iter_mut().find(|one| one.is_called(id)) else {
             return;
         };
         let is_one = known.shown.burst.is_none() && known.names.is_none();
-        let shown = &mut known.shown;
+        let shown = known.shown_mut(id);
         let program = asker.comm.clone();
         let mut is_other = false;
         if is_one && asker.pid.is_some() {
@@ -413,7 +415,32 @@ impl Requests {
             shown.programs.push(program);
             is_other = true;
         }
+        if known.shown.alike.is_some() {
+            known.show();
+        }
         self.version += u64::from(is_other);
+    }
+
+    /// Drops a request whose client was held for the answer and has gone: a later answer is told so. One that an agent asked for with
+    /// its own words stays, and so does one about several destinations or statements.
+    pub(crate) fn withdraw(&mut self, id: &str) {
+        let Some(one) = self.get(id) else { return };
+        let is_one = one.burst.is_none() && one.names.is_none() && one.count() == 1;
+        if !is_one || one.shown.note.is_some() {
+            return;
+        }
+        let at = Zoned::now().strftime("%F %T %Z");
+        let program = one
+            .shown
+            .comm
+            .as_deref()
+            .map_or_else(|| "its program".to_owned(), visible::program);
+        let how = format!(
+            "{program} gave up at {at}, before anybody had answered, and nothing waits for it now"
+        );
+        let owner = one.owner;
+        self.note_answer(id, owner, how);
+        self.take(id);
     }
 
     /// Keeps who answered a request, and how, in words.
@@ -481,6 +508,11 @@ impl Requests {
 
     /// Shows until when a connection or client is held for the answer; `None`: none is.
     pub(crate) fn show_held_until(&mut self, id: &str, until: Option<Timestamp>) {
+        if until.is_some() {
+            let mut all = self.pending.iter_mut();
+            let part = all.find_map(|one| one.split_off(id));
+            self.pending.extend(part);
+        }
         let found = self.pending.iter_mut().find(|one| one.shown.id == id);
         if let Some(known) = found.filter(|one| one.shown.waits_until != until) {
             known.shown.held = until.is_some();

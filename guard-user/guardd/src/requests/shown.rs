@@ -9,6 +9,11 @@ use serde_json::{Map, Value};
 pub(crate) fn as_shown(request: &proto::Request) -> Map<String, Value> {
     let shown = proto::Request {
         http: request.http.as_ref().map(for_log),
+        // What differs may be of bodies.
+        alike: request.alike.clone().map(|alike| proto::requests::Alike {
+            differ: Vec::new(),
+            ..alike
+        }),
         ..request.clone()
     };
     match serde_json::to_value(shown) {

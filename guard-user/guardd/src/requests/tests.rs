@@ -72,6 +72,7 @@ pub(crate) fn shown(id: u32) -> proto::Request {
         through: None,
         code: None,
         own_policy: None,
+        alike: None,
         beside: vec![],
         offers: vec![],
     }

@@ -74,8 +74,9 @@ const TRIED: &str = "tried in ";
 #[must_use]
 pub(crate) fn warning(ways: usize) -> Option<String> {
     let seconds = WINDOW.as_secs();
-    (ways >= MANY)
-        .then(|| format!("{TRIED}{ways} ways within {seconds} s: ports, protocols or programs"))
+    (ways >= MANY).then(|| {
+        format!("{TRIED}{ways} ways within {seconds} s: by different ports, protocols or programs")
+    })
 }
 
 /// The number of ways in such a warning; none if it is another warning.

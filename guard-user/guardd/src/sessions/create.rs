@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use guard_common::{MAX_CHAIN, PolicyId, SessionId};
 use guard_datapath::{Datapath, SessionCgroup};
+use guard_judge::command_line::command_without_secrets;
 use guard_policy::LONGEST_HOLD;
 use guard_probe::attempts as probe;
 use guard_proto::{
@@ -977,9 +978,10 @@ pub(crate) fn shown_name(name: &str) -> String {
     name.chars().filter(is_shown).take(MAX_NAME).collect()
 }
 
-/// A command line of bounded length.
+/// Returns a command line of bounded length, without passwords and tokens.
 #[must_use]
 pub(crate) fn shortened(command: Vec<String>) -> Vec<String> {
+    let command = command_without_secrets(&command);
     let mut left = MAX_COMMAND;
     let mut kept = Vec::new();
     for mut word in command {

@@ -81,7 +81,7 @@ fn by_itself(rules: &Rules, facts: &Facts<'_>) -> Judgement {
         },
         (Opinion::None, None) => {
             let because = format!(
-                "{} is no method that only reads, and nothing allows it",
+                "{} may change something, and no rule allows it",
                 facts.method
             );
             write(rules, facts, method::kind(facts.method), because)

@@ -99,10 +99,16 @@ pub fn warning_without_values(warning: &str) -> String {
     }
 }
 
-fn is_secret(name: &str) -> bool {
+/// Returns true if a value of that name lets somebody in.
+pub(crate) fn is_secret(name: &str) -> bool {
     let decoded = percent_encoding::percent_decode_str(name).decode_utf8_lossy();
     let letters = plain(&folded(&decoded));
     NAMES.contains(&letters.as_str()) || has_part(&letters)
+}
+
+/// Returns true if a word for a secret is in a name, whatever stands between its letters.
+pub(crate) fn says_secret(name: &str) -> bool {
+    has_part(&plain(name))
 }
 
 /// Whether there is a word for a secret among the letters of a name.

@@ -371,7 +371,8 @@ fn a_name_counts_until_its_time_is_over() {
             named: &known,
             now: BootTime(now),
         };
-        crate::barred(&policy(LIST), &compiled, &connection, known)
+        let barred = crate::barred(&policy(LIST), &compiled, &connection, known);
+        barred.map(|one| one.to_string())
     };
     assert_eq!(why(9), None);
     let over = why(10).unwrap();

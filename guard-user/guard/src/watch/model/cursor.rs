@@ -54,6 +54,14 @@ impl Cursor {
         self.order_seen = None;
     }
 
+    /// Goes to what has just come, which has to be seen there first.
+    pub(crate) fn go_to(&mut self, id: &str) {
+        if let Some(at) = self.ids.iter().position(|one| one == id) {
+            self.at = at;
+            self.seen = None;
+        }
+    }
+
     /// A person moves it. What was on the screen in its place already needs no second look.
     pub(crate) fn step(&mut self, by: isize) {
         let last = self.ids.len().saturating_sub(1);

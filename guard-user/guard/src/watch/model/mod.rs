@@ -48,7 +48,7 @@ const NO_SUSPEND: &str = "cannot suspend here: no shell with job control has sta
 pub(crate) struct Model {
     /// Whether guardd can be asked.
     pub(crate) link: GuarddReach,
-    /// The requests that wait, oldest first.
+    /// The requests that wait: held ones first, then the oldest first.
     pub(crate) requests: Vec<Request>,
     /// The open holes.
     pub(crate) holes: Vec<Hole>,
@@ -305,10 +305,22 @@ impl Model {
         self.link = GuarddReach::Up;
         // What was there before anybody looked is no news.
         let is_new = self.has_asked && requests.iter().any(|one| !self.waits(&one.id));
-        self.has_asked = true;
+        let had_asked = std::mem::replace(&mut self.has_asked, true);
         self.keep_read(&requests);
+        // Somebody waits for what is held: the cursor goes there from what nobody waits for.
+        let waited = self
+            .asked
+            .id()
+            .and_then(|id| self.requests.iter().find(|one| one.id == id));
+        let is_idle = waited.is_none_or(|one| !one.held);
+        let is_news = |one: &&Request| one.held && !self.is_held(&one.id);
+        let held = requests.iter().find(is_news).map(|one| one.id.clone());
+        let held = held.filter(|_| is_idle && had_asked);
         self.requests = requests;
         self.follow();
+        if let Some(id) = held {
+            self.asked.go_to(&id);
+        }
         let mut effects = Vec::new();
         if was_down {
             effects.push(Effect::Refresh);
@@ -317,6 +329,10 @@ impl Model {
             effects.extend(self.ring(now));
         }
         effects
+    }
+
+    fn is_held(&self, id: &str) -> bool {
+        self.requests.iter().any(|one| one.id == id && one.held)
     }
 
     /// Rings, unless that is not wanted, or it has rung a moment ago.

@@ -52,7 +52,7 @@ impl Opinion {
     fn write(profile: Profile, kind: impl Into<String>) -> Self {
         Self::Write {
             kind: kind.into(),
-            because: format!("the profile `{profile}` knows it as no read"),
+            because: format!("the profile `{profile}` does not list this as a read"),
         }
     }
 

@@ -240,7 +240,7 @@ fn each_judgement_says_why() {
     assert_eq!(because(&http, "GET /"), "GET only reads (RFC 9110 9.2.1)");
     assert_eq!(
         because(&http, "PUT /"),
-        "PUT is no method that only reads, and nothing allows it"
+        "PUT may change something, and no rule allows it"
     );
     assert_eq!(
         because(&http, "POST /search"),
@@ -261,7 +261,7 @@ fn each_judgement_says_why() {
     let kubernetes = rules("profile = \"kubernetes\"");
     assert_eq!(
         because(&kubernetes, "GET /api/v1/namespaces/a/pods/b/exec"),
-        "the profile `kubernetes` knows it as no read"
+        "the profile `kubernetes` does not list this as a read"
     );
 }
 
