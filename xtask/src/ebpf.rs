@@ -1,6 +1,5 @@
 //! Builds the kernel half.
 
-use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,7 +9,7 @@ use std::time::SystemTime;
 use anyhow::{Context as _, Result};
 
 use crate::install::apt_install;
-use crate::shell::{built, ending_with_us, read, remapped_paths, run, rust_flags, target, which};
+use crate::shell::{ending_with_us, read, remapped_paths, run, rust_flags, target, which};
 use crate::toolchain::{BPF_TARGET, Compiler, obtain_linker};
 
 /// Debug information, for it becomes BTF; and the instructions of Linux 5.12, for atomics that give
@@ -75,21 +74,6 @@ fn strip() -> Result<Command> {
     };
     strip.arg("--strip-debug");
     Ok(strip)
-}
-
-/// What the object was built of, as [`crate::shell::built`] has it: of what [`build`] has built.
-///
-/// # Errors
-///
-/// That something does not compile.
-pub(crate) fn crates() -> Result<BTreeSet<String>> {
-    let compiler = Compiler::obtain()?;
-    let mut cargo = compiler.cargo("build")?;
-    let dir = target().join("bpf").join(BPF_TARGET);
-    built(
-        of_the_kernel_half(&mut cargo, &compiler)?.arg("--release"),
-        &dir,
-    )
 }
 
 /// Lints it, for the target that it is for.

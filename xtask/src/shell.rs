@@ -1,6 +1,5 @@
 //! Running other programs.
 
-use std::collections::BTreeSet;
 use std::env;
 use std::ffi::OsString;
 use std::panic::resume_unwind;
@@ -9,7 +8,6 @@ use std::process::Command;
 use std::thread;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use serde_json::Value;
 
 /// The root of the workspace.
 pub fn root() -> &'static Path {
@@ -177,48 +175,6 @@ pub fn read(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// `NAME@VERSION` of each crate that `build`, a `cargo build`, compiles into `dir`, or finds there compiled: with
-/// `--target` these are what is linked, and neither macros nor build scripts. Of Rust's own crates there is none.
-///
-/// # Errors
-///
-/// That it failed.
-pub fn built(build: &mut Command, dir: &Path) -> Result<BTreeSet<String>> {
-    let messages = read(build.arg("--message-format=json-render-diagnostics"))?;
-    let mut crates = BTreeSet::new();
-    for message in messages.lines() {
-        let message: Value = serde_json::from_str(message)?;
-        let files = message["filenames"].as_array().into_iter().flatten();
-        let is_there = |file: &Value| {
-            file.as_str()
-                .is_some_and(|file| Path::new(file).starts_with(dir))
-        };
-        let is_ours = files.into_iter().any(is_there) && !is_of_rust(&message["manifest_path"]);
-        if let Some(id) = message["package_id"].as_str().filter(|_| is_ours) {
-            crates.insert(name_and_version(id));
-        }
-    }
-    Ok(crates)
-}
-
-/// A nightly compiler builds core as any other crate.
-fn is_of_rust(manifest: &Value) -> bool {
-    manifest
-        .as_str()
-        .is_some_and(|path| path.contains("/lib/rustlib/src/"))
-}
-
-/// Of `registry+https://…#serde@1.0.0`, `path+file:///…/guardd#0.2.0`, or `path+file:///…#name@1.0.0`.
-/// See <https://doc.rust-lang.org/cargo/reference/pkgid-spec.html>.
-fn name_and_version(id: &str) -> String {
-    let (place, rest) = id.rsplit_once('#').unwrap_or_default();
-    if rest.contains('@') {
-        rest.to_owned()
-    } else {
-        format!("{}@{rest}", place.rsplit('/').next().unwrap_or_default())
-    }
-}
-
 /// Where a program of this name lies on PATH.
 pub fn which(program: &str) -> Option<PathBuf> {
     env::split_paths(&env::var_os("PATH")?)
@@ -316,22 +272,5 @@ mod tests {
         assert_eq!(text(&bound), text(&command));
         assert_eq!(bound.get_current_dir(), command.get_current_dir());
         assert!(bound.get_envs().eq(command.get_envs()));
-    }
-
-    #[test]
-    fn a_package_id_has_name_and_version() {
-        for (id, expected) in [
-            (
-                "registry+https://github.com/rust-lang/crates.io-index#serde@1.0.228",
-                "serde@1.0.228",
-            ),
-            ("path+file:///src/guardd#0.2.0", "guardd@0.2.0"),
-            (
-                "git+https://example.com/some/thing?branch=x#thing@0.1.0",
-                "thing@0.1.0",
-            ),
-        ] {
-            assert_eq!(name_and_version(id), expected);
-        }
     }
 }

@@ -10,6 +10,15 @@ use serde_json::Value;
 use super::sbom::Sbom;
 use crate::shell::{cargo, read};
 
+/// What the compilers link into every program, which no crate names.
+const COMPILERS: &str = "
+In it, too, is what comes with the compilers:
+
+Rust's standard library, and its core library in the eBPF object: MIT OR Apache-2.0. Copyright (c) The Rust Project contributors
+musl, in the static programs: MIT. Copyright (c) 2005-2020 Rich Felker, et al.
+LLVM's libunwind, in the static programs: Apache-2.0 WITH LLVM-exception. Copyright (c) The LLVM Project contributors
+";
+
 /// A crate that is in a program.
 struct Crate {
     name: String,
@@ -29,10 +38,7 @@ pub(super) fn text(sbom: &Sbom) -> Result<String> {
     for one in &crates {
         text.push_str(&format!("{}: {}\n", one.name, one.licence));
     }
-    text.push_str("\nIn it, too, is what comes with the compilers:\n\n");
-    for one in sbom.libraries() {
-        text.push_str(&format!("{one}\n"));
-    }
+    text.push_str(COMPILERS);
     for (licence, of) in texts(&crates)? {
         let line = "-".repeat(78);
         text.push_str(&format!(
@@ -49,9 +55,10 @@ fn crates(sbom: &Sbom) -> Result<Vec<Crate>> {
     let packages = metadata["packages"].as_array();
     let packages = packages.context("cargo metadata names no packages")?;
     let wanted = |package: &&Value| {
-        let is = |(name, version)| package["name"] == name && package["version"] == version;
+        let field = |name: &str| package[name].as_str().unwrap_or_default();
         // Those of this workspace have the package's own licence.
-        !package["source"].is_null() && sbom.crates().any(is)
+        let name = format!("{}@{}", field("name"), field("version"));
+        !package["source"].is_null() && sbom.crates.contains(&name)
     };
     let mut crates = packages
         .iter()

@@ -5,13 +5,11 @@ mod licences;
 mod programs;
 mod reproducible;
 mod rpm;
-mod runtime;
 mod sbom;
 mod sizes;
 mod stage;
 mod tarball;
 
-use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
 use std::io;
@@ -20,7 +18,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::ebpf;
+use crate::build::PROGRAMS;
 use crate::shell::{read, root, say, target};
 use sbom::Sbom;
 
@@ -47,9 +45,6 @@ pub(crate) struct PackageArgs {
     /// The .deb's version, where it is not the workspace's: `VERSION+next` plays the next one in tests
     #[arg(long, value_name = "VERSION")]
     deb_version: Option<String>,
-    /// Build the programs and write what they weigh into packaging/sizes.json, which later ones are compared with
-    #[arg(long, conflicts_with_all = ["deb", "rpm", "tarball", "deb_version", "check_reproducible"])]
-    record_sizes: bool,
     /// Make all of them once more in another place, and compare
     #[arg(long, conflicts_with_all = ["deb", "rpm", "tarball", "deb_version"])]
     check_reproducible: bool,
@@ -62,9 +57,6 @@ pub(crate) struct PackageArgs {
 /// What could not be had, built or written.
 pub(crate) fn package(args: &PackageArgs) -> Result<()> {
     let epoch = epoch()?;
-    if args.record_sizes {
-        return sizes::record(&programs::build(programs::GNU, &epoch)?);
-    }
     let all = !(args.deb || args.rpm || args.tarball);
     if all {
         empty(&out())?
@@ -78,7 +70,7 @@ pub(crate) fn package(args: &PackageArgs) -> Result<()> {
         None
     };
     gnu.as_deref().map_or(Ok(()), sizes::check)?;
-    let sbom = sbom::of_both_halves(&epoch)?;
+    let sbom = sbom::of(&PROGRAMS, true, &epoch)?;
     if let Some(programs) = gnu {
         for_distributions(args, all, &programs, &sbom, &epoch)?;
     }
@@ -102,8 +94,7 @@ fn for_distributions(
     epoch: &str,
 ) -> Result<()> {
     let tree = |kind| stage::lay_out(kind, programs, Some(sbom));
-    write(&out().join(sbom::name()), &sbom.text()?)?;
-    sbom.check(&with_kernel_half(programs::crates(programs::GNU, epoch)?)?)?;
+    sbom.write(&out())?;
     if all || args.deb {
         let version = args.deb_version.as_deref().unwrap_or(version());
         let tree = tree("root")?;
@@ -128,11 +119,8 @@ fn for_distributions(
 fn static_tarball(sbom: &Sbom, epoch: &str) -> Result<()> {
     let programs = programs::build(programs::MUSL, epoch)?;
     programs::check_static(&programs)?;
-    let sbom = sbom.of_the_static_programs()?;
-    sbom.check(&with_kernel_half(programs::crates(programs::MUSL, epoch)?)?)?;
-    // Of all that is made, the tarball's has the most in it.
-    write(&out().join(sbom::name()), &sbom.text()?)?;
-    let tree = stage::lay_out("tarball", &programs, Some(&sbom))?;
+    sbom.write(&out())?;
+    let tree = stage::lay_out("tarball", &programs, Some(sbom))?;
     made(&tarball::make(
         &tree,
         &out(),
@@ -145,8 +133,7 @@ fn static_tarball(sbom: &Sbom, epoch: &str) -> Result<()> {
 fn apart(one: &'static stage::Apart, args: &PackageArgs, all: bool, epoch: &str) -> Result<()> {
     let name = one.package.name;
     let programs = programs::build_one(name, programs::GNU, epoch)?;
-    let sbom = sbom::of_one(name, epoch)?;
-    sbom.check(&programs::crates_of_one(name, programs::GNU, epoch)?)?;
+    let sbom = sbom::of(&[name], false, epoch)?;
     let tree = |kind| stage::lay_out_apart(one, kind, &programs, Some(&sbom));
     if all || args.deb {
         let version = args.deb_version.as_deref().unwrap_or(version());
@@ -157,11 +144,6 @@ fn apart(one: &'static stage::Apart, args: &PackageArgs, all: bool, epoch: &str)
         made(&rpm::make(&tree("rpm")?, &out(), rpm::FIRST, epoch)?)?;
     }
     Ok(())
-}
-
-/// The crates of programs, and of the eBPF object in them.
-fn with_kernel_half(programs: BTreeSet<String>) -> Result<BTreeSet<String>> {
-    Ok(&programs | &ebpf::crates()?)
 }
 
 /// Makes what machines for tests install: the .deb, the same files but for the settings under a later version, and the packages that are
@@ -178,7 +160,7 @@ pub(crate) fn for_machines(programs: Option<&Path>, others: bool) -> Result<Vec<
     empty(&out)?;
     let sbom = match programs {
         Some(_) => None,
-        None => Some(sbom::of_both_halves(&epoch)?),
+        None => Some(sbom::of(&PROGRAMS, true, &epoch)?),
     };
     let gnu = given_or_built(programs, programs::GNU, &epoch)?;
     let mut made = Vec::new();
@@ -231,12 +213,11 @@ fn tarball_for_machines(
     epoch: &str,
 ) -> Result<PathBuf> {
     let programs = given_or_built(programs, programs::MUSL, epoch)?;
-    let sbom = sbom.map(Sbom::of_the_static_programs).transpose()?;
     let pack = match sbom {
         Some(_) => tarball::TarballPacking::Small,
         None => tarball::TarballPacking::Quickly,
     };
-    let tree = stage::lay_out("tarball", &programs, sbom.as_ref())?;
+    let tree = stage::lay_out("tarball", &programs, sbom)?;
     tarball::make(&tree, out, epoch, pack)
 }
 
@@ -252,7 +233,7 @@ fn apart_for_machines(
         Some(programs) => (programs.to_owned(), None),
         None => (
             programs::build_one(name, programs::GNU, epoch)?,
-            Some(sbom::of_one(name, epoch)?),
+            Some(sbom::of(&[name], false, epoch)?),
         ),
     };
     let tree = stage::lay_out_apart(one, "deb", &built, sbom.as_ref())?;

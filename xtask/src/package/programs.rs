@@ -1,6 +1,5 @@
 //! The programs as the packages carry them: the same bytes wherever they are built.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -10,7 +9,7 @@ use super::{EPOCH, work};
 use crate::build::{PROGRAMS, of_one, of_programs};
 use crate::ebpf;
 use crate::install::apt_install;
-use crate::shell::{built, cargo, read, remapped_paths, run, rust_flags, say, which};
+use crate::shell::{cargo, read, remapped_paths, run, rust_flags, say, which};
 
 /// For distributions: with their own C library, which knows their users from wherever they come.
 pub(super) const GNU: &str = "x86_64-unknown-linux-gnu";
@@ -51,31 +50,10 @@ pub(super) fn build_one(name: &str, target: &str, epoch: &str) -> Result<PathBuf
     Ok(work().join(target).join(PROFILE))
 }
 
-/// As [`crates`], of one that has a package of its own.
-///
-/// # Errors
-///
-/// That something does not compile.
-pub(super) fn crates_of_one(name: &str, target: &str, epoch: &str) -> Result<BTreeSet<String>> {
-    built(
-        &mut building_one(name, target, epoch)?,
-        &work().join(target),
-    )
-}
-
 fn building_one(name: &str, target: &str, epoch: &str) -> Result<Command> {
     let mut cargo = cargo();
     of_one(&mut cargo, "build", name);
     as_people_get_them(cargo, target, epoch)
-}
-
-/// What they were built of for `target`, as [`crate::shell::built`] has it: of what [`build`] has built.
-///
-/// # Errors
-///
-/// That something does not compile.
-pub(super) fn crates(target: &str, epoch: &str) -> Result<BTreeSet<String>> {
-    built(&mut building(target, epoch)?, &work().join(target))
 }
 
 fn building(target: &str, epoch: &str) -> Result<Command> {

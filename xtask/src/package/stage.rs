@@ -305,7 +305,9 @@ impl Tree {
             return Ok(());
         };
         let doc = self.package.doc();
-        self.write(&format!("{doc}/sbom.cdx.json"), sbom.text()?)?;
+        for (name, text) in &sbom.files {
+            self.write(&format!("{doc}/sbom/{name}"), text)?;
+        }
         self.write(&format!("{doc}/THIRD-PARTY"), licences::text(sbom)?)?;
         self.compress(&format!("{doc}/THIRD-PARTY"))
     }
