@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use guard_policy::Destination;
 use guard_proto::{
-    Call, Failure, Hole, HoleTerms, HolesReply, LogRecord, Request, RequestsReply, requests::Denied,
+    Call, Failure, Hole, HoleTerms, HolesReply, LogRecord, Request, RequestsReply, record::Record,
+    requests::Denied,
 };
 use jiff::Timestamp;
 
@@ -31,6 +32,9 @@ const MOMENT: Duration = Duration::from_secs(5);
 
 /// A guardd that is gone is looked for this often.
 const RETRY: Duration = Duration::from_millis(500);
+
+/// Age limit of a hole that is told of.
+const OPENED: Duration = Duration::from_hours(8);
 
 /// `guard pending`
 pub(crate) fn pending(socket: &Path, args: &PendingArgs, output: Output) -> Result<Exit, CliError> {
@@ -70,6 +74,10 @@ fn follow(client: Client, socket: &Path, ends: bool, output: Output) -> Result<E
         output,
     };
     let mut answers = client.stream::<RequestsReply>(&Call::Pending {})?;
+    if !output.is_json() {
+        let socket = socket.to_owned();
+        thread::spawn(move || tell_uses(&socket, output));
+    }
     loop {
         let lost = loop {
             match answers.next() {
@@ -88,6 +96,38 @@ fn follow(client: Client, socket: &Path, ends: bool, output: Output) -> Result<E
         followed.loses_guardd()?;
         answers = again(socket)?;
         output.note("guardd is back");
+    }
+}
+
+/// Tells of what passes by holes for all writes, from whichever guardd is there.
+fn tell_uses(socket: &Path, output: Output) {
+    let began = Timestamp::now();
+    let call = Call::Log {
+        follow: true,
+        session: None,
+        since: Some(OPENED.as_secs_f64()),
+    };
+    loop {
+        let mut broad = HashSet::new();
+        let records = Client::connect(socket).and_then(|client| client.stream::<LogRecord>(&call));
+        for record in records.into_iter().flatten().map_while(Result::ok) {
+            match record.record() {
+                Record::HoleOpen(one)
+                    if one.http.get().is_some_and(|http| http.method.is_none()) =>
+                {
+                    broad.extend(one.hole.take());
+                }
+                Record::Http(one) if record.at >= began => {
+                    let is_pass = one.outcome.get().is_some_and(|outcome| outcome == "passed");
+                    let is_broad = one.hole.get().is_some_and(|hole| broad.contains(hole));
+                    if is_pass && is_broad && output.print(&record, render::log::line).is_err() {
+                        return;
+                    }
+                }
+                _ => {}
+            }
+        }
+        thread::sleep(RETRY);
     }
 }
 

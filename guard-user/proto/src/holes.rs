@@ -67,6 +67,9 @@ pub struct HttpHole {
     pub requests_left: Option<u64>,
     /// Null: not for one alone.
     pub digest: Option<String>,
+    /// For statements.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sql: bool,
 }
 
 /// Answer to calls that open, close or list holes.

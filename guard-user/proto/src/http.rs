@@ -83,6 +83,14 @@ impl HttpRequest {
         self.scheme == Self::POSTGRES
     }
 
+    /// Returns true if a yes to all writes is not for it: it is a statement that destroys what it names, or of which nobody can
+    /// tell what it does.
+    #[must_use]
+    pub fn is_grave(&self) -> bool {
+        let is_one = matches!(&*self.method, "TRUNCATE" | "DO" | "?");
+        self.is_statement() && (is_one || self.method.starts_with("DROP"))
+    }
+
     /// Two texts of statements in a row as one.
     #[must_use]
     pub fn in_a_row(one: &str, between: &str, other: &str) -> String {

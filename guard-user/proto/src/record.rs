@@ -594,6 +594,8 @@ kinds! {
         hole: String,
         why: String,
         status: u16,
+        /// True of a statement for a database; absent of others.
+        sql: bool,
     }
     /// guardd has begun to enforce, or found that it is enforced.
     DaemonStart {

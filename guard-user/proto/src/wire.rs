@@ -319,6 +319,22 @@ pub struct HttpAttempt {
     pub kind: String,
     /// Warnings that it is bulky or irreversible.
     pub warnings: Vec<String>,
+    /// The state of a statement's transaction.
+    #[serde(default)]
+    pub transaction: TransactionState,
+}
+
+/// Whether what a client asks about can pass in the transaction in which it comes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TransactionState {
+    /// It can, or there is none.
+    #[default]
+    Able,
+    /// It has begun as one that only reads, and has read: after a yes its program has to begin anew.
+    HasRead,
+    /// It has failed: nothing passes before its program begins anew.
+    HasFailed,
 }
 
 /// What listens on a port of this machine that a session may read from, where guardd had not scanned it when the session connected.
@@ -339,6 +355,8 @@ pub struct Tgid(pub u32);
 pub const MAX_PATH: usize = 3000;
 /// Bytes of a body that a person is shown.
 pub const MAX_PREVIEW: usize = 2048;
+/// Bytes of what kind of write it is.
+pub const MAX_KIND: usize = 1280;
 /// Headers that a person is shown.
 pub const MAX_HEADERS: usize = 16;
 /// Bytes of one, with its name.
@@ -368,6 +386,9 @@ pub struct Entry {
     /// No rule has refused it, nor that of the address: its session shows names too fast.
     #[serde(default)]
     pub no_rule: bool,
+    /// It is about statements for a database.
+    #[serde(default)]
+    pub sql: bool,
 }
 
 impl Entry {
@@ -384,6 +405,7 @@ impl Entry {
             status: None,
             denied: false,
             no_rule: false,
+            sql: false,
         }
     }
 

@@ -24,7 +24,7 @@ use super::{
     name_cache::RefusedBy,
     networks::{ConnectionSlot, Network},
     passing::{Passed, entry},
-    postgres::Again,
+    postgres::AcrossConnections,
     room::Room,
     shared_io::Departure,
     sieve::{Malformed, Watch},
@@ -55,7 +55,7 @@ pub(super) struct ConnectionContext {
     /// The limits on bodies that are read first.
     pub(super) room: Arc<Room>,
     /// Statements that were allowed and may be done once more, in a database.
-    pub(super) again: Rc<Again>,
+    pub(super) across: Rc<AcrossConnections>,
     upstream_ended: Rc<Notify>,
     /// TLS on it, if it is used.
     pub(super) secure: Option<Rc<Secure>>,
@@ -69,7 +69,7 @@ impl ConnectionContext {
         redirected: Redirected,
         network: Rc<Network>,
         room: Arc<Room>,
-        again: Rc<Again>,
+        across: Rc<AcrossConnections>,
     ) -> Self {
         Self {
             link,
@@ -77,7 +77,7 @@ impl ConnectionContext {
             tgid: redirected.tgid,
             network,
             room,
-            again,
+            across,
             upstream_ended: Rc::default(),
             secure: None,
         }

@@ -68,7 +68,7 @@ pub(super) async fn serve(
                 },
                 network,
                 Arc::clone(&common.room),
-                Rc::clone(&common.again),
+                Rc::clone(&common.across),
             );
             let common = Rc::clone(common);
             let lanes = common.lanes.clone();

@@ -671,7 +671,7 @@ mod tests {
     use tokio::task::LocalSet;
 
     use super::{
-        super::wire::{Passing, Tgid},
+        super::wire::{Passing, Tgid, TransactionState},
         *,
     };
 
@@ -702,6 +702,7 @@ mod tests {
             headers: Vec::new(),
             plain: true,
             definition: false,
+            transaction: TransactionState::Able,
         }
     }
 

@@ -21,7 +21,7 @@ use tokio::{
 };
 
 use super::{
-    connection, lanes::Lanes, link::GuarddLink, postgres::Again, room::Room, tls::Tls,
+    connection, lanes::Lanes, link::GuarddLink, postgres::AcrossConnections, room::Room, tls::Tls,
     wire::NetworkId,
 };
 
@@ -75,7 +75,7 @@ pub(super) struct Common {
     /// The limits on bodies that are read before they may pass.
     pub(super) room: Arc<Room>,
     /// Statements that were allowed and may be done once more, in a database.
-    pub(super) again: Rc<Again>,
+    pub(super) across: Rc<AcrossConnections>,
     /// The lanes of the accounts.
     pub(super) lanes: Lanes,
     open: RefCell<HashMap<u32, usize>>,
@@ -90,7 +90,7 @@ impl Common {
             origins,
             tls,
             room: Arc::default(),
-            again: Rc::default(),
+            across: Rc::default(),
             lanes: Lanes::default(),
             open: RefCell::default(),
         }

@@ -22,7 +22,7 @@ use super::{
     judge::{self, HttpWrite, Judgement, RuledJudgement, Rules, ShownHeaders},
     name_cache::{NameTerms, RefusedBy},
     preview::{self, Preview},
-    wire::{AskAnswer, Entry, HttpAttempt, MAX_PATH, TargetTerms},
+    wire::{AskAnswer, Entry, HttpAttempt, MAX_PATH, TargetTerms, TransactionState},
 };
 
 /// Bytes of a body that are read before a person is asked, so that a yes can be for exactly that body.
@@ -440,6 +440,7 @@ fn asked(
         warnings: write.warnings,
         host,
         path,
+        transaction: TransactionState::Able,
     }
 }
 

@@ -245,6 +245,7 @@ mod tests {
                 path: path.map(str::to_owned),
                 requests_left: None,
                 digest: None,
+                sql: false,
             })
         };
         assert_eq!(hole(Some("staging"), None), "to staging");

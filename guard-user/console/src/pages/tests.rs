@@ -223,6 +223,7 @@ fn pages(text: &str) -> Vec<String> {
             path: Some(t()),
             requests_left: Some(1),
             digest: None,
+            sql: false,
         }),
         addresses: vec![t()],
         shut_by: Some(t()),

@@ -130,6 +130,7 @@ pub(crate) fn http_hole(requests_left: Option<u64>) -> Hole {
         path: Some("/api/jobs/7?now=1".into()),
         requests_left,
         digest: Some("ab".repeat(32)),
+        sql: false,
     };
     Hole {
         http: Some(http),

@@ -26,6 +26,10 @@ pub(crate) fn list(holes: &[Hole], clock: &Clock) -> Page {
     } else {
         page.table(heads, open.iter().map(|hole| row(hole, clock)))
     }
+    for hole in open.iter().filter(|hole| begins(hole)) {
+        page.styled(STRONG, &hole.id)
+            .line(format_args!(": {BEGINS}"));
+    }
     for hole in &open {
         if let Some(by) = &hole.shut_by {
             page.styled(WARN, &hole.id)
@@ -83,20 +87,31 @@ pub(crate) fn opened(hole: &Hole, clock: &Clock) -> Page {
             .commands(format_args!("guard log --session {}", hole.session));
         return page;
     }
-    page.styled(STRONG, &hole.id)
-        .line(format_args!(
-            " open for {}: {}{} {}{}, ends {} ({})",
-            hole.session,
-            hole.destination,
-            addresses(hole),
-            ports(hole),
-            limits(hole),
-            clock.until(hole.expires_at),
-            clock.at(hole.expires_at),
-        ))
-        .commands(format_args!("guard close {}", hole.id));
+    page.styled(STRONG, &hole.id).line(format_args!(
+        " open for {}: {}{} {}{}, ends {} ({})",
+        hole.session,
+        hole.destination,
+        addresses(hole),
+        ports(hole),
+        limits(hole),
+        clock.until(hole.expires_at),
+        clock.at(hole.expires_at),
+    ));
+    if begins(hole) {
+        page.line(format_args!("    {BEGINS}"));
+    }
+    page.commands(format_args!("guard close {}", hole.id));
     page
 }
+
+/// Whether a transaction that begins there may write: for one statement, which may come late in it.
+fn begins(hole: &Hole) -> bool {
+    let one = hole.http.as_ref();
+    one.is_some_and(|one| one.sql && one.digest.is_some() && one.requests_left != Some(0))
+}
+
+const BEGINS: &str =
+    "until it has passed, a transaction of the session that begins there may write, also by views";
 
 /// That others let the same through already, which no new one has changed.
 pub(crate) fn open_before(opened: &[Hole], all: &[Hole], clock: &Clock) -> Vec<String> {
@@ -198,6 +213,9 @@ pub(crate) fn left(hole: &Hole) -> Option<String> {
     (!both.is_empty()).then(|| both.join(", "))
 }
 
+/// What a yes to all writes of a database is for.
+const ALL_STATEMENTS: &str = "all writes, DELETE too, but no DROP, TRUNCATE or DO";
+
 /// Which HTTP requests.
 pub(crate) fn requests(http: &HttpHole) -> String {
     match (&http.method, &http.path) {
@@ -209,6 +227,7 @@ pub(crate) fn requests(http: &HttpHole) -> String {
         }
         _ => match &http.host {
             Some(host) => format!("all writes for {host}"),
+            None if http.sql => ALL_STATEMENTS.to_owned(),
             None => "all writes".to_owned(),
         },
     }
@@ -368,6 +387,7 @@ mod tests {
             path: None,
             requests_left: None,
             digest: None,
+            sql: false,
         };
         let writes = Hole {
             id: "h2".into(),
@@ -402,6 +422,11 @@ mod tests {
             requests(&statement),
             "DELETE app@shop delete from people where id = $1"
         );
+        let statements = HttpHole {
+            sql: true,
+            ..writes.http.clone().unwrap()
+        };
+        assert_eq!(requests(&statements), ALL_STATEMENTS);
         let of_host = HttpHole {
             host: Some("photos".into()),
             ..writes.http.clone().unwrap()

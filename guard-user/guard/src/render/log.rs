@@ -141,12 +141,17 @@ fn decided(kind: LogKind, rest: &mut Map<String, Value>) -> (Style, &'static str
 
 /// What became of a request stands first: the end of a line is cut on a narrow screen.
 fn http(rest: &mut Map<String, Value>) -> (Style, &'static str) {
-    let (style, words) = match rest.get("outcome").and_then(Value::as_str) {
-        Some("passed") => (GOOD, "http passed"),
-        Some("refused") => (BAD, "http refused"),
-        Some("failed") => (WARN, "http failed"),
-        Some("warned") => (WARN, "warns"),
-        _ => return (WARN, "http"),
+    let is_sql = rest.remove("sql") == Some(Value::Bool(true));
+    let (style, words) = match (rest.get("outcome").and_then(Value::as_str), is_sql) {
+        (Some("passed"), false) => (GOOD, "http passed"),
+        (Some("passed"), true) => (GOOD, "sql passed"),
+        (Some("refused"), false) => (BAD, "http refused"),
+        (Some("refused"), true) => (BAD, "sql refused"),
+        (Some("failed"), false) => (WARN, "http failed"),
+        (Some("failed"), true) => (WARN, "sql failed"),
+        (Some("warned"), _) => (WARN, "warns"),
+        (_, false) => return (WARN, "http"),
+        (_, true) => return (WARN, "sql"),
     };
     rest.remove("outcome");
     (style, words)
@@ -329,7 +334,9 @@ fn program(rest: &mut Map<String, Value>) -> Option<String> {
 
 /// An HTTP request, or those that are meant: method, path, and what a person was warned about. All of it is in the JSON.
 fn request(rest: &mut Map<String, Value>) -> Option<String> {
-    let mut http = match rest.remove("http") {
+    let hole = rest.remove("http");
+    let is_hole = matches!(&hole, Some(Value::Object(_)));
+    let mut http = match hole {
         Some(Value::Object(http)) => http,
         _ => {
             let named = ["method", "path"].map(|key| (key.to_owned(), rest.remove(key)));
@@ -341,10 +348,12 @@ fn request(rest: &mut Map<String, Value>) -> Option<String> {
     };
     let (headers, warnings) = (texts(&mut http, "headers"), texts(&mut http, "warnings"));
     let method = text(&mut http, "method");
-    if http.is_empty() && method.is_none() {
-        return None;
-    }
-    let method = method.unwrap_or_else(|| "any write".to_owned());
+    let method = match method {
+        Some(method) => method,
+        None if is_hole => "any write".to_owned(),
+        // Nothing was read that could be a request.
+        None => return None,
+    };
     let path = text(&mut http, "path").unwrap_or_default();
     let line = format!("{method} {path}").trim_end().to_owned();
     let shown = [vec![line], headers].concat().join("  ");

@@ -208,6 +208,9 @@ fn asks(request: &Request) -> String {
 }
 
 fn answers(request: &Request) -> String {
+    if request.http.as_ref().is_some_and(HttpRequest::is_statement) {
+        return format!("guard approve {id}\nguard deny {id}", id = request.id);
+    }
     if request.http.is_some() {
         return format!(
             "guard approve {id}\nguard approve {id} --path PATTERN --for 15m\nguard deny {id}",

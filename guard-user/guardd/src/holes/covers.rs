@@ -30,6 +30,8 @@ pub(crate) enum Covers {
     Writes {
         /// To this host, where no header names another: behind one address there may be several. None for requests that name none, and for statements, wherever they go.
         host: Option<String>,
+        /// Statements, but none that [is grave](HttpRequest::is_grave).
+        sql: bool,
     },
 }
 
@@ -39,6 +41,7 @@ impl Covers {
     pub(crate) fn writes_to_host_of(request: &HttpRequest) -> Self {
         Self::Writes {
             host: host_of(request).map(str::to_owned),
+            sql: request.is_statement(),
         }
     }
 
@@ -67,9 +70,10 @@ impl Covers {
                 let is_one = is_there && is_method && says_so;
                 http.plain && is_one && is_like(pattern, &request.path)
             }
-            Self::Writes { host } => {
+            Self::Writes { host, sql } => {
                 let is_there = host.as_deref() == host_of(request);
-                is_there && !may_be_for_another_host(request)
+                let is_one = *sql == request.is_statement() && !request.is_grave();
+                is_there && is_one && !may_be_for_another_host(request)
             }
         }
     }
@@ -79,6 +83,20 @@ impl Covers {
         matches!(self, Self::Digest(_) | Self::Waiting(..))
     }
 
+    /// Returns true if it is for statements.
+    fn is_sql(&self) -> bool {
+        match self {
+            Self::Digest(one) | Self::Waiting(one, _) => one.is_statement(),
+            Self::Path { scheme, .. } => scheme == HttpRequest::POSTGRES,
+            Self::Writes { sql, .. } => *sql,
+        }
+    }
+
+    /// Returns true if a transaction that begins now may write: its statements are covered, whatever they are, or one of them.
+    pub(super) fn begins(&self) -> bool {
+        !matches!(self, Self::Path { .. } | Self::Waiting(..)) && self.is_sql()
+    }
+
     pub(super) fn shown(&self, requests_left: Option<u64>) -> HttpHole {
         let none = HttpHole {
             host: None,
@@ -86,6 +104,7 @@ impl Covers {
             path: None,
             requests_left,
             digest: None,
+            sql: self.is_sql(),
         };
         match self {
             Self::Digest(one) | Self::Waiting(one, _) => HttpHole {
@@ -106,7 +125,7 @@ impl Covers {
                 path: Some(pattern.clone()),
                 ..none
             },
-            Self::Writes { host } => HttpHole {
+            Self::Writes { host, .. } => HttpHole {
                 host: host.clone(),
                 ..none
             },

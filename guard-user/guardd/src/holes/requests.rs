@@ -118,9 +118,10 @@ impl Holes {
         usable.min_by_key(|(id, requests)| (requests.breadth(), *id))
     }
 
-    /// Whether every statement that writes passes there: a counted hole does not count, since others may use it up.
+    /// Returns true if a transaction that begins there may write, though it reads first: a yes to one of its statements would come
+    /// too late for it.
     #[must_use]
-    pub(crate) fn all_writes(
+    pub(crate) fn begins_to_write(
         &self,
         session: SessionId,
         to: Address,
@@ -132,8 +133,9 @@ impl Holes {
             is_open
                 && hole.requests().is_some_and(|one| {
                     let is_there = (one.to, one.port) == (to, port);
-                    let is_for_all = one.covers == Covers::Writes { host: None };
-                    is_there && is_for_all && !one.is_counted()
+                    // Others may use up what is counted.
+                    let is_sure = one.covers.is_one() || !one.is_counted();
+                    is_there && is_sure && one.left != Some(0) && one.covers.begins()
                 })
         })
     }
@@ -221,6 +223,7 @@ mod tests {
     /// All writes to a host.
     fn writes(host: Option<&str>) -> Covers {
         Covers::Writes {
+            sql: false,
             host: host.map(str::to_owned),
         }
     }
@@ -441,20 +444,31 @@ mod tests {
     }
 
     #[test]
-    fn all_writes_pass_where_none_is_counted() {
+    fn a_transaction_begins_to_write_for_all_statements_or_for_one() {
+        let statements = || Covers::Writes {
+            host: None,
+            sql: true,
+        };
         let all = |covers: Covers, left, now| {
             let mut holes = Holes::nowhere();
             holes.add(HoleId(1), hole(covers, left));
             move |session, last: u8, port| {
                 let to = IpAddr::from([192, 0, 2, last]).into();
-                holes.all_writes(SessionId(session), to, port, now)
+                holes.begins_to_write(SessionId(session), to, port, now)
             }
         };
-        let open = all(writes(None), None, NOW);
+        let open = all(statements(), None, NOW);
         assert!(open(1, 1, 443));
         assert!(!open(2, 1, 443) && !open(1, 2, 443) && !open(1, 1, 80));
-        assert!(!all(writes(None), Some(9), NOW)(1, 1, 443));
-        assert!(!all(writes(None), None, BootTime(100))(1, 1, 443));
+        assert!(!all(statements(), Some(9), NOW)(1, 1, 443));
+        assert!(!all(statements(), None, BootTime(100))(1, 1, 443));
+        let one = HttpRequest {
+            scheme: HttpRequest::POSTGRES.to_owned(),
+            ..request("ALTER TABLE", "alter table t", Some("d1"))
+        };
+        assert!(all(Covers::Digest(one.clone()), Some(1), NOW)(1, 1, 443));
+        assert!(!all(Covers::Digest(one), Some(0), NOW)(1, 1, 443));
+        assert!(!all(writes(None), None, NOW)(1, 1, 443));
         let one = Covers::Digest(request("PUT", "/a", Some("d1")));
         assert!(!all(one, None, NOW)(1, 1, 443));
         assert!(!all(writes(Some("staging")), None, NOW)(1, 1, 443));

@@ -6,11 +6,11 @@ use guard_policy::Prefix;
 use guard_proto::{
     self as proto, HoleTerms, HttpHole, HttpRequest, moment,
     record::{Answered, HoleOpen},
-    wire::{AskAnswer, RedirectTarget},
+    wire::{AskAnswer, RedirectTarget, TransactionState},
 };
 use guard_sys::clock::{self, Clocks};
 
-use super::Proxy;
+use super::{Proxy, requests::too_late_for};
 use crate::{
     changes::Change,
     control::{answering::Answering, failure::CallError, ids},
@@ -71,14 +71,16 @@ impl Widening {
             (None, false) => match (alone, &request.digest) {
                 (Some(number), _) => Covers::Waiting(request.clone(), number),
                 (None, Some(_)) => Covers::Digest(request.clone()),
-                (None, None) => return Err(unknown_again()),
+                (None, None) => return Err(unknown_again(request)),
             },
         };
         if covers.covers(http) {
             return Ok(covers);
         }
         Err(match (&self.path, http.plain) {
+            (None, _) if request.is_grave() => grave(id, request),
             (None, _) => for_another_host(),
+            (Some(_), _) if request.is_statement() && !has_pattern(http) => no_pattern(id, request),
             (Some(path), true) => not_like_that(id, path, request),
             (Some(_), false) => not_plain(),
         })
@@ -300,7 +302,13 @@ impl State {
         held.sort_by_key(|(_, client)| client.request != request);
         for (number, client) in held {
             let held_for = Some(client.request.as_str());
-            if let Some(answer) = self.spend_hole(&client.key, &client.target, held_for, now) {
+            if let Some(answer) = self.spend_hole(
+                &client.key,
+                &client.target,
+                client.transaction,
+                held_for,
+                now,
+            ) {
                 self.proxy
                     .end_hold(&mut self.requests, number, &client, answer);
                 answered.push(client.request);
@@ -317,10 +325,14 @@ impl State {
         &mut self,
         key: &RequestKey,
         target: &RedirectTarget,
+        transaction: TransactionState,
         held_for: Option<&str>,
         now: BootTime,
     ) -> Option<AskAnswer> {
         let (id, requests) = self.holes.for_request(key, held_for, now)?;
+        if let Some(answer) = too_late_for(transaction) {
+            return Some(answer);
+        }
         let request = requests.request.clone();
         let answer = self.pass(key, target, Some(&request), Some(id));
         if answer != AskAnswer::Yes {
@@ -463,10 +475,15 @@ fn both() -> CallError {
     )
 }
 
-fn unknown_again() -> CallError {
+fn unknown_again(request: &HttpRequest) -> CallError {
+    let why = if request.is_statement() {
+        "its client has gone, and by which settings a server reads it is not known"
+    } else {
+        "its client has gone, and its body was not read to its end"
+    };
     CallError::invalid(
         "this very request cannot be known again",
-        "its client has gone, and its body was not read to its end",
+        why,
         "approve more than it with --path or --writes, or approve it while it waits: guard pending --follow",
     )
 }
@@ -484,6 +501,39 @@ fn not_like_that(id: &str, pattern: &str, request: &HttpRequest) -> CallError {
             "take one that is for it: guard approve {id} --path {}",
             quoted(&request.as_pattern())
         ),
+    )
+}
+
+/// Returns true if some pattern is for a statement: that which is its own text.
+fn has_pattern(http: &HttpRequestKey) -> bool {
+    let request = &http.request;
+    let own = Covers::Path {
+        scheme: request.scheme.clone(),
+        host: request.host.clone(),
+        method: request.method.clone(),
+        pattern: request.as_pattern(),
+        headers: said(request),
+    };
+    own.covers(http)
+}
+
+fn no_pattern(id: &str, request: &HttpRequest) -> CallError {
+    CallError::invalid(
+        "no pattern is for this statement",
+        "a pattern is for one statement whose constants are values, with no function but known ones",
+        if request.is_grave() {
+            format!("guard approve {id}")
+        } else {
+            format!("guard approve {id}\nguard approve {id} --writes --for 5m")
+        },
+    )
+}
+
+fn grave(id: &str, request: &HttpRequest) -> CallError {
+    CallError::invalid(
+        format!("a yes to all writes is not for {}", request.method),
+        "DROP, TRUNCATE, DO and what guard cannot read are asked about each time",
+        format!("guard approve {id}"),
     )
 }
 
@@ -513,7 +563,7 @@ fn for_another_host() -> CallError {
 pub(crate) fn no_http(id: &str) -> CallError {
     CallError::invalid(
         format!("{id} is about a connection"),
-        "--path and --writes are for HTTP requests",
+        "--path and --writes are for HTTP requests and SQL statements",
         format!("guard approve {id}"),
     )
 }
@@ -571,15 +621,16 @@ mod tests {
             path: None,
             writes: true,
         };
-        let all = |host: Option<&str>| Covers::Writes {
+        let all = |host: Option<&str>, sql| Covers::Writes {
             host: host.map(str::to_owned),
+            sql,
         };
-        assert_eq!(writes.covers("r3", &one, false).unwrap(), all(None));
+        assert_eq!(writes.covers("r3", &one, false).unwrap(), all(None, false));
         let mut named = one.clone();
         named.request.host = Some("photos".to_owned());
         assert_eq!(
             writes.covers("r3", &named, false).unwrap(),
-            all(Some("photos"))
+            all(Some("photos"), false)
         );
         let mut forwarded = named.clone();
         forwarded.request.headers = vec!["x-forwarded-host: shop".to_owned()];
@@ -587,7 +638,18 @@ mod tests {
         assert_eq!(refusal.failure.fix, "approve it alone");
         // Of a statement that is a login.
         named.request.scheme = HttpRequest::POSTGRES.to_owned();
-        assert_eq!(writes.covers("r3", &named, false).unwrap(), all(None));
+        assert_eq!(writes.covers("r3", &named, false).unwrap(), all(None, true));
+        for method in ["DROP TABLE", "DROP COLUMN", "TRUNCATE", "DO", "?"] {
+            named.request.method = method.to_owned();
+            let refusal = writes.covers("r3", &named, false).unwrap_err();
+            assert_eq!(refusal.failure.fix, "guard approve r3", "{method}");
+        }
+        // A pattern that cannot be is not proposed.
+        for (text, is_plain) in [("select $1; drop table t", true), ("select f($1)", false)] {
+            (named.request.path, named.plain) = (text.to_owned(), is_plain);
+            let refusal = path(text).covers("r3", &named, false).unwrap_err();
+            assert!(!refusal.to_string().contains("--path"), "{refusal}");
+        }
         let two = Widening {
             writes: true,
             ..path("*")

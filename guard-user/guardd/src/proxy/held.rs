@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use guard_common::BootTime;
-use guard_proto::wire::{Number, RedirectTarget, Tgid};
+use guard_proto::wire::{Number, RedirectTarget, Tgid, TransactionState};
 
 use crate::{
     quota::{Account, Limit, Pace, Quota},
@@ -29,6 +29,8 @@ pub(crate) struct HeldClient {
     pub(crate) key: RequestKey,
     /// The account for which it counts.
     pub(crate) account: Account,
+    /// The state of its statement's transaction.
+    pub(crate) transaction: TransactionState,
     /// The id of the request that an approver sees.
     pub(crate) request: String,
     /// The deadline.
@@ -148,6 +150,7 @@ mod tests {
             },
             key: RequestKey::new(SessionId(1), Address::default(), Protocol::TCP, 443),
             account: ONE,
+            transaction: TransactionState::Able,
             request: request.to_owned(),
             until: BootTime(until),
         }

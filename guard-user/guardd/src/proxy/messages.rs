@@ -1,7 +1,7 @@
 //! What the proxy says.
 
 use guard_common::{BootTime, SessionId, Verdict};
-use guard_proto::record::{Http, RecordedDestination};
+use guard_proto::record::{Field, Http, RecordedDestination};
 use guard_proto::wire::{Entry, RedirectTarget, ToDaemon, ToProxy};
 use guard_sys::clock;
 
@@ -109,6 +109,11 @@ impl State {
             why: cut(entry.why).into(),
             verdict: denied.map(|deny| deny.as_str().to_owned()).into(),
             status: entry.status.into(),
+            sql: if entry.sql {
+                true.into()
+            } else {
+                Field::Absent
+            },
             ..Http::default()
         };
         let entry = LogEntry::of(ids::session(id), owner, record);

@@ -203,7 +203,7 @@ mod tests {
     use std::convert::Infallible;
 
     use guard_common::{Address, Protocol};
-    use guard_proto::wire::{Number, Tgid};
+    use guard_proto::wire::{Number, Tgid, TransactionState};
     use jiff::Timestamp;
 
     use super::*;
@@ -266,6 +266,7 @@ mod tests {
                 target: target(&key),
                 key,
                 account: Account::inside(1000, SESSION),
+                transaction: TransactionState::Able,
                 request: "r1".to_owned(),
                 until: BootTime(9),
             },

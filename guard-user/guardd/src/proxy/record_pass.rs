@@ -3,7 +3,7 @@
 use guard_common::HoleId;
 use guard_proto::{
     Failure,
-    record::{Http, RecordedDestination},
+    record::{Field, Http, RecordedDestination},
     wire::{AskAnswer, RedirectTarget},
 };
 
@@ -74,6 +74,10 @@ fn passed(key: &RequestKey, by: PassedBy<'_>) -> Http {
         path: http.map(shown::path_for_log).into(),
         host: http.and_then(|http| http.host.clone()).into(),
         rule: by.rule.into(),
+        sql: match http {
+            Some(http) if http.is_statement() => true.into(),
+            _ => Field::Absent,
+        },
         ..Http::default()
     }
 }

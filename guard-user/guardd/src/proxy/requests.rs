@@ -6,8 +6,8 @@ use guard_common::{Address, BootTime, HoleId, SessionId};
 use guard_proto::{
     self as proto, HttpRequest,
     wire::{
-        AskAnswer, HttpAttempt, MAX_HEADER, MAX_HEADERS, MAX_PATH, MAX_PREVIEW, Number,
-        RedirectTarget, Tgid, ToProxy,
+        AskAnswer, HttpAttempt, MAX_HEADER, MAX_HEADERS, MAX_KIND, MAX_PATH, MAX_PREVIEW, Number,
+        RedirectTarget, Tgid, ToProxy, TransactionState,
     },
 };
 use guard_sys::clock::{self, Clocks};
@@ -62,6 +62,9 @@ impl State {
             TargetAccess::Judged { hold, .. } => Some(hold),
         };
         let (tgid, is_open) = (asked.tgid, hold.is_none());
+        let transaction = asked.transaction;
+        // A yes comes too late for what has failed.
+        let hold = hold.filter(|_| transaction != TransactionState::HasFailed);
         let session = self.sessions.live(SessionId(target.session));
         let hold = hold.and_then(|hold| {
             let session = session?;
@@ -75,7 +78,7 @@ impl State {
             // The terms have changed since the proxy got them.
             return Some(self.pass(&key, target, None, None));
         }
-        self.put_write(number, tgid, *target, key, hold)
+        self.put_write(number, tgid, *target, key, hold, transaction)
     }
 
     fn put_write(
@@ -85,9 +88,10 @@ impl State {
         target: RedirectTarget,
         key: RequestKey,
         hold: Option<Duration>,
+        transaction: TransactionState,
     ) -> Option<AskAnswer> {
         let now = clock::now();
-        if let Some(answer) = self.spend_hole(&key, &target, None, now) {
+        if let Some(answer) = self.spend_hole(&key, &target, transaction, None, now) {
             return Some(answer);
         }
         let is_new = self.requests.find(&key).is_none();
@@ -108,6 +112,7 @@ impl State {
                             target,
                             key,
                             account,
+                            transaction,
                             request: id,
                             until: after(now, hold),
                         };
@@ -196,7 +201,8 @@ impl State {
             }
             Some(TargetAccess::Judged { .. }) => {}
         }
-        if let Some(answer) = self.spend_hole(key, &client.target, request, now) {
+        if let Some(answer) = self.spend_hole(key, &client.target, client.transaction, request, now)
+        {
             return Some(answer);
         }
         client.given_up(&self.requests, now)
@@ -211,9 +217,14 @@ impl State {
             let left = client.until.0.saturating_sub(clock::now().0);
             self.proxy.held.remove(number);
             let hold = Some(Duration::from_nanos(left));
-            if let Some(answer) =
-                self.put_write(number, client.tgid, client.target, client.key, hold)
-            {
+            let HeldClient {
+                tgid,
+                target,
+                key,
+                transaction,
+                ..
+            } = client;
+            if let Some(answer) = self.put_write(number, tgid, target, key, hold, transaction) {
                 self.proxy.answer(number, answer);
             }
         }
@@ -357,7 +368,7 @@ fn understood(asked: HttpAttempt) -> Option<HttpRequest> {
     let mut warnings: Vec<_> = asked
         .warnings
         .iter()
-        .map(|one| cut(one, MAX_WORD))
+        .map(|one| shortened(one, MAX_WORD))
         .collect();
     if warnings.len() > MAX_WARNINGS {
         let more = warnings.split_off(MAX_WARNINGS - 1).len();
@@ -374,7 +385,7 @@ fn understood(asked: HttpAttempt) -> Option<HttpRequest> {
         body_preview: asked.body_preview.map(|body| cut(&body, MAX_PREVIEW)),
         body_form: asked.body_form.map(|form| cut(&form, MAX_WORD)),
         headers,
-        kind: cut(&asked.kind, MAX_WORD),
+        kind: shortened(&asked.kind, MAX_KIND),
         warnings,
         digest: asked.digest.filter(|text| is_digest(text)),
     })
@@ -386,6 +397,14 @@ fn is_digest(text: &str) -> bool {
 
 fn cut(text: &str, most: usize) -> String {
     text[..text.floor_char_boundary(most)].to_owned()
+}
+
+/// The same, with a mark where it is cut.
+fn shortened(text: &str, most: usize) -> String {
+    match text.len() <= most {
+        true => text.to_owned(),
+        false => format!("{}…", cut(text, most - "…".len())),
+    }
 }
 
 /// A no without a request.
@@ -416,6 +435,21 @@ fn refused() -> AskAnswer {
         "a person was asked about this request and said no",
         "go on without it, and say in your answer that it was refused",
     )
+}
+
+/// Why a statement that has its yes does not pass: it is in the wrong transaction.
+pub(super) fn too_late_for(transaction: TransactionState) -> Option<AskAnswer> {
+    let why = match transaction {
+        TransactionState::Able => return None,
+        TransactionState::HasRead => {
+            "a person has said yes, but its transaction has begun as one that only reads"
+        }
+        TransactionState::HasFailed => "a person has said yes, but its transaction has failed",
+    };
+    Some(no(
+        why,
+        "roll back, and do the whole transaction again: it may write then",
+    ))
 }
 
 fn full() -> AskAnswer {
@@ -490,6 +524,7 @@ mod tests {
             rule: "photos".to_owned(),
             kind: "changes something".to_owned(),
             warnings: vec!["bulky".to_owned(); 20],
+            transaction: TransactionState::Able,
         }
     }
 
@@ -498,6 +533,8 @@ mod tests {
         let kept = understood(asked("/a")).unwrap();
         assert_eq!(kept.body_preview.unwrap().len(), MAX_PREVIEW);
         assert_eq!(kept.warnings.len(), MAX_WARNINGS);
+        assert_eq!(shortened("éé", 4), "éé");
+        assert_eq!(shortened("ééé", 5), "é…");
         assert_eq!(kept.headers.len(), MAX_HEADERS);
         assert_eq!(kept.body_form.unwrap().len(), MAX_WORD);
         assert!(kept.digest.is_some());
@@ -545,6 +582,7 @@ mod tests {
             target: record_pass::target(&key),
             key: key.clone(),
             account: Account::inside(1000, SessionId(1)),
+            transaction: TransactionState::Able,
             request: "r1".to_owned(),
             until: BootTime(10),
         };

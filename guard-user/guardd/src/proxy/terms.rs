@@ -7,7 +7,7 @@ use guard_common::{
 };
 use guard_datapath::{Datapath, LiveHole};
 use guard_judge::http::Rules;
-use guard_policy::Rule;
+use guard_policy::{Profile, Rule};
 use guard_proto::wire::{Passing, RedirectTarget, TargetTerms};
 use guard_sys::clock;
 
@@ -66,6 +66,18 @@ fn of_requests(rule: &Rule) -> Option<Rules> {
     }
 }
 
+/// PostgreSQL's port.
+const POSTGRES: u16 = 5432;
+
+/// What passes by a hole for reads: over HTTP, or where a port is PostgreSQL's by that protocol.
+fn of_reads(rule: Option<&Rule>, port: u16) -> Rules {
+    let profiles = (port == POSTGRES).then_some(Profile::Postgres);
+    Rules {
+        profiles: profiles.into_iter().collect(),
+        ..Rules::plain(rule)
+    }
+}
+
 /// The verdict of a chain of policies on a TCP connection. Every policy must allow it. If it `may_read`, a hole makes `confirm`
 /// `read-only`.
 #[must_use]
@@ -92,7 +104,7 @@ fn access_by_policies<'c>(
                 hold = hold.min(judged.policy.policy.hold);
             }
             (Verdict::Confirm, rule) if may_read => {
-                rules.push(Rules::plain(rule));
+                rules.push(of_reads(rule, port));
                 hold = hold.min(judged.policy.policy.hold);
             }
             _ => return TargetAccess::Closed,
@@ -361,7 +373,9 @@ impl<K: TargetFacts> TargetJudge<'_, K> {
             account,
             by_sni: by_sni.is_some(),
             names: self.policies.speaks_of_names(&session.chain),
-            writes: self.holes.all_writes(id, to, target.port, clock::now()),
+            writes: self
+                .holes
+                .begins_to_write(id, to, target.port, clock::now()),
             until: until.map(|end| end.0),
         })
     }

@@ -437,12 +437,19 @@ pub(super) fn write(tree: &Tree) -> Option<SqlWrite> {
     let known = COMMANDS.iter().find(|known| known.node == node.name)?;
     let objects = named(node, known).unwrap_or_else(|| objects::of(tree));
     let kind = format!("{}{}", known.does, objects::listed(&objects));
-    let mut write = SqlWrite::new(known.command, kind.trim_end_matches(':'))
+    let drops_column = drops_column(node);
+    let command = if drops_column {
+        "DROP COLUMN"
+    } else {
+        known.command
+    };
+    let mut write = SqlWrite::new(command, kind.trim_end_matches(':'))
         .definition(known.is_definition)
-        .warn_if(drops_column(node), "drops a column: what is in it is lost")
+        .warn_if(drops_column, "drops a column: what is in it is lost")
         .warn_if(cascades(node), "CASCADE: also drops whatever depends on it");
     let warnings = known.warnings.iter().map(|&warning| warning.to_owned());
     write.warnings.extend(warnings);
+    write.unless_there = unless_there(node);
     Some(write.on(objects))
 }
 
@@ -454,6 +461,17 @@ fn named(node: &Node, known: &Known) -> Option<Vec<String>> {
         _ => return None,
     };
     Some(vec![name])
+}
+
+/// The table of a `CREATE TABLE IF NOT EXISTS`.
+fn unless_there(node: &Node) -> Option<(Option<String>, String)> {
+    let is_one = node.name == "CreateStmt" && node.get("if_not_exists").is_some();
+    let table = node
+        .get("relation")
+        .and_then(Tree::node)
+        .filter(|_| is_one)?;
+    let text = |field| table.get(field).and_then(Tree::text).map(str::to_owned);
+    Some((text("schemaname"), text("relname")?))
 }
 
 fn cascades(node: &Node) -> bool {

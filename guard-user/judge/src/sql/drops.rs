@@ -12,7 +12,7 @@ pub(super) const FOREVER: &str = "DROP cannot be undone";
 pub(super) fn write(drop: &DropStmt, tree: &Tree) -> SqlWrite {
     let (command, what) = kind(drop.remove_type());
     let named: Vec<_> = tree.node().map(names).unwrap_or_default();
-    SqlWrite::new(command, format!("drops {what}{}", objects::listed(&named)))
+    SqlWrite::drops(command, what, named.clone(), drop.objects.len())
         .warn(FOREVER)
         .warn_if(
             drop.behavior() == DropBehavior::DropCascade,
@@ -24,23 +24,23 @@ pub(super) fn write(drop: &DropStmt, tree: &Tree) -> SqlWrite {
 
 fn kind(object: ObjectType) -> (&'static str, &'static str) {
     match object {
-        ObjectType::ObjectTable => ("DROP TABLE", "a table:"),
-        ObjectType::ObjectView => ("DROP VIEW", "a view:"),
-        ObjectType::ObjectMatview => ("DROP MATERIALIZED VIEW", "a materialized view:"),
-        ObjectType::ObjectSequence => ("DROP SEQUENCE", "a sequence:"),
-        ObjectType::ObjectIndex => ("DROP INDEX", "an index:"),
-        ObjectType::ObjectSchema => ("DROP SCHEMA", "a schema:"),
-        ObjectType::ObjectFunction => ("DROP FUNCTION", "a function:"),
-        ObjectType::ObjectProcedure => ("DROP PROCEDURE", "a procedure:"),
-        ObjectType::ObjectType => ("DROP TYPE", "a type:"),
-        ObjectType::ObjectDomain => ("DROP DOMAIN", "a domain:"),
-        ObjectType::ObjectTrigger => ("DROP TRIGGER", "a trigger:"),
-        ObjectType::ObjectRule => ("DROP RULE", "a rule:"),
-        ObjectType::ObjectPolicy => ("DROP POLICY", "a row security policy:"),
-        ObjectType::ObjectExtension => ("DROP EXTENSION", "an extension:"),
-        ObjectType::ObjectForeignTable => ("DROP FOREIGN TABLE", "a foreign table:"),
-        ObjectType::ObjectPublication => ("DROP PUBLICATION", "a publication:"),
-        _ => ("DROP", "something of the database:"),
+        ObjectType::ObjectTable => ("DROP TABLE", "table"),
+        ObjectType::ObjectView => ("DROP VIEW", "view"),
+        ObjectType::ObjectMatview => ("DROP MATERIALIZED VIEW", "materialized view"),
+        ObjectType::ObjectSequence => ("DROP SEQUENCE", "sequence"),
+        ObjectType::ObjectIndex => ("DROP INDEX", "index"),
+        ObjectType::ObjectSchema => ("DROP SCHEMA", "schema"),
+        ObjectType::ObjectFunction => ("DROP FUNCTION", "function"),
+        ObjectType::ObjectProcedure => ("DROP PROCEDURE", "procedure"),
+        ObjectType::ObjectType => ("DROP TYPE", "type"),
+        ObjectType::ObjectDomain => ("DROP DOMAIN", "domain"),
+        ObjectType::ObjectTrigger => ("DROP TRIGGER", "trigger"),
+        ObjectType::ObjectRule => ("DROP RULE", "rule"),
+        ObjectType::ObjectPolicy => ("DROP POLICY", "row security policy"),
+        ObjectType::ObjectExtension => ("DROP EXTENSION", "extension"),
+        ObjectType::ObjectForeignTable => ("DROP FOREIGN TABLE", "foreign table"),
+        ObjectType::ObjectPublication => ("DROP PUBLICATION", "publication"),
+        _ => ("DROP", "object"),
     }
 }
 

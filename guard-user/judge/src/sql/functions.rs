@@ -160,8 +160,16 @@ const KNOWN: &[(&str, &str, Option<&str>)] = &[
     ("pg_backup_", "begins or ends a backup", None),
     ("pg_start_backup", "begins a backup", None),
     ("pg_stop_backup", "ends a backup", None),
-    ("pg_advisory_", "takes or gives back an advisory lock", None),
-    ("pg_try_advisory_", "takes an advisory lock", None),
+    (
+        "pg_advisory_",
+        "takes an advisory lock, which ends with its connection",
+        None,
+    ),
+    (
+        "pg_try_advisory_",
+        "takes an advisory lock, which ends with its connection",
+        None,
+    ),
     ("pg_notify", "notifies other sessions", None),
     (
         "pg_read_",
@@ -237,7 +245,7 @@ pub(super) fn write(name: &str) -> SqlWrite {
         "{name} is not on the list of functions that only read"
     ));
     write.warnings.extend(warning.map(str::to_owned));
-    write
+    write.definition(bare.starts_with("pg_advisory") || bare.starts_with("pg_try_advisory"))
 }
 
 #[cfg(test)]
@@ -278,7 +286,7 @@ mod tests {
             let reads =
                 |name: &&&str| name.ends_with("_if_assigned") || name.ends_with("_snapshot");
             let slots = |name: &&&str| **name == "pg_replication_origin_oid";
-            let gives_back = |name: &&&str| **name == "pg_advisory_unlock_all";
+            let gives_back = |name: &&&str| name.starts_with("pg_advisory_unlock");
             let is_fine = |name: &&&str| reads(name) || slots(name) || gives_back(name);
             assert_eq!(found.find(|name| !is_fine(name)), None);
         }

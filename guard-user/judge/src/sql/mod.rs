@@ -90,6 +90,9 @@ pub enum Control {
         /// Whether that one is to write: then it counts as a write as well.
         read_write: bool,
     },
+    /// It lets later transactions of the session write unless they say otherwise, and does nothing else. It counts as a write
+    /// as well.
+    Unlock,
     /// It ends the transaction, well or not.
     End {
         /// Whether the next begins at once, and may write if this one may (`AND CHAIN`).

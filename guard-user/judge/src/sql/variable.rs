@@ -1,6 +1,6 @@
 //! SET and RESET.
 
-use super::{SqlWrite, Statement, options, settings, transaction};
+use super::{Control, SqlWrite, Statement, options, settings, transaction};
 use pg_query::{
     NodeEnum,
     protobuf::{Node, VariableSetKind as Kind, VariableSetStmt},
@@ -18,7 +18,29 @@ pub(super) fn judge(statement: &VariableSetStmt, extra: &[String]) -> Statement 
     match refused {
         Ok(()) if statement.kind() == Kind::VarResetAll => Statement::reads().resets(),
         Ok(()) => Statement::reads(),
+        Err(why) if unlocks(statement) => {
+            Statement::from(write(statement, why)).with(Control::Unlock)
+        }
         Err(why) => write(statement, why).into(),
+    }
+}
+
+/// Returns true if later transactions of the session write by default afterwards, and nothing else has changed.
+fn unlocks(statement: &VariableSetStmt) -> bool {
+    match (statement.kind(), &statement.args[..]) {
+        (Kind::VarSetMulti, [option]) => {
+            let option = options::of(option).filter(|one| one.defname == "transaction_read_only");
+            statement.name == "SESSION CHARACTERISTICS"
+                && option.is_some_and(|one| options::is_on(one) == Some(false))
+        }
+        (Kind::VarSetValue, [value]) => {
+            let value = options::text(value).and_then(|text| options::boolean(&text));
+            let is_it = statement
+                .name
+                .eq_ignore_ascii_case("default_transaction_read_only");
+            is_it && !statement.is_local && value == Some(false)
+        }
+        _ => false,
     }
 }
 

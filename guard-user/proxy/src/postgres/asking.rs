@@ -7,7 +7,9 @@ use guard_proto::HttpRequest;
 use super::{
     super::{
         client::ConnectionContext,
-        wire::{AskAnswer, Entry, HttpAttempt, MAX_PATH, MAX_PREVIEW, TargetTerms},
+        wire::{
+            AskAnswer, Entry, HttpAttempt, MAX_PATH, MAX_PREVIEW, TargetTerms, TransactionState,
+        },
     },
     beside::Beside,
     judge::SqlWrite,
@@ -52,6 +54,19 @@ pub(super) fn escaped(name: &str) -> String {
     shown
 }
 
+/// Returns what a person has to know of a transaction before the answer.
+fn of_transaction(state: TransactionState) -> Option<&'static str> {
+    match state {
+        TransactionState::Able => None,
+        TransactionState::HasRead => Some(
+            "its transaction has already read: after a yes its program has to do all of it again",
+        ),
+        TransactionState::HasFailed => {
+            Some("its transaction has failed: after a yes its program has to do all of it again")
+        }
+    }
+}
+
 /// A statement to be asked about.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct AskedStatement<'a> {
@@ -65,6 +80,7 @@ pub(super) struct AskedStatement<'a> {
     pub(super) beside: &'a Beside,
     /// Its digest, if it can have one.
     pub(super) digest: Option<&'a str>,
+    pub(super) transaction: TransactionState,
 }
 
 /// What an approver is shown of a statement.
@@ -98,6 +114,9 @@ impl AskedStatement<'_> {
             );
             warnings.insert(0, told);
         }
+        if let Some(told) = of_transaction(self.transaction) {
+            warnings.insert(0, told.to_owned());
+        }
         if self.parameters.is_cut {
             warnings.insert(0, HttpRequest::CUT_PARAMETERS.to_owned());
         }
@@ -116,8 +135,9 @@ impl AskedStatement<'_> {
             digest: self.digest.map(str::to_owned),
             matter: None,
             rule: rule.unwrap_or_default(),
-            kind: self.write.kind.clone(),
+            kind: self.write.kind(),
             warnings,
+            transaction: self.transaction,
         }
     }
 
@@ -168,10 +188,8 @@ impl AskedStatement<'_> {
             host: Some(self.meaning.at(self.login)),
             rule: terms.rules().first().and_then(|rules| rules.name.clone()),
             why: Some(why.to_owned()),
-            outcome: outcome.to_owned(),
-            status: None,
-            denied: false,
-            no_rule: false,
+            sql: true,
+            ..Entry::of(outcome)
         }
     }
 }

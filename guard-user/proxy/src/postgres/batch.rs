@@ -16,7 +16,7 @@ use super::{
     parts::Part,
     refusal::{Refusal, failing_parse, message},
     sum::sum,
-    unit::Unit,
+    unit::{INSTEAD, Unit},
 };
 
 /// Bytes of a batch that are held until its end.
@@ -154,11 +154,11 @@ where
     async fn plan(
         &mut self,
         terms: &Rc<TargetTerms>,
-        message: &KeptMessage,
+        kept: &KeptMessage,
         end: End,
         planned: &mut Planned<'_>,
     ) -> io::Result<Option<Refusal>> {
-        let KeptMessage { head, bytes } = message;
+        let KeptMessage { head, bytes } = kept;
         if bytes.is_empty() {
             return Ok(Some(too_long(terms)));
         }
@@ -187,7 +187,14 @@ where
         }
         planned.binds |= matches!(head.tag, b'P' | b'B');
         let expected = self.expected(terms, part, planned).await?;
-        planned.messages.push((bytes.clone(), expected));
+        let bytes = match &expected {
+            Some(Expected::Parsed(name, unit)) if unit.is_instead => message(
+                b'P',
+                &[&name[..], &[0], INSTEAD.as_bytes(), &[0; 3]].concat(),
+            ),
+            _ => bytes.clone(),
+        };
+        planned.messages.push((bytes, expected));
         Ok(None)
     }
 
@@ -228,6 +235,8 @@ where
                 parameters: &bound.parameters,
                 meaning: &meaning,
                 beside: &beside,
+                bind: &bound.bind,
+                is_first: planned.units.is_empty(),
             };
             match self.decide(&asked, about, digest).await? {
                 StatementVerdict::Refused(refusal) => return Ok(Some(refusal)),
@@ -340,18 +349,22 @@ where
                 statement,
                 parameters,
                 values,
+                bind,
             } => {
                 let unit = self.prepared(&statement);
                 // The values may be long, and a name is kept for long.
-                let values = if unit.reads() && unit.controls.is_empty() {
-                    Bytes::new()
+                let (values, bind) = if unit.reads() && unit.controls.is_empty() {
+                    (Bytes::new(), Bytes::new())
+                } else if bind.len() > SHORT {
+                    (sum([&values]), Bytes::new())
                 } else {
-                    sum([&values])
+                    (sum([&values]), Bytes::copy_from_slice(&bind))
                 };
                 let bound = Bound {
                     unit,
                     parameters,
                     values,
+                    bind,
                 };
                 self.portals.insert(portal.clone(), Some(bound.clone()));
                 Some(Expected::Bound(portal, bound))

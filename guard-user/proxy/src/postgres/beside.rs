@@ -231,6 +231,7 @@ where
                     statement,
                     parameters,
                     values,
+                    ..
                 } => {
                     let known = prepared.get(&statement).cloned();
                     let one = known.unwrap_or_else(|| self.prepared_before(before, &statement));

@@ -13,9 +13,9 @@ use super::{
         client::ConnectionContext,
         judge::Rules,
         room::JudgingTurn,
-        wire::{AskAnswer, Entry, TargetTerms},
+        wire::{AskAnswer, Entry, TargetTerms, TransactionState},
     },
-    again::Again,
+    across::AcrossConnections,
     asking::{AskedStatement, Login},
     beside::Beside,
     frame::{HEAD, KeptMessage, MAX_READ, MessageHead, Reader, invalid},
@@ -24,11 +24,11 @@ use super::{
     ledger::{Bound, Expected, OwnReply, Parameters},
     lock::Lock,
     meaning::Meaning,
-    refusal::{Refusal, failing_query},
+    refusal::{Refusal, failing_query, query},
     replication,
     server::BothDirections,
     server_name::NamedTerms,
-    unit::Unit,
+    unit::{INSTEAD, Unit},
 };
 
 /// Texts whose judgements are cached, and below the most bytes of one, and of what is kept of it.
@@ -55,7 +55,7 @@ pub(super) struct PostgresClient<'a, R, W> {
     pub(super) from: Reader<R>,
     pub(super) to: W,
     pub(super) shared: &'a BothDirections,
-    pub(super) again: Rc<Again>,
+    pub(super) across: Rc<AcrossConnections>,
     /// The terms by which the cached texts were judged.
     terms: Option<Rc<TargetTerms>>,
     /// Those with the rules for the name that the client has shown.
@@ -88,6 +88,8 @@ pub(super) struct PostgresClient<'a, R, W> {
     pub(super) writes_in: Option<u64>,
     /// Whether nothing was done in the transaction yet.
     pub(super) is_fresh: bool,
+    /// The settings that the server has said last to read by.
+    pub(super) last_meaning: Meaning,
     /// Held while a message is judged.
     turn: Option<JudgingTurn>,
 }
@@ -98,6 +100,10 @@ pub(super) struct About<'a> {
     pub(super) parameters: &'a Parameters,
     pub(super) meaning: &'a Meaning,
     pub(super) beside: &'a Beside,
+    /// The values of its parameters, as they were sent.
+    pub(super) bind: &'a Bytes,
+    /// Whether its batch does nothing before it.
+    pub(super) is_first: bool,
 }
 
 /// How something executed comes.
@@ -139,7 +145,7 @@ where
             from,
             to,
             shared,
-            again: Rc::clone(&context.again),
+            across: Rc::clone(&context.across),
             terms: None,
             named: None,
             rules: None,
@@ -157,6 +163,7 @@ where
             lock: Lock::On,
             writes_in: None,
             is_fresh: false,
+            last_meaning: Meaning::default(),
             turn: None,
         }
     }
@@ -354,7 +361,7 @@ where
             let terms = self.terms().await?;
             return self.refuse_query(too_long(&terms)).await;
         }
-        let message = self.from.message(head).await?;
+        let mut message = self.from.message(head).await?;
         let mut terms = self.terms_in_turn().await?;
         let mut fields = super::frame::Fields::of(&message);
         let text = fields.string()?;
@@ -370,6 +377,9 @@ where
             // The terms may be stricter after that.
             terms = self.terms().await?;
             unit = self.judged(&terms, &text);
+        }
+        if unit.is_instead {
+            message = query(INSTEAD);
         }
         let verdict = match (self.forbidden(&unit, Comes::Alone), self.needs(&unit)) {
             (Some(why), _) => StatementVerdict::Refused(self.never(&terms, why)),
@@ -411,6 +421,8 @@ where
             parameters: &Parameters::default(),
             meaning: &meaning,
             beside: &Beside::nothing(),
+            bind: &Bytes::new(),
+            is_first: true,
         };
         self.decide(asked, about, digest).await
     }
@@ -519,12 +531,12 @@ where
         self.idle().await?;
         let terms = &self.terms().await?;
         let digest = digest.as_deref();
-        let is_kept = |digest| self.again.take(self.context.target, digest);
-        if terms.is_open() || digest.is_some_and(is_kept) {
+        if terms.is_open() {
             return Ok(StatementVerdict::Allowed);
         }
-        let mut write = self.described(terms, unit, write).await?;
-        write.warnings.splice(..0, about.meaning.warnings());
+        let mut write = self.described(terms, unit, write, about).await?;
+        let is_ascii = unit.text.is_ascii() && about.parameters.shown.is_ascii();
+        write.warnings.splice(..0, about.meaning.warnings(is_ascii));
         write.warnings.extend(sets_by_the_rule(terms));
         let write = &write;
         let statement = AskedStatement {
@@ -535,9 +547,14 @@ where
             meaning: about.meaning,
             beside: about.beside,
             digest,
+            transaction: self.transaction_state(),
         };
+        let key = self.shared.ledger.borrow().cancel_key.clone();
         let answer = tokio::select! {
             answer = statement.ask(self.context, terms) => answer,
+            () = self.across.withdrawn(self.context.target, key) => {
+                return Ok(StatementVerdict::Refused(Refusal::withdrawn()));
+            }
             () = self.from.left() => return Err(io::ErrorKind::UnexpectedEof.into()),
         };
         if answer == AskAnswer::Yes {
@@ -557,12 +574,8 @@ where
         match answer {
             AskAnswer::Yes if self.can_write() => StatementVerdict::Allowed,
             AskAnswer::Yes => {
-                if let Some(digest) = statement.digest {
-                    self.again
-                        .keep(self.context.target, self.login.at(), digest);
-                }
                 let why = "it may pass, but its transaction has begun as one that only reads";
-                let fix = "Roll back, and do the whole transaction again within a minute: it may write then.";
+                let fix = "Roll back, and do the whole transaction again.";
                 self.context.log(statement.entry("failed", terms, why));
                 StatementVerdict::Refused(Refusal::stopped(terms, why, fix))
             }
@@ -571,6 +584,15 @@ where
                 self.context.log(statement.entry("refused", terms, &why));
                 StatementVerdict::Refused(Refusal::stopped(terms, &why, &fix))
             }
+        }
+    }
+
+    /// Returns whether what is asked about can pass in the current transaction.
+    fn transaction_state(&self) -> TransactionState {
+        match self.shared.ledger.borrow().status {
+            b'E' => TransactionState::HasFailed,
+            _ if self.can_write() => TransactionState::Able,
+            _ => TransactionState::HasRead,
         }
     }
 
@@ -583,6 +605,7 @@ where
     pub(super) fn log_refused(&self, terms: &TargetTerms, why: &str) {
         self.context.log(Entry {
             rule: terms.rules().first().and_then(|rules| rules.name.clone()),
+            sql: true,
             ..Entry::refused(why)
         });
     }

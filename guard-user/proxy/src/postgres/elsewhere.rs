@@ -36,15 +36,16 @@ where
             return Ok(());
         }
         let at = self.login.at();
-        if !self.again.is_first_look(self.context.target, &at) {
+        if !self.across.is_first_look(self.context.target, &at) {
             return Ok(());
         }
-        let told = self.asked(&[QUESTION.to_owned()]).await?;
+        let told = self.asked(&[QUESTION.into()]).await?;
         // A server that fails here is older than that, or hides it.
         let found = self.told(told).await?.unwrap_or_default();
         if !found.is_empty() {
             self.context.log(Entry {
                 outcome: "warned".to_owned(),
+                sql: true,
                 host: Some(at),
                 rule: terms.rules().first().and_then(|rules| rules.name.clone()),
                 ..Entry::refused(&warning(&found))

@@ -80,6 +80,8 @@ pub(super) struct Bound {
     pub(super) parameters: Parameters,
     /// SHA-256 of the values as they were sent, if it does more than read.
     pub(super) values: Bytes,
+    /// Their formats and themselves, if it does more than read and they are short; else empty.
+    pub(super) bind: Bytes,
 }
 
 /// The known state of a server.
@@ -110,6 +112,8 @@ pub(super) struct Ledger {
     odd: Vec<Bytes>,
     /// The oldest release that the server has said to be of.
     release: Option<Release>,
+    /// What a client has to send to cancel what this connection does; empty: not known.
+    pub(super) cancel_key: Bytes,
 }
 
 impl Ledger {
@@ -129,6 +133,7 @@ impl Ledger {
             asks_sasl: false,
             odd: Vec::new(),
             release: None,
+            cancel_key: Bytes::new(),
         }
     }
 

@@ -1,7 +1,8 @@
 //! The second lock: the server begins all transactions as read-only, except for what a person has allowed.
 
-use std::io;
+use std::{io, time::Duration};
 
+use bytes::Bytes;
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt as _},
     sync::oneshot,
@@ -12,7 +13,7 @@ use super::{
     client::{PostgresClient, StatementVerdict},
     frame::invalid,
     ledger::{Expected, OwnReply},
-    refusal::{Refusal, batch, query},
+    refusal::{OWN, OwnQuery, Refusal, batch, query},
     unit::Unit,
 };
 
@@ -22,6 +23,11 @@ const UNLOCK: &str = "SET SESSION default_transaction_read_only = off";
 const GIVEN: &str =
     "SELECT reset_val FROM pg_catalog.pg_settings WHERE name = 'default_transaction_read_only'";
 const UNLOCK_THIS: &str = "SET TRANSACTION READ WRITE";
+const LOCK_THIS: &str = "SET TRANSACTION READ ONLY";
+/// Another client may hold what is asked about.
+const IMPATIENT: &str = "SET LOCAL lock_timeout = '300ms'";
+/// Timeout of a question outside of transactions.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Whether transactions that the client begins may write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,15 +77,14 @@ where
     /// Whether it may write: a person has allowed it, or it begins an allowed transaction.
     fn is_allowed(&self, terms: &TargetTerms, verdict: &StatementVerdict, unit: &Unit) -> bool {
         let all_may = terms.writes || terms.is_open();
-        let may_begin = || all_may || self.again.begins(self.context.target, &self.login.at());
-        matches!(verdict, StatementVerdict::Allowed) || (unit.begins() && may_begin())
+        matches!(verdict, StatementVerdict::Allowed) || (unit.begins() && all_may)
     }
 
     /// Servers before 14 do not report the start-up packet's settings, and a pooler may have dropped them.
     pub(super) async fn make_sure(&mut self) -> io::Result<()> {
         self.idle().await?;
         if !self.shared.ledger.borrow().is_locked {
-            let told = self.asked(&[GIVEN.to_owned()]).await?;
+            let told = self.asked(&[GIVEN.into()]).await?;
             let given = self.told(told).await?.ok();
             self.is_dropped = given.is_none_or(|given| given[..] != ["on"]);
             let done = self.own(LOCK).await?;
@@ -152,14 +157,61 @@ where
 
     /// Has the server do something that the client does not see. Returns its error, if it fails.
     async fn own(&mut self, text: &str) -> io::Result<Result<(), String>> {
-        let told = self.asked(&[text.to_owned()]).await?;
+        let told = self.asked(&[text.into()]).await?;
         Ok(self.told(told).await?.map(drop))
+    }
+
+    /// Asks the server for something that must not change anything, in whatever transaction the client is. Returns the first
+    /// columns of all rows; none if the server cannot tell.
+    pub(super) async fn peeked(&mut self, question: OwnQuery) -> io::Result<Option<Vec<Bytes>>> {
+        let (status, can_tell) = {
+            let ledger = self.shared.ledger.borrow();
+            let can_tell = ledger.is_idle() && !ledger.skips() && !ledger.replicates;
+            (ledger.status, can_tell)
+        };
+        match status {
+            _ if !can_tell => Ok(None),
+            b'I' => {
+                if self.set_lock(false).await?.is_err() {
+                    return Ok(None);
+                }
+                let told = self.asked(&[question]).await?;
+                let told = tokio::time::timeout(PATIENCE, told).await;
+                Ok(told.ok().and_then(Result::ok).and_then(Result::ok))
+            }
+            b'T' => self.peeked_within(question).await,
+            _ => Ok(None),
+        }
+    }
+
+    /// The same within a transaction, which stays as it was: a savepoint takes back whatever it does to it. Only after a
+    /// question can it not be made to write any more, so that comes before. What a person refuses in it ends it.
+    async fn peeked_within(&mut self, question: OwnQuery) -> io::Result<Option<Vec<Bytes>>> {
+        if self.is_fresh && !self.may_write() {
+            if self.own(UNLOCK_THIS).await?.is_err() {
+                return Ok(None);
+            }
+            self.let_write();
+        }
+        let savepoint = format!("SAVEPOINT \"{OWN}\"");
+        let before = [&*savepoint, LOCK_THIS, IMPATIENT].map(OwnQuery::from);
+        let told = self.asked(&[&before[..], &[question]].concat()).await?;
+        let told = self.told(told).await?;
+        let back = format!("ROLLBACK TO {savepoint}");
+        let release = format!("RELEASE {savepoint}");
+        let told_back = self
+            .asked(&[back.as_str().into(), release.as_str().into()])
+            .await?;
+        match self.told(told_back).await? {
+            Ok(_) => Ok(told.ok()),
+            Err(_) => Err(invalid("the server does not go back to a savepoint")),
+        }
     }
 
     /// The same for several statements; the receiver gets the first columns of all rows.
     pub(super) async fn asked(
         &mut self,
-        texts: &[String],
+        questions: &[OwnQuery],
     ) -> io::Result<oneshot::Receiver<OwnReply>> {
         let (tell, told) = oneshot::channel();
         let replicates = {
@@ -169,9 +221,15 @@ where
         };
         let message = if replicates {
             // Such a connection has no others.
-            query(&texts.join("; "))
+            query(
+                &questions
+                    .iter()
+                    .map(|one| &*one.text)
+                    .collect::<Vec<_>>()
+                    .join("; "),
+            )
         } else {
-            batch(texts)
+            batch(questions)
         };
         self.to.write_all(&message).await?;
         self.to.flush().await?;

@@ -12,6 +12,7 @@ use super::{
     asking::{Login, escaped},
     client::PostgresClient,
     judge::MEANING,
+    refusal::OwnQuery,
     sum::{digest, sum},
 };
 
@@ -27,6 +28,7 @@ const TOLD: [(&str, &str); 4] = [
 /// The index of those that count for a yes to similar statements.
 const PATH: usize = 0;
 const ROLE: usize = 2;
+const ENCODING: usize = 3;
 /// Bytes of a path, or a role, that are shown as a part of a statement's target.
 const MAX_PATH: usize = 100;
 
@@ -89,15 +91,13 @@ impl Meaning {
         (value[..] != *usual.as_bytes()).then(|| String::from_utf8_lossy(value).into_owned())
     }
 
-    /// The warnings about it.
-    pub(super) fn warnings(&self) -> Vec<String> {
+    /// Returns the warnings about it for a text. An encoding means nothing to one in ASCII.
+    pub(super) fn warnings(&self, is_ascii: bool) -> Vec<String> {
         if !self.is_known() {
-            return vec![
-                "the agent may have set how it is read, and where its names are looked up"
-                    .to_owned(),
-            ];
+            return vec!["by which settings its names and values are read is not known".to_owned()];
         }
         let told = TOLD.iter().enumerate();
+        let told = told.filter(|(setting, _)| !is_ascii || *setting != ENCODING);
         let told = told.filter_map(|(setting, (_, told))| {
             let value = self.unusual(setting)?;
             Some(format!("{told} = {value}"))
@@ -119,15 +119,20 @@ where
         }
         // Earlier messages may change them.
         self.idle().await?;
-        let can_tell = {
+        let (status, skips) = {
             let ledger = self.shared.ledger.borrow();
-            matches!(ledger.status, b'I' | b'T') && !ledger.skips()
+            (ledger.status, ledger.skips())
         };
-        if !can_tell {
+        if status == b'E' && !skips {
+            // A failed transaction answers nothing, and does nothing: a yes to this is for what is sent in another one, if
+            // the settings are the same there.
+            return Ok(self.last_meaning.clone());
+        }
+        if !matches!(status, b'I' | b'T') || skips {
             return Ok(Meaning::default());
         }
         // No query: after one, a transaction that has just begun could not be made to write.
-        let questions = MEANING.map(|setting| format!("SHOW {setting}"));
+        let questions = MEANING.map(|setting| OwnQuery::from(&*format!("SHOW {setting}")));
         let told = self.asked(&questions).await?;
         let said = self.told(told).await?;
         let settings = said.ok().filter(|rows| rows.len() == MEANING.len());
@@ -136,7 +141,8 @@ where
                 .into_iter()
                 .all(|at| settings[at].len() <= MAX_PATH)
         };
-        Ok(Meaning(settings.filter(is_short)))
+        self.last_meaning = Meaning(settings.filter(is_short));
+        Ok(self.last_meaning.clone())
     }
 }
 
@@ -160,14 +166,14 @@ mod tests {
     fn what_is_not_usual_is_told() {
         let usual = Meaning::usual();
         assert_eq!(usual.at(&login()), "app@shop");
-        assert_eq!(usual.warnings(), [""; 0]);
+        assert_eq!(usual.warnings(false), [""; 0]);
         let other = with(["archive", "SQL, DMY", "owner", "LATIN1"]);
         assert_eq!(
             other.at(&login()),
             "app@shop?role=owner&search_path=archive"
         );
         assert_eq!(
-            other.warnings(),
+            other.warnings(false),
             [
                 "names are looked up by search_path = archive",
                 "dates are read by datestyle = SQL, DMY",
@@ -175,9 +181,10 @@ mod tests {
                 "its text is read by client_encoding = LATIN1",
             ]
         );
+        assert_eq!(other.warnings(true), other.warnings(false)[..3]);
         let unknown = Meaning::default();
         assert_eq!(unknown.at(&login()), "app@shop?search_path=…");
-        assert_eq!(unknown.warnings().len(), 1);
+        assert_eq!(unknown.warnings(true).len(), 1);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! refused statement fails at the server as well, by an invalid one in its place, so that both sides agree on what was done, in
 //! whatever order clients send ([`ledger`]).
 
-mod again;
+mod across;
 mod asking;
 mod batch;
 mod beside;
@@ -47,7 +47,7 @@ use super::{
     wire::{Entry, TargetTerms},
 };
 
-pub(super) use again::Again;
+pub(super) use across::AcrossConnections;
 use client::PostgresClient;
 use frame::Reader;
 use guard_policy::Profile;
@@ -75,12 +75,23 @@ pub(super) async fn serve(
     match start::start(&mut context, tls, stream, &upstream).await {
         Ok(started) => speak(&context, started).await,
         Err(Unstarted::Ended) => {}
-        Err(Unstarted::Broken(why)) => context.log(Entry::refused(&why)),
+        Err(Unstarted::Broken(why)) => context.log(of_sql(Entry::refused(&why))),
+        // As over HTTP: nothing was stopped, so there is no record.
+        Err(Unstarted::Unreachable(client, why)) => {
+            if let Some(mut client) = client {
+                tell(&mut client, &Refusal::unreachable(&why)).await;
+            }
+        }
         Err(Unstarted::Refused(mut client, refusal)) => {
-            context.log(Entry::refused(refusal.why()));
+            context.log(of_sql(Entry::refused(refusal.why())));
             tell(&mut client, &refusal).await;
         }
     }
+}
+
+/// An entry about statements.
+fn of_sql(entry: Entry) -> Entry {
+    Entry { sql: true, ..entry }
 }
 
 /// Relays in both directions.
@@ -101,7 +112,7 @@ async fn speak(context: &ConnectionContext, started: StartedConnection) {
         return;
     }
     let ended = {
-        let serving = server::serve(Reader::new(from_server), &mut to_client, &shared);
+        let serving = server::serve(context, Reader::new(from_server), &mut to_client, &shared);
         tokio::select! {
             ended = client.serve() => ended,
             ended = serving => ended,
@@ -129,7 +140,7 @@ async fn end(
     };
     match UnshownName::behind(error) {
         Some(unshown) => context.log_name(unshown.by, unshown.entry()),
-        None => context.log(Entry::refused(&why)),
+        None => context.log(of_sql(Entry::refused(&why))),
     }
     tell(client, &refusal).await;
 }

@@ -57,6 +57,7 @@ where
             unit: unknown(name),
             parameters: Parameters::default(),
             values: Bytes::new(),
+            bind: Bytes::new(),
         })
     }
 
@@ -114,7 +115,7 @@ where
                 }
                 Control::Execute { name } => (name, self.statements_called(name)),
                 Control::Fetch { name } => (name, self.portals_called(name)),
-                Control::Begin { .. } | Control::End { .. } => continue,
+                Control::Begin { .. } | Control::End { .. } | Control::Unlock => continue,
             };
             // A statement that uses names itself is not followed further. SQL cursors were judged when they were declared.
             let is_known = matches!(control, Control::Fetch { .. }) || own.contains(&name);
@@ -149,7 +150,7 @@ where
                 units.is_empty() || units.iter().any(|unit| unit.sets)
             }
             Control::Fetch { .. } => true,
-            Control::Begin { .. } | Control::End { .. } => false,
+            Control::Begin { .. } | Control::End { .. } | Control::Unlock => false,
         })
     }
 

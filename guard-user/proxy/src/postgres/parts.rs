@@ -29,8 +29,10 @@ pub(super) enum Part {
         portal: Bytes,
         statement: Bytes,
         parameters: Parameters,
-        /// As they were sent.
+        /// All behind the names, as it was sent.
         values: Bytes,
+        /// Of that the formats and the values.
+        bind: Bytes,
     },
     /// Executes a portal.
     Execute { portal: Bytes },
@@ -141,6 +143,7 @@ fn bind(fields: &mut Fields) -> io::Result<Part> {
     if more > 0 {
         parameters.push_str(&format!(" and {more} more"));
     }
+    let bind = values.slice(..values.len() - fields.rest().len());
     for _ in 0..fields.count()? {
         fields.count()?;
     }
@@ -152,6 +155,7 @@ fn bind(fields: &mut Fields) -> io::Result<Part> {
             is_cut: is_cut || more > 0,
         },
         values,
+        bind,
     })
 }
 

@@ -10,6 +10,8 @@ const READ_ONLY: &str = "25006";
 const VIOLATION: &str = "08P01";
 /// `connection_failure`.
 const UNREACHABLE: &str = "08006";
+/// `query_canceled`.
+const CANCELED: &str = "57014";
 /// `invalid_authorization_specification`.
 const BINDING: &str = "28000";
 /// Sent in a refused statement's place: it fails at the server too, so that both sides agree on what failed.
@@ -89,6 +91,16 @@ impl Refusal {
         }
     }
 
+    /// The client has withdrawn what it was held for.
+    pub(super) fn withdrawn() -> Self {
+        Self {
+            code: CANCELED,
+            message: "canceling statement due to user request".to_owned(),
+            detail: None,
+            hint: "guard held it for a person's answer; nothing of it was sent.".to_owned(),
+        }
+    }
+
     /// Why, for the audit log.
     pub(super) fn why(&self) -> &str {
         &self.message
@@ -140,17 +152,48 @@ pub(super) fn query(text: &str) -> Bytes {
     message(b'Q', &[text.as_bytes(), &[0]].concat())
 }
 
+/// A query of the guard's own, with the types and values of its parameters as the client has sent them.
+#[derive(Clone, Debug)]
+pub(super) struct OwnQuery {
+    pub(super) text: String,
+    /// Empty: none.
+    pub(super) types: Bytes,
+    /// Formats and values; empty: none.
+    pub(super) values: Bytes,
+}
+
+impl From<&str> for OwnQuery {
+    fn from(text: &str) -> Self {
+        Self {
+            text: text.to_owned(),
+            types: Bytes::new(),
+            values: Bytes::new(),
+        }
+    }
+}
+
 /// Several as a batch, which does not touch the unnamed statement and portal: a client may have prepared its own. It begins
 /// with the release of what a failed one left.
-pub(super) fn batch(texts: &[String]) -> Bytes {
+pub(super) fn batch(questions: &[OwnQuery]) -> Bytes {
     const NAME: &[u8] = OWN.as_bytes();
     let close = |what: u8| message(b'C', &[&[what], NAME, &[0]].concat());
     let forget = [close(b'P'), close(b'S')].concat();
     let mut batch = forget.clone();
-    for text in texts {
-        let parse = [NAME, &[0], text.as_bytes(), &[0, 0, 0]].concat();
+    let or = |bytes: &Bytes, none: &'static [u8]| match bytes.is_empty() {
+        true => Bytes::from_static(none),
+        false => bytes.clone(),
+    };
+    for OwnQuery {
+        text,
+        types,
+        values,
+    } in questions
+    {
+        let (types, values) = (or(types, &[0; 2]), or(values, &[0; 4]));
+        let parse = [NAME, &[0], text.as_bytes(), &[0], &types].concat();
         batch.extend(message(b'P', &parse));
-        batch.extend(message(b'B', &[NAME, &[0], NAME, &[0; 7]].concat()));
+        let bind = [NAME, &[0], NAME, &[0], &values, &[0; 2]].concat();
+        batch.extend(message(b'B', &bind));
         batch.extend(message(b'E', &[NAME, &[0; 5]].concat()));
         batch.extend(&forget);
     }

@@ -6,8 +6,15 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
-    super::wire::AskAnswer, asking::AskedStatement, beside::Beside, client::PostgresClient,
-    judge::SqlWrite, ledger::Parameters, meaning::Meaning, refusal::Refusal, sum::digest,
+    super::wire::{AskAnswer, TransactionState},
+    asking::AskedStatement,
+    beside::Beside,
+    client::PostgresClient,
+    judge::SqlWrite,
+    ledger::Parameters,
+    meaning::Meaning,
+    refusal::Refusal,
+    sum::digest,
     unit::Unit,
 };
 
@@ -44,21 +51,12 @@ pub(super) fn is_command(text: &[u8]) -> bool {
 /// Such a connection, as a statement for a person.
 fn unit() -> Unit {
     let text = Bytes::from_static(b"a replication connection");
-    let write = SqlWrite {
-        command: "REPLICATION",
-        kind:
-            "copies all of the server, onto itself if it likes, and makes, changes and drops slots"
-                .to_owned(),
-        because: "a replication connection does not only read".to_owned(),
-        warnings: vec![
-            "what it does as such a connection is not asked about, until it ends".to_owned(),
-            "for a slot a server keeps its log until it is read, or its disk is full".to_owned(),
-        ],
-        objects: Vec::new(),
-        is_definition: false,
-        is_by_cursor: false,
-        has_values: false,
-    };
+    let does =
+        "copies all of the server, onto itself if it likes, and makes, changes and drops slots";
+    let write = SqlWrite::new("REPLICATION", does)
+        .because("a replication connection does not only read")
+        .warn("what it does as such a connection is not asked about, until it ends")
+        .warn("for a slot a server keeps its log until it is read, or its disk is full");
     let normalised = String::from_utf8_lossy(&text).into_owned();
     Unit {
         normalised,
@@ -91,6 +89,7 @@ where
             meaning: &Meaning::usual(),
             beside: &Beside::nothing(),
             digest: Some(&digest(&self.login, &[&unit.sum])),
+            transaction: TransactionState::Able,
         };
         let answer = tokio::select! {
             answer = statement.ask(self.context, &terms) => answer,

@@ -9,10 +9,11 @@ use tokio::{
 };
 
 use super::{
+    super::{client::ConnectionContext, wire::Entry},
     frame::{Fields, HEAD, MAX_READ, MessageHead, Reader, invalid},
     judge::{self, Release},
     ledger::{Expected, Ledger, OwnReply},
-    refusal::MARK,
+    refusal::{MARK, message},
 };
 
 /// Rows of an answer to the guard itself that are kept.
@@ -68,6 +69,7 @@ impl BothDirections {
 ///
 /// The system's; violations of the protocol.
 pub(super) async fn serve<R, W>(
+    context: &ConnectionContext,
     from: Reader<R>,
     to: &mut W,
     shared: &BothDirections,
@@ -78,13 +80,18 @@ where
 {
     // Each write wakes the client, and an answer is many messages.
     let mut to = BufWriter::new(to);
-    let ended = pass(from, &mut to, shared).await;
+    let ended = pass(context, from, &mut to, shared).await;
     // What came before the end was for the client.
     let flushed = to.flush().await;
     ended.and(flushed)
 }
 
-async fn pass<R, W>(mut from: Reader<R>, to: &mut W, shared: &BothDirections) -> io::Result<()>
+async fn pass<R, W>(
+    context: &ConnectionContext,
+    mut from: Reader<R>,
+    to: &mut W,
+    shared: &BothDirections,
+) -> io::Result<()>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
@@ -126,7 +133,15 @@ where
         }
         let message = from.message(head).await?;
         let is_own = shared.ledger.borrow().is_own();
-        let said = hear(head, &message, &shared.ledger, &mut heard)?;
+        let mut said = hear(head, &message, &shared.ledger, &mut heard)?;
+        if !is_own && head.tag == b'E' && contains(&message, HELD_TO_READ) {
+            let why = format!(
+                "what is behind a statement would have changed something: {}",
+                told(&message)
+            );
+            context.log(super::of_sql(Entry::refused(&why)));
+            said = said.map(|message| held_to_read(&message));
+        }
         let is_aside = matches!(head.tag, b'N' | b'A');
         if let (Some(said), true) = (said, !is_own || is_aside) {
             to.write_all(&said).await?;
@@ -166,7 +181,7 @@ where
 fn is_plain(tag: u8) -> bool {
     !matches!(
         tag,
-        b'1' | b'2' | b'3' | b'E' | b'G' | b'R' | b'S' | b'W' | b'Z'
+        b'1' | b'2' | b'3' | b'E' | b'G' | b'K' | b'R' | b'S' | b'W' | b'Z'
     )
 }
 
@@ -208,6 +223,7 @@ fn hear(
         b'G' => ledger.copies()?,
         b'W' if ledger.replicates => ledger.copies()?,
         b'W' => return Err(invalid("the server begins a replication")),
+        b'K' => ledger.cancel_key = Bytes::copy_from_slice(&message[HEAD..]),
         b'S' => setting(message, &mut ledger)?,
         b'R' => ledger.asks_sasl = Fields::of(message).number()? == SASL,
         b'E' => {
@@ -251,6 +267,18 @@ fn keep_row(message: &Bytes, heard: &mut OwnReply) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// In an error of a server that a transaction only reads (in PostgreSQL's utility.c), whatever its language. A standby's
+/// names another function.
+const HELD_TO_READ: &[u8] = b"\0RPreventCommandIfReadOnly\0";
+const HINT: &str = "guard holds this connection to reading, and what is behind this statement, as a function of a view, would \
+     have changed something. Go on without it, and say so in your answer.";
+
+/// Such an error with a hint for the client.
+fn held_to_read(error: &Bytes) -> Bytes {
+    let fields = error[HEAD..].strip_suffix(&[0]).unwrap_or(&error[HEAD..]);
+    message(b'E', &[fields, b"H", HINT.as_bytes(), &[0, 0]].concat())
 }
 
 /// The text of an error: the field `M`.

@@ -47,6 +47,7 @@ impl UnshownName {
     pub(super) fn entry(&self) -> Entry {
         Entry {
             no_rule: self.by != RefusedBy::Policies,
+            sql: true,
             ..Entry::refused(&self.to_string())
         }
     }

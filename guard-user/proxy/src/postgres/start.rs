@@ -56,6 +56,8 @@ pub(super) enum Unstarted {
     Ended,
     /// The packet is invalid.
     Broken(String),
+    /// There is no server, or none that is trusted. The client gets an error if it speaks already.
+    Unreachable(Option<Box<Stream>>, String),
 }
 
 impl From<io::Error> for Unstarted {
@@ -106,14 +108,12 @@ async fn begin(
     };
     let Some(server) = ends.server.take() else {
         let why = ends.problem.unwrap_or_default();
-        return Err(Unstarted::Refused(
-            ends.client.into(),
-            Refusal::unreachable(&why),
-        ));
+        return Err(Unstarted::Unreachable(Some(ends.client.into()), why));
     };
     match code(&packet) {
         CANCEL => {
             let (mut client, mut server) = (ends.client, server);
+            context.across.withdraw(context.target, packet.slice(8..));
             server.write_all(&packet).await?;
             server.flush().await?;
             // The server closes when it has cancelled, and the client waits for that.
@@ -191,7 +191,7 @@ async fn secured(
         Ok(None) => Err(Unstarted::Broken(
             "the client speaks TLS, and the server does not".to_owned(),
         )),
-        Err(why) => Err(Unstarted::Broken(why)),
+        Err(why) => Err(Unstarted::Unreachable(None, why)),
     }
 }
 

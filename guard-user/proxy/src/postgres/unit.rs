@@ -50,7 +50,14 @@ pub(super) struct Unit {
     pub(super) copies_in: bool,
     /// The number of statements.
     pub(super) statements: usize,
+    /// Whether [`INSTEAD`] is sent in its place.
+    pub(super) is_instead: bool,
+    /// The types of its parameters, as they were sent; empty: not known.
+    pub(super) types: Bytes,
 }
+
+/// Sent in the place of what would let a session write by itself: the server answers both with `SET`, and goes on as before.
+pub(super) const INSTEAD: &str = "SET guard.holds = 'on'";
 
 /// What the statements of a text do together.
 #[derive(Default)]
@@ -133,6 +140,16 @@ impl Unit {
             let warning = format!("{statements} statements in one string");
             write.warnings.insert(0, warning);
         }
+        let is_instead = statements == 1 && controls[..] == [Control::Unlock];
+        if is_instead {
+            return Self {
+                statements,
+                sets: false,
+                write: None,
+                is_instead,
+                ..Self::unknown(text, "")
+            };
+        }
         // A text that executes a write by its name is shown with it.
         let is_shown = write.is_some() || !controls.is_empty();
         let most = if is_shown { MAX_TEXT } else { MAX_READ_TEXT };
@@ -151,6 +168,8 @@ impl Unit {
             resets: effects.resets,
             copies_in: effects.copies_in,
             statements,
+            is_instead,
+            types: Bytes::new(),
         }
     }
 
@@ -160,16 +179,7 @@ impl Unit {
 
     /// A unit of which nothing is known.
     pub(super) fn unknown(text: &Bytes, why: &str) -> Self {
-        let write = SqlWrite {
-            command: "?",
-            kind: "may change anything: guard cannot read it".to_owned(),
-            because: why.to_owned(),
-            warnings: Vec::new(),
-            objects: Vec::new(),
-            is_definition: false,
-            is_by_cursor: false,
-            has_values: false,
-        };
+        let write = SqlWrite::new("?", "may change anything: guard cannot read it").because(why);
         Self {
             text: beginning(text, MAX_TEXT),
             bytes: text.len(),
@@ -183,6 +193,8 @@ impl Unit {
             resets: false,
             copies_in: false,
             statements: 1,
+            is_instead: false,
+            types: Bytes::new(),
         }
     }
 
@@ -205,6 +217,8 @@ impl Unit {
             resets: false,
             copies_in: false,
             statements: units.iter().map(|unit| unit.statements).sum(),
+            is_instead: false,
+            types: Bytes::new(),
         })
     }
 
@@ -267,8 +281,14 @@ impl Unit {
             return Rc::clone(self);
         }
         let sum = sum([&self.sum, types]);
+        let is_short = types.len() <= MAX_READ_TEXT;
         Rc::new(Self {
             sum,
+            types: if is_short {
+                Bytes::copy_from_slice(types)
+            } else {
+                Bytes::new()
+            },
             ..(**self).clone()
         })
     }

@@ -31,6 +31,7 @@ insert into orders (person, total) select i, i * 1.5 from generate_series(1, 50)
 create sequence numbers;
 create function sneak() returns int language sql volatile as 'insert into people values (0, ''sneaked'') returning id';
 create view sneaky as select sneak() as id;
+analyze people;
 create function total() returns numeric language sql stable as 'select sum(total) from orders';
 ";
 

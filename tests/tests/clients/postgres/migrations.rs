@@ -5,7 +5,7 @@ use std::fs;
 use guard_lab::{Json as _, SshKey, Tested};
 use serde_json::Value;
 
-use super::database::psql;
+use super::database::{psql, query};
 use super::{Database, each_in_a_new_shop, everything};
 use crate::clients::agent::Agent;
 use crate::clients::scene::ClientScene;
@@ -71,11 +71,23 @@ fn a_migration_that_stops_at_the_first_error_passes_after_one_yes(scene: &Client
     agent.run(&migrate)?.refused();
     let asked = the_one(scene)?;
     let warnings = asked["http"]["warnings"].to_string();
-    assert!(warnings.contains("--writes --for 5m"), "{warnings}");
+    assert!(!warnings.contains("--writes"), "{warnings}");
     let id = asked["id"].text()?;
-    scene.answer(&["approve", id, "--writes", "--for", "5m"])?;
+    let approve = ["approve", id, "--writes", "--for", "5m"];
+    let said = scene.daemon.agent(approve).run()?.success()?.stdout;
+    assert!(said.contains("no DROP, TRUNCATE or DO"), "{said}");
     agent.run(&migrate)?.ok();
     assert_eq!(scene.pending()?, [""; 0]);
+    // What destroys, or may do anything, is asked about each time.
+    for text in [
+        "drop table parts",
+        "truncate orders",
+        "do 'begin end'",
+        "alter table people drop column part",
+    ] {
+        agent.run(&query(text))?.refused();
+    }
+    agent.run(&query("delete from orders where id = 1"))?.ok();
     Ok(())
 }
 

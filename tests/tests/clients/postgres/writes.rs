@@ -103,11 +103,9 @@ const OTHERS: &[&str] = &[
     "lock table people",
     "grant all on people to public",
     "vacuum people",
-    "set default_transaction_read_only = off",
     "set transaction_read_only = off",
     "begin read write",
     "start transaction read write",
-    "set session characteristics as transaction read write",
     "select set_config('default_transaction_read_only', 'off', false)",
     "set standard_conforming_strings = off",
     "set client_encoding = sjis",
@@ -182,11 +180,16 @@ fn a_transaction_that_has_read_is_done_again_after_a_yes(scene: &ClientScene) ->
         "\"begin\" -c \"select 1\" -c \"update people set name = 'z' where id = 1\" -c \"commit\"",
     );
     agent.run(&text)?.refused();
-    scene.say_yes()?;
-    let told = agent.run(&text)?;
+    let warnings = scene.pending()?.remove(0)["http"]["warnings"].to_string();
     assert!(
-        told.text.contains("has begun as one that only reads"),
-        "{told:?}"
+        warnings.contains("its transaction has already read"),
+        "{warnings}"
+    );
+    scene.say_yes()?;
+    let holes = scene.daemon.agent(["holes"]).run()?.success()?.stdout;
+    assert!(
+        holes.contains("a transaction of the session that begins there may write"),
+        "{holes}"
     );
     let done = agent.run(&text)?;
     assert!(done.text.contains("UPDATE 1\nCOMMIT"), "{done:?}");
@@ -194,6 +197,127 @@ fn a_transaction_that_has_read_is_done_again_after_a_yes(scene: &ClientScene) ->
     assert_eq!(agent.run(&name)?.ok(), "z\n");
     // That was for once.
     agent.run(&text)?.refused();
+    let sneaky = psql("-c begin -c \"select * from sneaky\"");
+    assert!(agent.run(&sneaky)?.text.contains("read-only transaction"));
+    say_no(scene)?;
+
+    // One that waits is told that it has its yes, and not passed yet.
+    let mut held = Agent::holding(scene, "5m", "has-read")?;
+    held.begin(&text)?;
+    let mut pending = Vec::new();
+    eventually("it waits", || {
+        pending = scene.pending()?;
+        Ok(pending.iter().any(|one| one["held"] == true))
+    })?;
+    let id = pending[0]["id"].text()?;
+    let approved = scene.daemon.agent(["approve", id]).run()?.success()?.stdout;
+    assert!(approved.contains("open for"), "{approved}");
+    let told = held.end()?;
+    assert!(
+        told.text
+            .contains("a person has said yes, but its transaction has begun"),
+        "{told:?}"
+    );
+    let log = scene.daemon.agent(["log"]).run()?.success()?.stdout;
+    assert_eq!(log.matches("sql passed").count(), 1, "{log}");
+    assert!(held.run(&text)?.text.contains("UPDATE 1\nCOMMIT"));
+    Ok(())
+}
+
+fn what_its_client_has_withdrawn_is_gone(scene: &ClientScene) -> Tested {
+    let mut agent = Agent::holding(scene, "5m", "withdraws")?;
+    let before = everything(scene)?;
+    let delete = query("delete from orders where id > 0");
+    // What is not withdrawn passes.
+    agent.begin(&query("delete from orders where id = 1"))?;
+    scene.say_yes_to("DELETE")?;
+    agent.end()?.ok();
+    assert_ne!(everything(scene)?, before);
+    let before = everything(scene)?;
+    // ^C in psql sends a request to cancel.
+    agent.begin(&format!("timeout -s INT 3 env {delete}"))?;
+    let mut pending = Vec::new();
+    eventually("it waits", || {
+        pending = scene.pending()?;
+        Ok(pending.iter().any(|one| one["held"] == true))
+    })?;
+    let done = agent.end()?;
+    assert!(
+        done.text
+            .contains("canceling statement due to user request"),
+        "{done:?}"
+    );
+    assert_eq!(scene.pending()?, [""; 0]);
+    let late = scene.daemon.agent(["approve", pending[0]["id"].text()?]);
+    assert!(late.run()?.success().is_err());
+    assert_eq!(everything(scene)?, before);
+    Ok(())
+}
+
+fn rows_are_those_that_a_change_reads_or_are_not_told(scene: &ClientScene) -> Tested {
+    let fresh = query("create table fresh as select * from people");
+    scene.unguarded()?.run(&fresh)?.ok();
+    let mut agent = scene.agent()?;
+    let update = "update people set name = 'x'";
+    let within = "with gone as (delete from people returning *) select 1 from gone limit 1";
+    for (command, rows) in [
+        (query(update), Some("about 100 rows,")),
+        (
+            psql(&format!("-c begin -c \"select 1\" -c \"{update}\"")),
+            Some("about 100 rows,"),
+        ),
+        (
+            psql(&format!("-c begin -c \"{update}\"")),
+            Some("about 100 rows,"),
+        ),
+        (
+            "/usr/bin/python3 $PROGRAMS/wire.py bound_at_once".to_owned(),
+            Some("about 50 rows,"),
+        ),
+        (query(within), Some("about 100 rows,")),
+        // Nobody has analysed it.
+        (query("delete from fresh"), None),
+        (
+            query("with a as (delete from people), b as (delete from orders) select 1"),
+            None,
+        ),
+    ] {
+        let before = everything(scene)?;
+        agent.run(&command)?;
+        let warnings = scene.pending()?.remove(0)["http"]["warnings"].to_string();
+        match rows {
+            Some(rows) => assert!(warnings.contains(rows), "{command}: {warnings}"),
+            None => assert!(!warnings.contains(" rows,"), "{command}: {warnings}"),
+        }
+        assert_eq!(everything(scene)?, before, "{command}");
+        say_no(scene)?;
+    }
+    Ok(())
+}
+
+/// A pool switches the connections that it gives back.
+fn a_session_that_would_write_by_itself_is_held_to_reading(scene: &ClientScene) -> Tested {
+    let mut agent = scene.agent()?;
+    for switch in [
+        "set session characteristics as transaction read write",
+        "set default_transaction_read_only = off",
+    ] {
+        let lines = format!(
+            "-At -c \"{switch}\" -c \"show default_transaction_read_only\" -c \"select * from sneaky\""
+        );
+        let done = agent.run(&psql(&lines))?;
+        assert!(done.text.starts_with("SET\non\n"), "{done:?}");
+        assert!(
+            done.text.contains("guard holds this connection to reading"),
+            "{done:?}"
+        );
+    }
+    let prepared = agent.run("/usr/bin/python3 $PROGRAMS/wire.py switched")?;
+    assert_eq!(prepared.text.trim(), "on");
+    assert_eq!(scene.pending()?, [""; 0]);
+    // Why is told inside, too.
+    let log = scene.daemon.agent(["log"]).run()?.success()?.stdout;
+    assert!(log.contains("sql refused"), "{log}");
     Ok(())
 }
 
@@ -309,6 +433,9 @@ fn together() -> Tested {
         a_write_waits_for_a_person_and_happens_after_a_yes,
         a_client_that_waits_goes_on_after_a_yes_and_after_a_no,
         a_transaction_that_has_read_is_done_again_after_a_yes,
+        what_its_client_has_withdrawn_is_gone,
+        rows_are_those_that_a_change_reads_or_are_not_told,
+        a_session_that_would_write_by_itself_is_held_to_reading,
         while_all_writes_pass_a_transaction_may_read_first,
         a_yes_may_be_for_all_statements_like_it_and_no_parameter_is_in_the_trail,
         what_began_under_a_hole_for_everything_is_judged_by_what_is_open_at_its_end,

@@ -678,6 +678,20 @@ def bound():
     return wire.until_ready() + wire.query("commit")
 
 
+def bound_at_once():
+    values = text("", "") + b"\0\0\0\x01" + struct.pack("!i", 2) + b"50" + b"\0\0"
+    update = parse("", "update people set name = 'x' where id > $1")
+    wire = Wire()
+    wire.send(update, message(b"B", values), execute(""), SYNC)
+    return wire.until_ready()
+
+
+def switched():
+    wire = Wire()
+    wire.send(does("set session characteristics as transaction read write"), SYNC)
+    return wire.until_ready() + wire.query("show default_transaction_read_only")
+
+
 def copied_in_a_batch():
     wire = Wire()
     wire.query("begin")

@@ -114,7 +114,7 @@ impl Model {
         let what = match (c, &subject.request.http) {
             ('c', _) => YesFor::Connections(Typed::suggested("1")),
             ('s', _) => YesFor::Bytes(Typed::suggested("1MiB")),
-            ('p', Some(http)) => YesFor::Path {
+            ('p', Some(http)) if !http.is_statement() => YesFor::Path {
                 pattern: http.as_pattern(),
                 typing: true,
             },

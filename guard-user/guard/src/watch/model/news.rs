@@ -1,8 +1,8 @@
 //! What guardd tells of: records of the audit log, and what came of answers.
 
 use guard_proto::{
-    LogRecord,
-    record::{Answered, Record},
+    Hole, LogRecord,
+    record::{Answered, Http, Record},
 };
 
 use super::{Effect, GONE, Model, Moment, Notice, RECORDS, Tone};
@@ -31,6 +31,13 @@ impl Model {
                 }
                 effects.extend(self.ring(now));
             }
+            Record::Http(one) if is_news && self.is_broad_use(&one) => {
+                let method = one.method.get().map_or("", String::as_str);
+                let path = one.path.get().map_or("", String::as_str);
+                let hole = one.hole.get().map_or("", String::as_str);
+                let text = format!("{hole} let it pass: {method} {path}");
+                self.notice = Some(Notice::new(Tone::Warn, escaped(text, NOTICE)));
+            }
             _ => {}
         }
         if self.scrolled > 0 && self.pane == super::Pane::Log {
@@ -46,6 +53,15 @@ impl Model {
             effects.push(Effect::Refresh);
         }
         effects
+    }
+
+    /// Returns true if a hole for all writes has let something pass.
+    fn is_broad_use(&self, one: &Http) -> bool {
+        let is_by = |hole: &Hole| one.hole.get() == Some(&hole.id);
+        let is_broad = |hole: &Hole| hole.http.as_ref().is_some_and(|http| http.method.is_none());
+        let mut holes = self.holes.iter();
+        one.outcome.get().is_some_and(|outcome| outcome == "passed")
+            && holes.any(|hole| is_by(hole) && is_broad(hole))
     }
 
     pub(super) fn leave_out_trials(&mut self) {

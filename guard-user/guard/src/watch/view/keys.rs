@@ -122,8 +122,10 @@ fn answers(model: &Model) -> Vec<KeyHint> {
         ("n", "no 1m"),
         ("N", "8h"),
     ]));
-    if request.is_some_and(|request| request.http.is_some()) {
-        keys.extend(plain(&[("p", "path"), ("w", "writes")]));
+    if let Some(http) = request.and_then(|request| request.http.as_ref()) {
+        let path = plain(&[("p", "path")]);
+        keys.extend(path.into_iter().filter(|_| !http.is_statement()));
+        keys.extend(plain(&[("w", "writes")]));
     } else if request.is_some_and(|request| request.question.is_none()) {
         keys.extend(plain(&[("c", "count")]));
     }

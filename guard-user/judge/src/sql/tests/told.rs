@@ -7,7 +7,7 @@ use super::{
 
 #[test]
 fn kinds_name_what_is_changed() {
-    let kind = |text: &str| written(text).kind;
+    let kind = |text: &str| written(text).kind();
     assert_eq!(
         kind("DELETE FROM public.users WHERE id = 1"),
         "deletes rows of public.users"
@@ -22,7 +22,7 @@ fn kinds_name_what_is_changed() {
         "deletes rows of a"
     );
     assert_eq!(kind("TRUNCATE a, b, c, d"), "empties a, b and 2 more");
-    assert_eq!(kind("DROP TABLE a.b"), "drops a table: a.b");
+    assert_eq!(kind("DROP TABLE a.b"), "drops 1 table: a.b");
     assert_eq!(kind("CREATE ROLE x"), "creates the role x");
     assert_eq!(
         kind("CREATE FUNCTION a.f() RETURNS int LANGUAGE sql AS ''"),
@@ -35,6 +35,73 @@ fn kinds_name_what_is_changed() {
     assert_eq!(kind("SELECT my.f()"), "calls the function my.f");
     assert_eq!(kind("COPY t FROM STDIN"), "adds rows to t");
     assert_eq!(kind("CALL p()"), "calls a procedure");
+    assert_eq!(
+        kind("SELECT pg_advisory_lock(1)"),
+        "calls pg_advisory_lock: takes an advisory lock, which ends with its connection"
+    );
+}
+
+#[test]
+fn of_several_statements_the_worst_comes_first_and_alike_ones_are_counted() {
+    let all = |text: &str| {
+        let statements = judged(text).statements.into_iter();
+        statements
+            .filter_map(Statement::into_write)
+            .reduce(SqlWrite::and)
+            .unwrap()
+    };
+    let inserts = "insert into hits values (1); ".repeat(80);
+    let batch = all(&format!("{inserts}drop table orders"));
+    assert_eq!(batch.command, "DROP TABLE");
+    assert_eq!(
+        batch.kind(),
+        "drops 1 table: orders; adds rows to hits (80)"
+    );
+    assert_eq!(batch.warnings, ["DROP cannot be undone"]);
+    let drops: String = (1..=21).map(|n| format!("drop table t{n}; ")).collect();
+    let kind = all(&format!("{drops}delete from alembic_version where a = 1")).kind();
+    assert!(kind.starts_with("drops 21 tables: t1, t2, t3, "), "{kind}");
+    assert!(
+        kind.ends_with(", t21; deletes rows of alembic_version"),
+        "{kind}"
+    );
+    // What has no room is counted.
+    let name = "n".repeat(60);
+    let drops: String = (1..=40)
+        .map(|n| format!("drop index {name}{n}; "))
+        .collect();
+    let kind = all(&drops).kind();
+    assert!(
+        kind.starts_with("drops 40 indexes: ") && kind.ends_with(" more"),
+        "{kind}"
+    );
+    let many: String = (1..=40)
+        .map(|n| format!("insert into {name}{n} values (1); "))
+        .collect();
+    assert!(
+        all(&many).kind().ends_with("; and 27 more"),
+        "{}",
+        all(&many).kind()
+    );
+    assert_eq!(
+        written("alter table t drop column a").command,
+        "DROP COLUMN"
+    );
+}
+
+#[test]
+fn a_table_that_may_be_there_is_named() {
+    let unless = |text: &str| written(text).unless_there;
+    let there = Some((Some("a".to_owned()), "b c".to_owned()));
+    assert_eq!(
+        unless("CREATE TABLE IF NOT EXISTS a.\"b c\" (i int)"),
+        there
+    );
+    assert_eq!(unless("CREATE TABLE t (i int)"), None);
+    assert_eq!(
+        unless("CREATE TABLE IF NOT EXISTS t (i int); DROP TABLE u"),
+        None
+    );
 }
 
 #[test]
