@@ -1030,7 +1030,6 @@ mod tests {
             beware   about 1 row, as the server plans it
             it says  "need the list of albums"
             guard approve r1
-            guard approve r1 --path PATTERN --for 15m
             guard deny r1
         "#);
     }

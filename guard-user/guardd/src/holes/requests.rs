@@ -484,20 +484,30 @@ mod tests {
             };
             asked(1, 443, request, None)
         };
-        for (host, wanted) in [
-            (Some("staging"), [true, false, false, false]),
-            (None, [false, false, true, true]),
+        let statements = Covers::Writes {
+            host: None,
+            sql: true,
+        };
+        let drop = HttpRequest {
+            scheme: HttpRequest::POSTGRES.to_owned(),
+            ..request("DROP TABLE", "drop table t", None)
+        };
+        for (covers, wanted) in [
+            (writes(Some("staging")), [true, false, false, false, false]),
+            (writes(None), [false, false, true, false, false]),
+            (statements, [false, false, false, true, false]),
         ] {
             let mut holes = Holes::nowhere();
-            holes.add(HoleId(1), hole(writes(host), None));
+            holes.add(HoleId(1), hole(covers.clone(), None));
             let passes = [
                 to(Some("staging"), "https"),
                 to(Some("production"), "https"),
                 to(None, "https"),
                 to(Some("app@shop"), HttpRequest::POSTGRES),
+                asked(1, 443, drop.clone(), None),
             ]
             .map(|key| used(&holes, &key, None).is_some());
-            assert_eq!(passes, wanted, "{host:?}");
+            assert_eq!(passes, wanted, "{covers:?}");
         }
     }
 
