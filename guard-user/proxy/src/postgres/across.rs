@@ -76,7 +76,6 @@ impl Drop for Held<'_> {
 #[cfg(test)]
 mod tests {
     use std::{
-        future::Future as _,
         net::Ipv4Addr,
         pin::pin,
         task::{Context, Poll, Waker},

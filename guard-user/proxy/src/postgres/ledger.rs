@@ -496,6 +496,7 @@ mod tests {
             unit: unit("select 1"),
             parameters: Parameters::default(),
             values: Bytes::new(),
+            bind: Bytes::new(),
         };
         ledger.expect(Expected::Bound("".into(), bound));
         assert!(ledger.failed().is_none());
