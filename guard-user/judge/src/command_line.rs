@@ -101,7 +101,7 @@ impl Masking {
         if let Some((name, value)) = piece.split_once('=')
             && !name.contains(['/', '?', ':'])
             && !value.is_empty()
-            && is_secret(name)
+            && is_secret(name, value)
         {
             return format!("{name}={LEFT_OUT}");
         }

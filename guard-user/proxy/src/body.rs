@@ -15,7 +15,8 @@ use http::HeaderMap;
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::{BodyExt as _, Full, combinators::UnsyncBoxBody};
 use hyper::body::Incoming;
-use tokio::task::spawn_local;
+use sha2::{Digest as _, Sha256};
+use tokio::{task::spawn_local, time::Instant};
 
 use super::{room::ReservedBytes, sieve::trailer::is_forbidden};
 
@@ -66,6 +67,8 @@ pub(super) struct BegunBody {
     /// Its length by the head; none if only its end tells. It is sent on in the same way, with its trailers.
     told: Option<u64>,
     read: BytesMut,
+    /// Of the bytes that were read.
+    sum: Sha256,
     trailers: Option<HeaderMap>,
     rest: Option<Incoming>,
 }
@@ -78,6 +81,7 @@ impl BegunBody {
             is_crowded: false,
             told: body.size_hint().exact(),
             read: BytesMut::new(),
+            sum: Sha256::new(),
             trailers: None,
             rest: Some(body),
         }
@@ -101,13 +105,56 @@ impl BegunBody {
             && let Some(rest) = &mut self.rest
         {
             match rest.frame().await.transpose()?.map(Frame::into_data) {
-                Some(Ok(data)) if self.taken.take(data.len()) => self.read.extend_from_slice(&data),
+                Some(Ok(data)) if self.taken.take(data.len()) => self.push(&data),
                 Some(Ok(_)) => self.is_crowded = true,
                 Some(Err(other)) => self.trailers = other.into_trailers().ok(),
                 None => self.rest = None,
             }
         }
         Ok(())
+    }
+
+    /// Reads on to the end, so that its sum is known: until the client pauses for `pause`, or `time` has passed, or no memory is to
+    /// spare. What was read is kept.
+    ///
+    /// # Errors
+    ///
+    /// The connection's.
+    pub(super) async fn read_ahead(
+        &mut self,
+        pause: Duration,
+        time: Duration,
+    ) -> Result<(), hyper::Error> {
+        let (end, read) = (Instant::now() + time, self.read.len() as u64);
+        let announced = self.told.map_or(0, |told| told.saturating_sub(read));
+        if !self.taken.has_to_spare(announced) {
+            return Ok(());
+        }
+        while self.taken.has_to_spare(0)
+            && let Some(rest) = &mut self.rest
+        {
+            let patience = pause.min(end.saturating_duration_since(Instant::now()));
+            let Ok(frame) = tokio::time::timeout(patience, rest.frame()).await else {
+                break;
+            };
+            match frame.transpose()?.map(Frame::into_data) {
+                Some(Ok(data)) => {
+                    let has_room = self.taken.take(data.len());
+                    self.push(&data);
+                    if !has_room {
+                        break;
+                    }
+                }
+                Some(Err(other)) => self.trailers = other.into_trailers().ok(),
+                None => self.rest = None,
+            }
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, data: &[u8]) {
+        self.sum.update(data);
+        self.read.extend_from_slice(data);
     }
 
     /// Reads and drops the rest for a while, after the answer. An HTTP/2 client whose stream ends with the answer may miss the
@@ -143,6 +190,12 @@ impl BegunBody {
     #[must_use]
     pub(super) fn so_far(&self) -> &[u8] {
         &self.read
+    }
+
+    /// The SHA-256 of these.
+    #[must_use]
+    pub(super) fn sum(&self) -> [u8; 32] {
+        self.sum.clone().finalize().into()
     }
 
     /// The first of these, at most `most`.

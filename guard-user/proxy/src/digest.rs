@@ -28,10 +28,11 @@ pub(super) struct Identity {
 pub(super) fn of(parts: &Parts, url: &Url<'_>, body: &BegunBody) -> Identity {
     let none = HeaderMap::new();
     let trailers = body.trailers().unwrap_or(&none);
-    identity(parts, url, body.so_far(), trailers)
+    identity(parts, url, &body.sum(), trailers)
 }
 
-fn identity(parts: &Parts, url: &Url<'_>, body: &[u8], trailers: &HeaderMap) -> Identity {
+/// `sum`: the body's.
+fn identity(parts: &Parts, url: &Url<'_>, sum: &[u8], trailers: &HeaderMap) -> Identity {
     let (mut digest, mut matter) = (Sum(Sha256::new()), Sum(Sha256::new()));
     let mut both = |part: &[u8]| {
         digest.add(part);
@@ -41,7 +42,7 @@ fn identity(parts: &Parts, url: &Url<'_>, body: &[u8], trailers: &HeaderMap) -> 
     for part in [method, url.scheme, url.server, url.host, url.path] {
         both(part.as_bytes());
     }
-    both(body);
+    both(sum);
     for headers in [&parts.headers, trailers] {
         for (name, value) in judge::counting(headers) {
             digest.add(name.as_bytes());
@@ -94,7 +95,7 @@ mod tests {
             request = request.header(*name, *value);
         }
         let (parts, ()) = request.body(()).unwrap().into_parts();
-        identity(&parts, &URL, body.as_bytes(), &HeaderMap::new())
+        identity(&parts, &URL, &Sha256::digest(body), &HeaderMap::new())
     }
 
     fn digest(headers: &[(&str, &str)], body: &str) -> String {

@@ -25,9 +25,10 @@ use super::{
     wire::{AskAnswer, Entry, HttpAttempt, MAX_PATH, TargetTerms, TransactionState},
 };
 
-/// Bytes of a body that are read before a person is asked, so that a yes can be for exactly that body.
-const MAX_DIGESTED: usize = 64 * 1024;
-/// The timeout for these: some clients send more only after an answer.
+/// Bytes at the beginning of a body that a person is shown something of.
+const MAX_SHOWN: usize = 64 * 1024;
+/// The timeout for these, and for each part of the rest, which is read so that a yes can be for exactly that body: some clients send
+/// more only after an answer.
 const MORE: Duration = Duration::from_secs(1);
 /// The timeout for a body that has to be judged.
 const ALL: Duration = Duration::from_secs(30);
@@ -267,7 +268,10 @@ impl Client {
             let why = "its path is longer than what a person is shown";
             return Ok(Err(self.unreadable(parts, status, why).under(rule)));
         }
-        body.read(MAX_DIGESTED, MORE).await?;
+        body.read(MAX_SHOWN, MORE).await?;
+        if body.so_far().len() > MAX_SHOWN {
+            body.read_ahead(MORE, ALL).await?;
+        }
         if body.is_crowded() {
             return Ok(Err(self.crowded(parts, body)));
         }
@@ -372,7 +376,9 @@ fn shown(
     body: &BegunBody,
     warnings: &mut Vec<String>,
 ) -> (ShownHeaders, Preview) {
-    let preview = preview::of(&parts.headers, body.so_far(), body.is_whole());
+    let head = body.head(MAX_SHOWN);
+    let is_whole = body.is_whole() && head.len() == body.so_far().len();
+    let preview = preview::of(&parts.headers, head, is_whole);
     let meant = preview.meant.as_deref().into_iter();
     for head in meant.chain([body.head(judge::HEAD)]) {
         for warning in judge::warnings(request, head) {
@@ -381,12 +387,15 @@ fn shown(
             }
         }
     }
+    for warning in warnings.iter_mut() {
+        *warning = judge::text_without_secrets(warning);
+    }
     warnings.splice(0..0, judge::elsewhere(request));
     let said = judge::said(request, body.trailers());
     if said.is_cut {
         warnings.insert(0, HttpRequest::CUT_HEADERS.to_owned());
     }
-    (said, preview)
+    (said, preview.without_secrets())
 }
 
 /// What an approver is shown of a request that changes something.
@@ -439,7 +448,7 @@ fn asked(
         kind: write.kind,
         warnings: write.warnings,
         host,
-        path,
+        path: judge::without_secrets(&path),
         transaction: TransactionState::Able,
     }
 }

@@ -7,7 +7,7 @@ use std::io::Read;
 use flate2::bufread::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 use http::{HeaderMap, HeaderName, header};
 
-use super::wire::MAX_PREVIEW;
+use super::{judge, wire::MAX_PREVIEW};
 
 /// Bytes that are unpacked at most.
 const UNPACKED: u64 = 64 * 1024;
@@ -26,6 +26,27 @@ pub(super) struct Preview {
     /// What was unpacked and decoded, if anything was: to search it for words.
     pub(super) meant: Option<Vec<u8>>,
 }
+
+impl Preview {
+    /// Returns the same without passwords and tokens, which says so. Only who is asked does without them.
+    pub(super) fn without_secrets(self) -> Self {
+        let Some(text) = self.text else { return self };
+        let shown = judge::text_without_secrets(&text);
+        let form = match (shown == text, self.form) {
+            (true, form) => form,
+            (false, None) => Some(LEFT_OUT.to_owned()),
+            (false, Some(form)) => Some(format!("{form}; {LEFT_OUT}")),
+        };
+        Self {
+            text: Some(shown),
+            form,
+            ..self
+        }
+    }
+}
+
+/// Said of a body that is shown without some values.
+const LEFT_OUT: &str = "*** for passwords and tokens";
 
 /// The preview of what was read of a body, which may be all of it.
 ///

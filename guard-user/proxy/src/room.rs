@@ -12,6 +12,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// Bytes of such bodies of one account at most, and of all.
 const MAX_OF_ACCOUNT: usize = 32 * 1024 * 1024;
 const MAX: usize = 4 * MAX_OF_ACCOUNT;
+/// Bytes of each that reading ahead leaves to bodies that have to be judged.
+const SPARED: usize = MAX_OF_ACCOUNT / 4;
+/// Bytes that one read may bring.
+const ONE_READ: usize = 1024 * 1024;
 
 /// A judgement that takes longer lets other accounts go first.
 const LONG: Duration = Duration::from_millis(1);
@@ -105,6 +109,17 @@ impl Drop for JudgingTurn {
 }
 
 impl ReservedBytes {
+    /// Returns true if that many bytes may be read ahead, which nothing but the body's sum needs.
+    #[must_use]
+    pub(super) fn has_to_spare(&self, bytes: u64) -> bool {
+        let accounts = self.room.accounts();
+        let all = accounts.values().sum::<usize>();
+        let own = accounts.get(&self.account).copied().unwrap_or_default();
+        let more = usize::try_from(bytes).unwrap_or(usize::MAX).max(ONE_READ);
+        own.saturating_add(more) <= MAX_OF_ACCOUNT - SPARED
+            && all.saturating_add(more) <= MAX - 4 * SPARED
+    }
+
     /// Takes more bytes, if there is room.
     #[must_use]
     pub(super) fn take(&mut self, bytes: usize) -> bool {
@@ -147,6 +162,16 @@ mod tests {
         assert!(other.take(MAX_OF_ACCOUNT - 1));
         drop(other);
         assert!(room.accounts().is_empty());
+    }
+
+    #[test]
+    fn reading_ahead_leaves_memory_to_what_has_to_be_judged() {
+        let room = Arc::new(Room::default());
+        let (mut ahead, mut judged) = (room.taken(1), room.taken(1));
+        let most = MAX_OF_ACCOUNT - SPARED;
+        assert!(ahead.has_to_spare(most as u64) && !ahead.has_to_spare(most as u64 + 1));
+        assert!(ahead.take(most) && !ahead.has_to_spare(0));
+        assert!(judged.take(SPARED));
     }
 
     #[tokio::test]

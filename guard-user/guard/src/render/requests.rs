@@ -211,11 +211,14 @@ fn answers(request: &Request) -> String {
     if request.http.as_ref().is_some_and(HttpRequest::is_statement) {
         return format!("guard approve {id}\nguard deny {id}", id = request.id);
     }
-    if request.http.is_some() {
-        return format!(
-            "guard approve {id}\nguard approve {id} --path PATTERN --for 15m\nguard deny {id}",
-            id = request.id
-        );
+    if let Some(http) = &request.http {
+        let id = &request.id;
+        let alone = if request.held || http.digest.is_some() {
+            format!("guard approve {id}")
+        } else {
+            "# not it alone: its body was not read to its end, and its client has gone".to_owned()
+        };
+        return format!("{alone}\nguard approve {id} --path PATTERN --for 15m\nguard deny {id}");
     }
     let (id, terms) = (&request.id, terms(request));
     if opens_writes(request) {

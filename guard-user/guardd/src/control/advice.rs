@@ -12,6 +12,11 @@ pub(crate) const HTTP_ASKED: &str = "go on with something else, and send the ver
                               said yes; guard why tells what became of it; do not retry in a loop, and do not look \
                               for another way to change it";
 
+/// The same of a request whose body was not read to its end.
+pub(crate) const HTTP_ASKED_WHILE_IT_WAITS: &str = "its body was too long or too slow to be read to its end, so a yes for this request alone \
+                              counts only while it waits; tell the person to say yes to its path (guard approve \
+                              ID --path PATTERN), and send it once more then; do not retry in a loop";
+
 /// As people type it.
 #[must_use]
 pub(crate) fn destination(to: &Endpoint) -> String {

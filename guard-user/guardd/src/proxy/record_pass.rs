@@ -14,7 +14,7 @@ use crate::{
         Recorder,
         audit::{AuditError, LogEntry},
     },
-    requests::{RequestKey, shown},
+    requests::RequestKey,
     sessions::Sessions,
 };
 
@@ -71,7 +71,7 @@ fn passed(key: &RequestKey, by: PassedBy<'_>) -> Http {
         hole: by.hole.map(ids::hole).into(),
         destination: RecordedDestination::Endpoint(key.endpoint(None)).into(),
         method: http.map(|http| http.method.clone()).into(),
-        path: http.map(shown::path_for_log).into(),
+        path: http.map(|http| http.path.clone()).into(),
         host: http.and_then(|http| http.host.clone()).into(),
         rule: by.rule.into(),
         sql: match http {

@@ -99,6 +99,7 @@ impl State {
         if is_new && !self.proxy.paces.writes.take(account, 1, now) {
             return Some(too_many());
         }
+        let is_known_again = can_be_known_again(&key);
         let live = self.sessions.live(key.session);
         // Without its command line: headers with secrets may be in it.
         let asker = self.machine.process_of(live, tgid.0);
@@ -118,7 +119,7 @@ impl State {
                         };
                         self.proxy.hold_client(&mut self.requests, number, client);
                     }
-                    None => return Some(ask_a_person(id)),
+                    None => return Some(ask_a_person(id, is_known_again)),
                 }
                 None
             }
@@ -240,7 +241,10 @@ impl HeldClient {
         let is_asked = requests.get(&self.request).is_some();
         match (is_asked, self.until <= now) {
             (false, _) => Some(dropped()),
-            (true, true) => Some(too_late(self.request.clone())),
+            (true, true) => Some(too_late(
+                self.request.clone(),
+                can_be_known_again(&self.key),
+            )),
             (true, false) => None,
         }
     }
@@ -473,18 +477,33 @@ fn dropped() -> AskAnswer {
     )
 }
 
-fn ask_a_person(id: String) -> AskAnswer {
+/// Returns true if a yes can be for exactly this request after its client has gone.
+fn can_be_known_again(key: &RequestKey) -> bool {
+    let http = key.http.as_deref().map(|http| &http.request);
+    http.is_some_and(|http| http.digest.is_some() || http.is_statement())
+}
+
+fn advice_for(is_known_again: bool) -> String {
+    let advice = if is_known_again {
+        advice::HTTP_ASKED
+    } else {
+        advice::HTTP_ASKED_WHILE_IT_WAITS
+    };
+    advice.to_owned()
+}
+
+fn ask_a_person(id: String, is_known_again: bool) -> AskAnswer {
     AskAnswer::No {
         why: format!("it would change something, so a person has to confirm it: {id}"),
-        fix: advice::HTTP_ASKED.to_owned(),
+        fix: advice_for(is_known_again),
         request: Some(id),
     }
 }
 
-fn too_late(id: String) -> AskAnswer {
+fn too_late(id: String, is_known_again: bool) -> AskAnswer {
     AskAnswer::No {
         why: format!("it would change something, and nobody has confirmed it in time: {id}"),
-        fix: advice::HTTP_ASKED.to_owned(),
+        fix: advice_for(is_known_again),
         request: Some(id),
     }
 }
@@ -592,7 +611,7 @@ mod tests {
         requests.note(key.clone(), owner, BootTime(1), ask)?;
         assert_eq!(client.given_up(&requests, BootTime(5)), None);
         let late = client.given_up(&requests, BootTime(10));
-        assert_eq!(late, Some(too_late("r1".to_owned())));
+        assert_eq!(late, Some(too_late("r1".to_owned(), false)));
         requests.refuse(key, None, shown(1), BootTime(100));
         assert_eq!(client.given_up(&requests, BootTime(5)), Some(refused()));
         Ok(())

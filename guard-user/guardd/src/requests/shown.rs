@@ -23,14 +23,13 @@ pub(crate) fn as_shown(request: &proto::Request) -> Map<String, Value> {
 }
 
 /// An HTTP request for the audit log: without its body, which may hold anything, headers that are not known to say what is
-/// done, and values in its query, or in warnings about it, that may be credentials. Warnings about a statement are guard's words and
+/// done, and values in warnings about it. Its path came without credentials. Warnings about a statement are guard's words and
 /// the settings by which it is read.
 pub(super) fn for_log(http: &proto::HttpRequest) -> proto::HttpRequest {
     let steers =
         |header: &&String| http_judge::steers(header.split(':').next().unwrap_or_default());
     let headers = http.headers.iter().filter(steers);
     proto::HttpRequest {
-        path: path_for_log(http),
         body_preview: None,
         headers: headers
             .map(|one| http_judge::without_secrets(one))
@@ -44,16 +43,6 @@ pub(super) fn for_log(http: &proto::HttpRequest) -> proto::HttpRequest {
                 .collect()
         },
         ..http.clone()
-    }
-}
-
-/// Its path and query as the audit log may have them. A statement has no query: its `?` is an operator.
-#[must_use]
-pub(crate) fn path_for_log(http: &proto::HttpRequest) -> String {
-    if http.is_statement() {
-        http.path.clone()
-    } else {
-        http_judge::without_secrets(&http.path)
     }
 }
 

@@ -31,7 +31,7 @@ use facts::Facts;
 pub use identity::{counting, is_matter};
 pub use rules::Rules;
 pub use said::{ShownHeaders, is_of_a_client, steers};
-pub use secrets::{LEFT_OUT, warning_without_values, without_secrets};
+pub use secrets::{LEFT_OUT, text_without_secrets, warning_without_values, without_secrets};
 pub(crate) use secrets::{is_secret, says_secret};
 pub use warnings::HEAD;
 

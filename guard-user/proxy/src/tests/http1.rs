@@ -94,6 +94,69 @@ async fn a_write_is_stopped_and_nothing_of_it_arrives() {
     .await;
 }
 
+/// A yes after the client has gone is for exactly that body, whatever its length; a longer one is asked about all the same.
+#[tokio::test]
+async fn a_body_is_digested_to_its_end_while_there_is_memory_to_spare() {
+    for (length, sent, is_digested) in [
+        (65_537, 65_537, true),
+        (1 << 20, 1 << 20, true),
+        (25 << 20, 100_000, false),
+    ] {
+        here(async {
+            let to = Destination::new(b"\r\n\r\n", OK, 1).await;
+            let lab = Lab::new(read_only(), no(), to.at).await;
+            let (_answer, mut client) = tokio::io::split(lab.client().await);
+            let head =
+                format!("PUT /x HTTP/1.1\r\nHost: photos\r\nContent-Length: {length}\r\n\r\n");
+            let body = vec![b'x'; sent];
+            tokio::task::spawn_local(async move {
+                let _ = client.write_all(head.as_bytes()).await;
+                let _ = client.write_all(&body).await;
+                std::future::pending::<()>().await;
+            });
+            lab.guardd.is_asked().await;
+            let asked = lab.guardd.asked.borrow()[0].clone();
+            assert_eq!(asked.bytes, Some(length));
+            assert_eq!(asked.digest.is_some(), is_digested, "{length}");
+        })
+        .await;
+    }
+}
+
+/// Two requests that differ in a password alone look the same to a person, and are two.
+#[tokio::test]
+async fn passwords_are_left_out_of_what_a_person_sees_and_count_in_the_digest() {
+    let ask = async |password: &str| {
+        let to = Destination::new(b"\r\n\r\n", OK, 1).await;
+        let lab = Lab::new(read_only(), no(), to.at).await;
+        let body = format!(r#"{{"user":"admin","password":"{password}"}}"#);
+        let post = format!(
+            "POST /login?a=1&token=abc HTTP/1.1\r\nHost: photos\r\nConnection: close\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        lab.exchange(post.as_bytes()).await;
+        let asked = lab.guardd.asked.borrow()[0].clone();
+        asked
+    };
+    here(async {
+        let (one, other) = (ask("Zq-one").await, ask("Zq-two").await);
+        let shown = r#"{"user":"admin","password":"***"}"#;
+        assert_eq!(one.body_preview.as_deref(), Some(shown));
+        assert_eq!(
+            one.body_form.as_deref(),
+            Some("*** for passwords and tokens")
+        );
+        assert_eq!(one.path, "/login?a=1&token=***");
+        assert_eq!(
+            (&one.path, &one.body_preview),
+            (&other.path, &other.body_preview)
+        );
+        assert!(one.digest.is_some() && one.digest != other.digest);
+    })
+    .await;
+}
+
 /// kubectl shows the `message` of a `Status`, and of anything else `unknown`.
 #[tokio::test]
 async fn where_kubernetes_is_spoken_the_answer_is_a_status_of_that() {
