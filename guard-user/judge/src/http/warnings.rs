@@ -99,8 +99,8 @@ pub(super) fn act_named(facts: &Facts<'_>) -> Option<(String, &'static str)> {
         let named = [Some(last), before.filter(makes)];
         let mut named = named.into_iter().flatten();
         named.find_map(|word| {
-            let stem = word.split(['?', ';']).next().unwrap_or_default();
-            let act = act(stem, WordPosition::Path)?;
+            let mut parts = word.split(['?', ';']);
+            let act = parts.find_map(|part| act(part, WordPosition::Path))?;
             Some((format!("`{}` in the path", shown(word)), act))
         })
     });
@@ -109,7 +109,9 @@ pub(super) fn act_named(facts: &Facts<'_>) -> Option<(String, &'static str)> {
             let by_value = || {
                 let mut words = value.split_whitespace();
                 let act = words.find_map(|word| act(word, WordPosition::Value));
-                act.filter(|_| ACTIONS.contains(&&name[..]))
+                // `action[]` is `action` to PHP.
+                let name = name.trim_end_matches([']', '_']);
+                act.filter(|_| ACTIONS.contains(&name))
             };
             let by_name = act(name, WordPosition::Name).filter(|_| !is_off(value));
             let act = by_name.or_else(by_value).or_else(|| statement(value))?;
@@ -125,7 +127,7 @@ pub(super) fn act_named(facts: &Facts<'_>) -> Option<(String, &'static str)> {
 /// Names of parameters whose value a server does.
 const ACTIONS: &[&str] = &[
     "act", "action", "api", "cmd", "cmnd", "command", "do", "exec", "func", "function", "method",
-    "op", "refresh", "task", "turn",
+    "mode", "op", "refresh", "task", "turn",
 ];
 
 /// Returns true if a value switches something off.

@@ -45,7 +45,7 @@ fn acts(view: &View<'_>) -> Opinion {
     if is_at(&["manager", "host-manager"]) {
         opinion = opinion.stricter(tomcat::judge(view));
     }
-    if words.first() == Some(&"job") {
+    if words.first() == Some(&"job") || (is_at(&["job"]) && given("token")) {
         opinion = opinion.stricter(jenkins::judge(view));
     }
     if words.is_empty() && given("action") {

@@ -141,7 +141,8 @@ fn is_read(method: &str) -> bool {
         let rest = name.strip_prefix(begin);
         rest.is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_uppercase()))
     });
-    READS.contains(&method) || is_named
+    let says_more = ["And", "Or", "Set", "Create", "Delete", "Remove"];
+    READS.contains(&method) || (is_named && !says_more.iter().any(|word| name.contains(word)))
 }
 
 /// Returns what a POST calls, where no profile lists what reads: each method must read by its name.

@@ -83,6 +83,15 @@ ask  | | GET /api/containers/abc123/kill
 ask  | | GET /_cache/clear
 ask  | | GET /rpc/Sys.Reboot
 ask  | | GET /api/hassio_ingress/x/reboot
+ask  | | GET /x;delete
+ask  | | GET /index.php?action[]=delete
+ask  | | GET /api/service/home/factory_reset
+ask  | | GET /sabnzbd/api?mode=shutdown
+ask  | | GET /transmission/rpc?method=torrent-remove
+ask  | | GET /solr/admin/cores?action=UNLOAD&core=x
+ask  | | GET /jenkins/job/x/build?token=t
+ask  | | POST /rpc\ncontent-type: application/json\n\n{"jsonrpc":"2.0","id":1,"method":"wallet.getAndSpend"}
+pass | | GET /docs/delete-an-account
 pass | | GET /api/v1/runs
 pass | | GET /static/js/delete.3f9a.js
 pass | | GET /start/index.html

@@ -95,6 +95,7 @@ pub(in super::super) const WORDS: &[(&str, &[WordPosition], Use, &str)] = &[
     ("exec", &[Path, Value], Acts, "runs something"),
     ("execute", &[Path, Value], Acts, "runs something"),
     ("factory", &[Value], Both, "what was there is lost"),
+    ("factory reset", &[Path], Both, "what was there is lost"),
     (
         "force",
         &[Path, Name, Value],
@@ -213,6 +214,7 @@ pub(in super::super) const WORDS: &[(&str, &[WordPosition], Use, &str)] = &[
         "takes something out of service",
     ),
     ("unseal", &[Path, Value], Acts, "lets somebody in"),
+    ("unload", &[Value], Both, "takes something out of service"),
     (
         "unsubscribe",
         &[Path, Name, Value],
@@ -238,13 +240,17 @@ pub(in super::super) fn means(text: &str, place: WordPosition) -> Option<&'stati
     longest.map(|(.., means)| *means)
 }
 
-/// Returns what a text that names an act does: its first word, as in `deletePerm`, or behind a dot, as in `Shelly.FactoryReset`.
+/// Returns what a text that names an act does: its first word, as in `deletePerm`, or behind a dot, as in `Shelly.FactoryReset`; of a
+/// value its last, too, as in `torrent-remove`. Three words joined by `-` are a title: `delete-an-account`.
 pub(in super::super) fn act(text: &str, place: WordPosition) -> Option<&'static str> {
     let name = text.rsplit('.').next().unwrap_or_default();
     let words = split(name);
+    if place == Path && name.contains('-') && words.len() > 2 {
+        return None;
+    }
     let begins = |entry: &str| {
-        let entry: Vec<_> = entry.split(' ').collect();
-        words.starts_with(&entry.iter().map(ToString::to_string).collect::<Vec<_>>())
+        let entry: Vec<_> = entry.split(' ').map(str::to_owned).collect();
+        words.starts_with(&entry) || (place == Value && words.ends_with(&entry))
     };
     let acts = WORDS
         .iter()
