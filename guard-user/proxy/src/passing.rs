@@ -432,6 +432,8 @@ fn asked(
         digest::of(parts, &url, body)
     });
     let (digest, matter) = identity.map(|one| (one.digest, one.matter)).unzip();
+    let judged = body.is_whole().then(|| body.so_far());
+    let judged = judged.filter(|body| body.len() <= judge::BODY_LIMIT);
     HttpAttempt {
         tgid: context.tgid,
         method: parts.method.to_string(),
@@ -439,7 +441,7 @@ fn asked(
         bytes: body.bytes(),
         body_preview: preview.text,
         body_form: preview.form,
-        plain: judge::is_plain(request, body.is_whole().then(|| body.so_far()), &said),
+        plain: judge::is_plain(request, judged, &said),
         headers: said.headers,
         definition: false,
         digest,
