@@ -387,9 +387,6 @@ fn shown(
             }
         }
     }
-    for warning in warnings.iter_mut() {
-        *warning = judge::text_without_secrets(warning);
-    }
     warnings.splice(0..0, judge::elsewhere(request));
     let said = judge::said(request, body.trailers());
     if said.is_cut {

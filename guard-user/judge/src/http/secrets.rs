@@ -107,7 +107,7 @@ pub fn warning_without_values(warning: &str) -> String {
     }
 }
 
-/// Returns true if a value of that name lets somebody in.
+/// Returns true if a value lets somebody in, by its name.
 pub(crate) fn is_secret(name: &str, value: &str) -> bool {
     let decoded = percent_encoding::percent_decode_str(name).decode_utf8_lossy();
     let letters = plain(&folded(&decoded));

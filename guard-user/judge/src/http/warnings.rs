@@ -5,7 +5,7 @@
 mod body;
 mod words;
 
-use super::{body::Body, facts::Facts, headers, headers::shown};
+use super::{body::Body, facts::Facts, headers, headers::shown, secrets};
 pub(super) use words::WordPosition;
 use words::{act, means};
 
@@ -115,10 +115,7 @@ pub(super) fn act_named(facts: &Facts<'_>) -> Option<(String, &'static str)> {
             };
             let by_name = act(name, WordPosition::Name).filter(|_| !is_off(value));
             let act = by_name.or_else(by_value).or_else(|| statement(value))?;
-            Some((
-                format!("`{}={}` in the query", shown(name), shown(value)),
-                act,
-            ))
+            Some((format!("`{}` in the query", pair(name, value)), act))
         })
     };
     in_path.or_else(in_query)
@@ -154,8 +151,18 @@ const COMMANDS: &[&str] = &[
     "statement",
 ];
 
+/// Returns a parameter for a person, without the value of a secret.
+fn pair(name: &str, value: &str) -> String {
+    let value = if secrets::is_secret(name, value) {
+        secrets::LEFT_OUT.to_owned()
+    } else {
+        shown(value)
+    };
+    format!("{}={value}", shown(name))
+}
+
 fn parameter(name: &str, value: &str, found: &mut Vec<String>) {
-    let shown_pair = || format!("{}={}", shown(name), shown(value));
+    let shown_pair = || pair(name, value);
     if let Some(means) = means(name, WordPosition::Name).filter(|_| !is_off(value)) {
         found.push(format!("{}: {means}", shown_pair()));
     }

@@ -29,6 +29,20 @@ fn the_job_that_touched_everything_is_warned_about() {
 }
 
 #[test]
+fn a_secret_is_no_part_of_what_is_said() {
+    assert_eq!(
+        of("POST /x?reset_token=abc"),
+        ["reset_token=***: what was there is lost"]
+    );
+    let wire = Wire::of("GET /x?reset_token=abc");
+    let judged = format!("{:?}", judge(&rules(""), &wire.request(), None));
+    assert!(
+        judged.contains("reset_token=***") && !judged.contains("abc"),
+        "{judged}"
+    );
+}
+
+#[test]
 fn deleting_a_collection_is_warned_about() {
     for path in ["/api/users", "/api/users/", "/v1/access-keys"] {
         assert!(
