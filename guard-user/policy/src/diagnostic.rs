@@ -2,10 +2,10 @@
 
 use std::{cell::OnceCell, fmt, ops::Range};
 
-use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet, normalize_untrusted_str};
+use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 use serde::{Deserialize, Serialize};
 
-use super::{invalid::Invalid, model::SourceSpan};
+use super::{invalid::Invalid, model::SourceSpan, unseen::blanked};
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -90,24 +90,30 @@ fn render_one(diagnostic: &Diagnostic, source: &str, renderer: &Renderer) -> Str
     let span = within(source, &diagnostic.span);
     let window = window(source, &span);
     let counted = source[window.start..span.start].chars().count() + 1;
-    let inside = span.start - window.start..span.end - window.start;
-    let snippet = Snippet::source(&source[window])
-        .path(diagnostic.file.as_str())
+    // The renderer replaces some control characters, not all. It gets text without any.
+    let [before, marked, after] = [window.start..span.start, span.clone(), span.end..window.end]
+        .map(|part| blanked(&source[part]));
+    let inside = before.len()..before.len() + marked.len();
+    let path = blanked(&diagnostic.file);
+    let help = diagnostic.help.as_deref().map(|help| {
+        let lines: Vec<_> = help.split('\n').map(blanked).collect();
+        lines.join("\n")
+    });
+    let snippet = Snippet::source(before + &marked + &after)
+        .path(path.as_str())
         .line_start(diagnostic.line)
         .annotation(AnnotationKind::Primary.span(inside));
     let mut group = level
-        .primary_title(diagnostic.message.as_str())
+        .primary_title(blanked(&diagnostic.message))
         .element(snippet);
-    if let Some(help) = &diagnostic.help {
-        // The title is made harmless by the renderer, this is not.
-        group = group.element(Level::HELP.message(normalize_untrusted_str(help)));
+    if let Some(help) = help {
+        group = group.element(Level::HELP.message(help));
     }
     let shown = renderer.render(&[group]);
     if counted == diagnostic.column {
         return shown;
     }
     // The renderer counts from where a long line is cut.
-    let path = normalize_untrusted_str(&diagnostic.file);
     let place = |column: usize| format!("{path}:{}:{column}", diagnostic.line);
     shown.replacen(&place(counted), &place(diagnostic.column), 1)
 }

@@ -39,6 +39,7 @@ mod syntax;
 mod target;
 #[cfg(test)]
 mod tests;
+pub mod unseen;
 mod warnings;
 mod widens;
 mod zones;

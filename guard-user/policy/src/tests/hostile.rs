@@ -7,11 +7,12 @@ use super::super::{
     parse::parse,
     shipped::SHIPPED,
     target::Destination,
+    unseen::is_unseen,
 };
 
 /// Parses, renders, and checks that what is said points into the text.
 fn survives(text: &str) {
-    let Err(found) = parse("hostile.toml", text) else {
+    let Err(found) = parse("hos\u{202e}\u{9b}tile.toml", text) else {
         return;
     };
     assert!(found.iter().any(|d| d.severity == Severity::Error));
@@ -20,7 +21,9 @@ fn survives(text: &str) {
         assert!(diagnostic.line >= 1 && diagnostic.column >= 1);
         assert!(diagnostic.line <= text.split('\n').count());
     }
-    assert!(!render(&found, text, false).is_empty());
+    let shown = render(&found, text, false);
+    assert!(!shown.is_empty());
+    assert!(!shown.contains(|c| c != '\n' && is_unseen(c)), "{shown:?}");
     assert!(!render(&found, "another text", true).is_empty());
 }
 
@@ -48,6 +51,9 @@ const PIECES: &[&str] = &[
     ".",
     "\\u0000",
     "\u{202e}",
+    "\u{9b}",
+    "\u{200b}",
+    "\u{2028}",
     "é",
     "😀",
     "\r",
