@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use saphyr::{LoadableYamlNode, MarkedYaml, Scalar, YamlData};
+use saphyr_parser::{Event, Parser};
 
 use crate::dsn::{Dsn, HostPort, scan};
 use crate::service::Service;
@@ -16,6 +17,40 @@ pub(super) type Node<'t> = MarkedYaml<'t>;
 
 /// What aliases stand for is copied for each: so many bytes at most, if each stood for all of the text.
 const COPIED: usize = 64 << 20;
+
+/// Nodes in each other. Nodes are built and dropped by recursion, and an overflow of the stack ends the process.
+const DEPTH: usize = 64;
+
+/// Returns true if nodes would lie deeper in each other than [`DEPTH`], each alias with the node that it stands for.
+fn is_too_deep(text: &str) -> bool {
+    // Each open node's anchor, and the height of what it holds by now.
+    let mut open: Vec<(usize, usize)> = Vec::new();
+    let mut heights = HashMap::new();
+    for (event, _) in Parser::new_from_str(text).map_while(Result::ok) {
+        let height = match event {
+            Event::SequenceStart(anchor, _) | Event::MappingStart(anchor, _) => {
+                open.push((anchor, 0));
+                continue;
+            }
+            Event::SequenceEnd | Event::MappingEnd => {
+                let Some((anchor, height)) = open.pop() else {
+                    continue;
+                };
+                heights.insert(anchor, height + 1);
+                height + 1
+            }
+            Event::Alias(anchor) => heights.get(&anchor).copied().unwrap_or_default(),
+            _ => 0,
+        };
+        if open.len() + height > DEPTH {
+            return true;
+        }
+        if let Some((_, highest)) = open.last_mut() {
+            *highest = height.max(*highest);
+        }
+    }
+    false
+}
 
 /// How many words of a text may be aliases.
 fn aliases(text: &str) -> usize {
@@ -31,6 +66,10 @@ fn aliases(text: &str) -> usize {
 pub(super) fn load<'t>(sink: &mut Sink, text: &'t str) -> Vec<Node<'t>> {
     if aliases(text).saturating_mul(text.len()) > COPIED {
         sink.pass_over(None, "more aliases than are read");
+        return Vec::new();
+    }
+    if is_too_deep(text) {
+        sink.pass_over(None, "too deep");
         return Vec::new();
     }
     match MarkedYaml::load_from_str(text) {

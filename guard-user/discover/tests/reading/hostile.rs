@@ -528,6 +528,16 @@ fn each_of_the_later_formats_is_read_so_far_and_said() -> Tested {
     let deep =
         |open: &str, close: &str| format!("{}{}", open.repeat(100_000), close.repeat(100_000));
     let lines = |line: &str| line.repeat(1_000_000);
+    // Each alias has the one before in 40 sequences.
+    let chain = (1..100).map(|at| {
+        format!(
+            "a{at}: &a{at} {}*a{}{}\n",
+            "[".repeat(40),
+            at - 1,
+            "]".repeat(40)
+        )
+    });
+    let chain = "a0: &a0 b\n".to_owned() + &chain.collect::<String>();
     let scene = Scene::new()?
         .with("deep/main.tf", lines("a {\n"))?
         .with("long/main.tf", lines("a = \"b\"\n"))?
@@ -535,6 +545,8 @@ fn each_of_the_later_formats_is_read_so_far_and_said() -> Tested {
         .with("long/terraform.tfstate", vec![b' '; 9 << 20])?
         .with("deep/appsettings.json", deep("{\"a\":", "}"))?
         .with("deep/application.yml", deep("[", "]"))?
+        .with("deep/docker-compose.yml", "- ".repeat(100_000))?
+        .with("chain/docker-compose.yml", chain)?
         .with(".github/workflows/a.yml", format!("a: {}", deep("[", "]")))?
         .with("config/database.yml", lines("a:\n"))?
         .with(".gitlab-ci.yml", lines("a: b\n"))?
@@ -570,6 +582,8 @@ fn each_of_the_later_formats_is_read_so_far_and_said() -> Tested {
         "long/terraform.tfstate: too long",
         "deep/appsettings.json: too long",
         "deep/application.yml: unreadable YAML",
+        "deep/docker-compose.yml: too deep",
+        "chain/docker-compose.yml: too deep",
         ".github/workflows/a.yml: unreadable YAML",
         "config/database.yml: too long: the rest of it",
         ".gitlab-ci.yml: too long",
