@@ -46,8 +46,18 @@ pub(crate) fn choose(frame: &Frame<'_>, nonce: &str, keys: &[String]) -> Markup 
     frame.page("Log in", "enter", &content)
 }
 
+/// Returns the path if a browser reads it as one of this origin, else `/`. Browsers read `//host` and `/\host` as another host.
+fn own_path(path: &str) -> &str {
+    match path.as_bytes() {
+        [b'/', b'/' | b'\\', ..] => "/",
+        [b'/', ..] => path,
+        _ => "/",
+    }
+}
+
 /// Has a browser ask again, from this page, and so with its cookie.
-pub(crate) fn again(frame: &Frame<'_>, place: &str) -> Markup {
+pub(crate) fn again(frame: &Frame<'_>, path: &str) -> Markup {
+    let place = own_path(path);
     let content = html! {
         meta http-equiv="refresh" content="0";
         p { a href=(place) { "Go on" } }
@@ -73,4 +83,21 @@ pub(crate) fn enrol(frame: &Frame<'_>, invitation: &str) -> Markup {
         }
     };
     frame.page("Make a passkey", "enter", &content)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::own_path;
+
+    #[test]
+    fn no_path_leads_to_another_host() {
+        for (path, expected) in [
+            ("/m/r7", "/m/r7"),
+            ("//evil.example/x", "/"),
+            (r"/\evil.example/x", "/"),
+            ("https://evil.example/", "/"),
+        ] {
+            assert_eq!(own_path(path), expected, "{path}");
+        }
+    }
 }
