@@ -24,10 +24,9 @@ use super::policy::named;
 use super::reference::{errors, rows};
 use super::render::escape::{escaped, visible};
 use super::render::time::Clock;
-use super::render::{Output, command_line, holes as hole_words, requests as request_words};
+use super::render::{command_line, holes as hole_words, requests as request_words};
 use guard_proto::{
-    Call, Failure, HolesReply, Request, RequestsReply, SessionsReply, Status,
-    varlink::DEFAULT_SOCKET,
+    Call, HolesReply, Request, RequestsReply, SessionsReply, Status, varlink::DEFAULT_SOCKET,
 };
 
 /// Which shell asks, in the environment of `guard`. Not clap's own `COMPLETE`, which may be there for another reason.
@@ -39,33 +38,18 @@ const TIMEOUT: Duration = Duration::from_millis(700);
 /// How much of a description is shown.
 const LONGEST: usize = 70;
 
-/// Answers a shell that asks what may stand at the cursor; nothing where none does.
+/// Returns the exit status if a script of `guard completions` asks what may stand at the cursor. A script calls `guard -- WORDS`,
+/// which is no command line of a person: the variable alone changes nothing.
 pub(super) fn answer(words: &[OsString]) -> Option<Exit> {
-    let shell = std::env::var_os(VARIABLE)?;
-    let directory = std::env::current_dir().ok();
-    let engine = CompleteEnv::with_factory(|| offered(words))
-        .var(VARIABLE)
-        .bin("guard")
-        .completer("guard");
-    match engine.try_complete(words.iter().cloned(), directory.as_deref()) {
-        Ok(true) => Some(Exit::DONE),
-        Ok(false) => None,
-        // Below a command line that somebody is typing an error would only be in the way.
-        Err(_) if words.iter().any(|word| word == "--") && is_known(&shell) => Some(Exit::FAILED),
-        Err(why) => {
-            Output::new(false).failure(&Failure {
-                what: format!("cannot complete for {}", shell.display()),
-                why: why.to_string().trim().to_owned(),
-                fix: format!("guard runs as usual without that variable:\nunset {VARIABLE}"),
-            });
-            Some(Exit::FAILED)
-        }
+    std::env::var_os(VARIABLE)?;
+    if words.len() < 3 || words[1] != "--" {
+        return None;
     }
-}
-
-fn is_known(shell: &OsStr) -> bool {
-    let name = shell.to_str().unwrap_or_default();
-    Shells::builtins().completer(name).is_some()
+    let directory = std::env::current_dir().ok();
+    let engine = CompleteEnv::with_factory(|| offered(words)).var(VARIABLE);
+    // Below a command line that somebody is typing an error would only be in the way.
+    let answered = engine.try_complete(words.iter().cloned(), directory.as_deref());
+    Some(answered.map_or(Exit::FAILED, |_| Exit::DONE))
 }
 
 /// What registers them with a shell.

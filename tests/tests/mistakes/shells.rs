@@ -129,12 +129,7 @@ const ROWS: &[Row] = &[
         125,
         &["{\"error\":{", "<CMD>...", "guard run --help"],
     ),
-    (
-        User,
-        "GUARD_COMPLETE=nonsense guard status",
-        2,
-        &["cannot complete for nonsense", "unset GUARD_COMPLETE"],
-    ),
+    (User, "GUARD_COMPLETE=bash guard deny r99", 2, &["r99"]),
     (
         Root,
         "setpriv --reuid 61999 --regid 61999 --clear-groups guard sessions",

@@ -7,6 +7,8 @@ use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp, ToSpan as _, Zoned};
 
 use guard_policy::{LONGEST, format_duration, parse_duration};
 
+use crate::render::time::zone;
+
 /// How long: `15m` as policies have it, and `15min`, `90 seconds`, `1.5h` or `2 weeks` besides.
 ///
 /// # Errors
@@ -53,7 +55,7 @@ pub(super) fn lasting(text: &str) -> Result<Duration, String> {
 ///
 /// For what is none of them, and for what is to come.
 pub(super) fn since(text: &str) -> Result<Duration, String> {
-    before(text, &Zoned::now())
+    before(text, &Timestamp::now().to_zoned(zone()))
 }
 
 fn before(text: &str, now: &Zoned) -> Result<Duration, String> {

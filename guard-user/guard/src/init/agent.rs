@@ -60,6 +60,15 @@ impl Scope {
         }
     }
 
+    /// Returns the first change to a file outside of the project: a link of the project leads there.
+    pub(super) fn outside<'c>(&self, changes: &'c [Change]) -> Option<&'c Change> {
+        let Self::Project(dir) = self else {
+            return None;
+        };
+        let dir = fs::canonicalize(dir).unwrap_or_else(|_| dir.clone());
+        changes.iter().find(|change| !change.file.starts_with(&dir))
+    }
+
     /// Whether root would write another user's settings there.
     pub(super) fn is_anothers(&self) -> bool {
         sudo::is_root() && fs::metadata(self.dir()).is_ok_and(|about| about.uid() != 0)

@@ -18,6 +18,7 @@ use super::ask::yes;
 use super::change::Change;
 use super::error::{CliError, Exit};
 use super::person::Person;
+use super::render::escape::{LIMIT, visible};
 use super::render::page::{COMMAND, Page};
 use super::render::{Output, time::Clock};
 use super::sudo;
@@ -57,7 +58,7 @@ pub(crate) fn offer(agent: AgentKind, print: bool, output: Output) -> Result<(),
         );
     }
     output.print(shown(&changes, false).as_slice(), diffs)?;
-    if print || !asked(agent)? {
+    if print || !asked(agent, scope.outside(&changes))? {
         return say(
             output,
             Page::of(format_args!("{name}: nothing was written.")),
@@ -107,7 +108,9 @@ fn done(args: &InitArgs, person: &Person, output: Output) -> Result<Exit, CliErr
     if args.print || changes.is_empty() {
         return ended(args, &changes, false, output);
     }
-    if !args.yes && !asked(args.agent)? {
+    // The answer that `--yes` gives is for the project. Whoever wrote the project chose where its links lead.
+    let outside = scope.outside(&changes);
+    if (!args.yes || outside.is_some()) && !asked(args.agent, outside)? {
         return Exit::NO.once_told(say(output, Page::of("Nothing was written.")));
     }
     changes.iter().try_for_each(Change::write)?;
@@ -193,20 +196,40 @@ fn diffs(shown: &[FileChange], _clock: &Clock) -> Page {
     page
 }
 
-/// Whether the person at the terminal says yes.
-fn asked(agent: AgentKind) -> Result<bool, CliError> {
+/// Returns true if the person at the terminal says yes; `outside` is a change to a file that is not the project's.
+fn asked(agent: AgentKind, outside: Option<&Change>) -> Result<bool, CliError> {
+    let file = outside.map(|change| change.file.display());
     if !io::stdin().is_terminal() {
         let agent = agent.to_possible_value();
         let agent = agent.as_ref().map_or("AGENT", |value| value.get_name());
+        let (why, yes) = match file {
+            Some(file) => (
+                format!(
+                    "a link in this project leads out of it, to {file}, and --yes is for the project alone"
+                ),
+                "at a terminal, say yes to it",
+            ),
+            None => (
+                "standard input is no terminal, so nobody can be asked".into(),
+                "say yes beforehand",
+            ),
+        };
+        let option = if outside.is_some() { "" } else { " --yes" };
         return Err(CliError::Local(Failure {
             what: "nothing was written".into(),
-            why: "standard input is no terminal, so nobody can be asked".into(),
+            why,
             fix: format!(
-                "look at what would be written, and say yes beforehand:\nguard init {agent} --print\nguard init {agent} --yes"
+                "look at what would be written, and {yes}:\nguard init {agent} --print\nguard init {agent}{option}"
             ),
         }));
     }
-    yes("Write this?")
+    match file {
+        Some(file) => yes(format_args!(
+            "A link in this project leads out of it, to {}. Write this?",
+            visible(file, LIMIT)
+        )),
+        None => yes("Write this?"),
+    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,9 @@
 //! Times and durations as people say them.
 
+use std::env;
+use std::ffi::OsStr;
+use std::fs;
+
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
@@ -17,7 +21,7 @@ impl Clock {
     pub(crate) fn system() -> Self {
         Self {
             now: Timestamp::now(),
-            zone: TimeZone::system(),
+            zone: zone(),
         }
     }
 
@@ -48,6 +52,24 @@ impl Clock {
     fn seconds_until(&self, then: Timestamp) -> i64 {
         let span = then.duration_since(self.now);
         span.as_secs() + i64::from(span.subsec_millis() / 500)
+    }
+}
+
+/// Files of time zones are smaller, in bytes.
+const LARGEST_ZONE: u64 = 64 * 1024;
+
+/// Returns the system's time zone, or UTC where `TZ` names what is no regular file, or a large one: such a file may never end.
+pub(crate) fn zone() -> TimeZone {
+    zone_of(env::var_os("TZ").as_deref())
+}
+
+fn zone_of(variable: Option<&OsStr>) -> TimeZone {
+    let path = variable.and_then(OsStr::to_str).unwrap_or_default();
+    let about = fs::metadata(path.trim_start_matches(':'));
+    if about.is_ok_and(|about| !about.is_file() || about.len() > LARGEST_ZONE) {
+        TimeZone::UTC
+    } else {
+        TimeZone::system()
     }
 }
 
@@ -84,6 +106,19 @@ mod tests {
         .map(duration)
         .into();
         insta::assert_snapshot!(said.join(", "), @"0 s, 1 s, 59 s, 1 min, 1 min 1 s, 1 min 59 s, 2 min, 2 min, 14 min, 15 min, 59 min, 1 h, 1 h 30 min, 1 d, 1 d 1 h");
+    }
+
+    #[test]
+    fn an_endless_file_is_no_zone() {
+        for endless in [
+            "/dev/zero",
+            ":/dev/zero",
+            "../../../../../../../../dev/zero",
+            "/",
+        ] {
+            assert_eq!(zone_of(Some(endless.as_ref())), TimeZone::UTC, "{endless}");
+        }
+        assert_eq!(zone_of(None), TimeZone::system());
     }
 
     #[test]

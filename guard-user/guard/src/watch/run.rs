@@ -20,7 +20,7 @@ use super::screen::Screen;
 use super::view::{Palette, View};
 use crate::args::WatchArgs;
 use crate::error::{CliError, Exit};
-use crate::render::time::Clock;
+use crate::render::time::{Clock, zone};
 
 /// Times that are shown change this often.
 const TICK: Duration = Duration::from_secs(1);
@@ -52,7 +52,7 @@ pub(crate) fn run(socket: &Path, args: &WatchArgs) -> Result<Exit, CliError> {
         nudge,
         socket,
         start,
-        zone: TimeZone::system(),
+        zone: zone(),
         look: Palette {
             // https://no-color.org: set, and not empty.
             colour: env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
