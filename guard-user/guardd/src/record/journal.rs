@@ -1,4 +1,5 @@
-//! The records of the audit log in systemd's journal, with fields to search by: `journalctl GUARD_KIND=hole-open`.
+//! The records of the audit log in systemd's journal, with fields to search by:
+//! `journalctl _UID=0 _SYSTEMD_UNIT=guardd.service GUARD_KIND=hole-open`. Any program can log the other fields.
 //!
 //! The protocol: <https://systemd.io/JOURNAL_NATIVE_PROTOCOL/>. A datagram is an entry, of lines `FIELD=value`; a value
 //! with a newline in it goes by its length.
