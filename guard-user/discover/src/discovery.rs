@@ -20,7 +20,7 @@ use crate::readers::{
     is_platform, of_environment, of_home, routes,
 };
 use crate::routes::{Routes, Tunnel};
-use crate::score::{Clue, Judged, KeyAlone, Reason, Sighting, find_siblings, judge};
+use crate::score::{Clue, Judged, KeyAlone, OWN_AUTHORITY, Reason, Sighting, find_siblings, judge};
 use crate::service::{Proposal, Service, is_cloud, is_shared, others, propose};
 use crate::walk::walk;
 
@@ -578,7 +578,17 @@ fn findings(clues: Vec<Clue>, names: &BTreeMap<Host, Vec<IpAddr>>) -> Vec<Findin
             } = clues.first()?.0.clone();
             let found = clues.iter().map(|(_, clue)| clue.seen.clone()).collect();
             let credential = clues.iter().find_map(|(_, clue)| clue.credential);
-            let proposed = propose(label, service, &host);
+            let mut proposed = propose(label, service, &host);
+            let mut because = because;
+            let mut credentials = clues.iter().filter_map(|(_, clue)| clue.credential);
+            if credentials.any(|one| one == OWN_AUTHORITY)
+                && proposed.is_some_and(|one| !one.profile.is_empty())
+            {
+                proposed = Some(Proposal::CONFIRM);
+                because.push(Reason::without_points(
+                    "its client trusts its own certificate authority alone, so read-only would close it",
+                ));
+            }
             let is_shared = is_shared(&host);
             let others = match service {
                 Service::Platform => others(&host),

@@ -93,7 +93,14 @@ fn scan_one(value: &str) -> Dsn {
     let Some((scheme, rest)) = url.filter(|(scheme, _)| is_scheme(scheme)) else {
         return keywords(value);
     };
-    let Some((service, port)) = Service::of_scheme(scheme) else {
+    // What an unknown scheme speaks is a guess, but a password beside it opens something.
+    let has_login = || {
+        rest.rsplit_once('@')
+            .is_some_and(|(user, _)| has_password(user))
+    };
+    let Some((service, port)) =
+        Service::of_scheme(scheme).or_else(|| has_login().then_some((Service::Other, 0)))
+    else {
         return Dsn::Other;
     };
     let is_ado = is_jdbc && service == Service::Sqlserver;
@@ -108,8 +115,7 @@ fn scan_one(value: &str) -> Dsn {
     if hosts.is_empty() {
         return Dsn::Other;
     }
-    let word = user.and_then(|user| user.split_once(':'));
-    let has_password = word.is_some_and(|(_, word)| !word.is_empty());
+    let has_password = user.is_some_and(has_password);
     let data = said(data_of(tail, service, is_ado));
     let targets = hosts.split(',').map(|text| {
         let HostPort { host, port } = host_and_port(text, port)?;
@@ -127,6 +133,12 @@ fn scan_one(value: &str) -> Dsn {
     targets
         .collect::<Option<_>>()
         .map_or(Dsn::Unreadable, Dsn::Targets)
+}
+
+/// Returns true if `user:password` stands there, before any path.
+fn has_password(user: &str) -> bool {
+    let word = user.split_once(':');
+    word.is_some_and(|(user, word)| !word.is_empty() && !user.contains('/'))
 }
 
 /// Whether a host may be a piece of a password, in which something ended the text: no machine of a short name is called so.
@@ -399,6 +411,15 @@ mod tests {
                 "the-database-of-the-application:6379",
             ),
             ("file:///etc/passwd", "other"),
+            (
+                "mqtts://u:p@broker.example.net:8883",
+                "broker.example.net:8883",
+            ),
+            ("sftp://u:p@files.example.net", "files.example.net:0"),
+            ("mqtt://broker.example.net", "other"),
+            ("mqtt://u:1/2@broker.example.net", "unreadable"),
+            ("s3://acme-live-site", "other"),
+            ("oci://example.net/app:1.2@sha256:0a", "other"),
             ("https://db.example.net//v1", "db.example.net:443"),
             (
                 "nats://a.example.net:4222, nats://b.example.net:4223",

@@ -24,7 +24,7 @@ pub use bounds::{Bounds, LINK, OUT_OF_TIME, PassedOver};
 pub use discovery::{Discovery, ENVIRONMENT, Finding, Inputs, PLAIN, discover};
 pub use host::Host;
 pub use label::Label;
-pub use readers::{MORE, is_platform};
+pub use readers::{MORE, is_platform, proxies};
 pub use routes::{Changes, ROUTES, Routes, Tunnel};
 pub use score::{Clue, Judged, KeyAlone, Reason, Sighting, judge};
 pub use service::{Proposal, Service, Transport, propose};

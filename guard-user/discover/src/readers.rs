@@ -44,6 +44,7 @@ mod yaml;
 pub(crate) use ansible::inventories;
 pub(crate) use named::{Named, Names};
 pub(crate) use settings::of_environment;
+pub use settings::proxies;
 pub(crate) use sources::Source;
 pub(crate) use ssh::is_match;
 pub(crate) use vpn::routes;
@@ -153,6 +154,8 @@ impl Format {
             _ if unsealed(name).is_some() => Self::Encrypted,
             ".envrc" => Self::Shell,
             ".flaskenv" => Self::Dotenv,
+            // `KEY = "value"` below `[env]`.
+            ".mise.toml" | ".mise.local.toml" | "mise.toml" | "mise.local.toml" => Self::Dotenv,
             ".mcp.json" | "mcp.json" | "opencode.json" | "opencode.jsonc" => Self::Mcp,
             ".pgpass" => Self::Pgpass,
             ".pg_service.conf" | "pg_service.conf" => Self::PgService,
@@ -167,7 +170,7 @@ impl Format {
             _ if is_yaml && starts(&["application.", "application-"]) => Self::Spring,
             _ if starts(&["application"]) && ends(&[".properties"]) => Self::Dotenv,
             _ if starts(&[".env."]) || ends(&[".env"]) => Self::Dotenv,
-            _ if starts(&["kubeconfig"]) => Self::Kubeconfig,
+            _ if starts(&["kubeconfig", "talosconfig"]) => Self::Kubeconfig,
             _ if is_yaml && starts(&["docker-compose", "compose"]) => Self::Compose,
             _ => return None,
         })
@@ -853,7 +856,7 @@ pub(crate) fn lies_in(file: &Path, dir: &str, inner: &str) -> bool {
     is_below && steps.next().is_some() && steps.as_path() == Path::new(inner)
 }
 
-const HOME: [(&str, Format); 53] = [
+const HOME: [(&str, Format); 54] = [
     (".bashrc", Format::Shell),
     (".bash_profile", Format::Shell),
     (".zshrc", Format::Shell),
@@ -863,6 +866,7 @@ const HOME: [(&str, Format); 53] = [
     (".config/fish/config.fish", Format::Shell),
     (".env", Format::Dotenv),
     (".kube/config", Format::Kubeconfig),
+    (".talos/config", Format::Kubeconfig),
     (".ssh/config", Format::Ssh),
     (".pgpass", Format::Pgpass),
     (".pg_service.conf", Format::PgService),

@@ -12,6 +12,9 @@ use crate::tokens::{StageWords, said};
 /// What a person has k9s know of a cluster of production. It weighs as much as a name.
 pub(crate) const READ_ONLY: &str = "readOnly";
 
+/// The credential of a client that trusts the certificate authority beside it alone, and so not the one that reads for a session.
+pub(crate) const OWN_AUTHORITY: &str = "login with its own certificate authority";
+
 /// The least scores of `production` and of `maybe`.
 const PRODUCTION: u8 = 55;
 const MAYBE: u8 = 30;
@@ -247,12 +250,19 @@ struct NamesSay {
 impl NamesSay {
     fn of(clue: &Clue, host: &Host) -> Self {
         let mut names = Self::default();
-        for (points, at, said) in [
+        let mut scopes = vec![
             (40, "name", said(&clue.seen.key)),
             (40, "host", said(host.telling())),
-            (35, "file", file_says(&clue.seen.file)),
             (35, "database, namespace or tag", clue.data),
-        ] {
+        ];
+        // The nearest scope wins: a file's name is for what says nothing itself.
+        if scopes
+            .iter()
+            .all(|(_, _, said)| *said == StageWords::default())
+        {
+            scopes.push((35, "file", file_says(&clue.seen.file)));
+        }
+        for (points, at, said) in scopes {
             if let Some(word) = said.production {
                 names.call_production = true;
                 let (points, at) = match word {
@@ -290,6 +300,7 @@ fn circumstances(clue: &Clue, host: &Host) -> Vec<Reason> {
         service if service.runs_commands() => Some((10, "commands run there")),
         service if service.holds_data() => Some((10, "holds data")),
         Service::Smtp => Some((10, "mail goes out from there")),
+        Service::Proxy => Some((10, "what goes through it is not judged by name")),
         Service::Vpn(_) => Some((10, "leads into a network")),
         _ => None,
     };

@@ -38,6 +38,10 @@ pub enum Service {
     S3,
     /// Something over HTTP.
     Http,
+    /// A forward proxy: it leads anywhere.
+    Proxy,
+    /// Something of which nothing is known but that a credential is for it.
+    Other,
     /// The API of a platform, which owns what runs there.
     Platform,
     /// The API of a Kubernetes cluster.
@@ -118,7 +122,7 @@ pub(crate) fn home(key: &str, port: u16) -> Option<Service> {
 }
 
 /// Schemes of URLs, what they speak, and the port that they mean.
-const SCHEMES: [(&str, Service, u16); 31] = [
+const SCHEMES: [(&str, Service, u16); 30] = [
     ("postgres", Service::Postgres, 5432),
     ("postgresql", Service::Postgres, 5432),
     ("pgsql", Service::Postgres, 5432),
@@ -142,7 +146,6 @@ const SCHEMES: [(&str, Service, u16); 31] = [
     ("kafka", Service::Kafka, 9092),
     ("smtp", Service::Smtp, 587),
     ("smtps", Service::Smtp, 465),
-    ("s3", Service::S3, 443),
     ("http", Service::Http, 80),
     ("https", Service::Http, 443),
     ("ws", Service::Http, 80),
@@ -181,6 +184,8 @@ impl Service {
             Self::Smtp => "smtp",
             Self::S3 => "s3",
             Self::Http => "http",
+            Self::Proxy => "proxy",
+            Self::Other => "other",
             Self::Platform => "platform",
             Self::Kubernetes => "kubernetes",
             Self::Ssh => "ssh",
@@ -219,7 +224,13 @@ impl Service {
         !self.runs_commands()
             && !matches!(
                 self,
-                Self::Http | Self::Git | Self::Network | Self::Smtp | Self::Vpn(_)
+                Self::Http
+                    | Self::Proxy
+                    | Self::Other
+                    | Self::Git
+                    | Self::Network
+                    | Self::Smtp
+                    | Self::Vpn(_)
             )
     }
 }
@@ -370,60 +381,62 @@ impl Proposal {
         profile: &[],
         max_hole: None,
     };
-}
 
-/// What is proposed for a place with that label, if anything is.
-#[must_use]
-pub fn propose(label: Label, service: Service, host: &Host) -> Option<Proposal> {
-    let confirm = |max_hole| Proposal {
+    /// Asks about each connection.
+    pub const CONFIRM: Self = Self {
         action: "confirm",
         profile: &[],
-        max_hole,
-    };
-    let read_only = |profile| Proposal {
-        action: "read-only",
-        profile,
         max_hole: None,
     };
-    match (label, service) {
-        (Label::Maybe, _) => Some(confirm(None)),
-        (Label::Production, service) => Some(match service {
-            Service::Postgres => read_only(&["postgres"]),
-            Service::Kubernetes => read_only(&["kubernetes"]),
-            Service::Elasticsearch => read_only(&["elasticsearch"]),
-            Service::Influxdb => read_only(&["influxdb"]),
-            Service::S3 => read_only(&["aws"]),
-            Service::Platform => read_only(platform(host)),
-            Service::Git => read_only(&["git"]),
-            Service::Home("immich") => read_only(&["immich"]),
-            Service::Home("home-assistant") => read_only(&["home-assistant"]),
-            Service::Home("gitea") => read_only(&["git", "gitea"]),
-            Service::Home("grafana") => read_only(&["grafana"]),
-            Service::Home("nextcloud") => read_only(&["nextcloud", "webdav"]),
-            Service::Home("paperless") => read_only(&["paperless"]),
-            Service::Home("portainer") => read_only(&["portainer"]),
-            Service::Home("proxmox") => read_only(&["proxmox"]),
-            Service::Http | Service::Home(_) => read_only(&[]),
-            Service::Mysql
-            | Service::Redis
-            | Service::Database
-            | Service::Mongodb
-            | Service::Sqlserver
-            | Service::Amqp
-            | Service::Clickhouse
-            | Service::Nats
-            | Service::Kafka
-            | Service::Smtp
-            | Service::Ssh
-            | Service::Docker
-            | Service::Network
-            | Service::Vpn(_) => confirm(Some("15m")),
+}
+
+/// Returns the rule that is proposed for a place with that label, if one is. It is `read-only` where a profile knows which requests
+/// only read there, and `confirm` at every other server: a server may act by any request.
+#[must_use]
+pub fn propose(label: Label, service: Service, host: &Host) -> Option<Proposal> {
+    match label {
+        Label::Maybe => Some(Proposal::CONFIRM),
+        Label::Production => Some(match profiles(service, host) {
+            [] => Proposal {
+                max_hole: Some("15m"),
+                ..Proposal::CONFIRM
+            },
+            profile => Proposal {
+                action: "read-only",
+                profile,
+                max_hole: None,
+            },
         }),
         _ => None,
     }
 }
 
-/// Platforms' APIs, and the profiles that know what reads there though its method does not say so. At the others the method says it.
+/// Returns the profiles that know which requests only read there; none for an unknown server.
+fn profiles(service: Service, host: &Host) -> &'static [&'static str] {
+    match service {
+        Service::Postgres => &["postgres"],
+        Service::Kubernetes => &["kubernetes"],
+        Service::Elasticsearch => &["elasticsearch"],
+        Service::Influxdb => &["influxdb"],
+        Service::S3 => &["aws"],
+        Service::Git => &["git"],
+        Service::Platform => {
+            let known = PLATFORMS.iter().find(|(name, _)| *name == host.as_str());
+            known.map_or(&[], |(_, profiles)| profiles)
+        }
+        Service::Home("immich") => &["immich"],
+        Service::Home("home-assistant") => &["home-assistant"],
+        Service::Home("gitea") => &["git", "gitea"],
+        Service::Home("grafana") => &["grafana"],
+        Service::Home("nextcloud") => &["nextcloud", "webdav"],
+        Service::Home("paperless") => &["paperless"],
+        Service::Home("portainer") => &["portainer"],
+        Service::Home("proxmox") => &["proxmox"],
+        _ => &[],
+    }
+}
+
+/// Platforms' APIs that profiles know.
 const PLATFORMS: [(&str, &[&str]); 11] = [
     (AWS, &["aws"]),
     ("api.cloudflare.com", &["cloudflare", "graphql"]),
@@ -437,12 +450,6 @@ const PLATFORMS: [(&str, &[&str]); 11] = [
     ("backboard.railway.com", &["graphql"]),
     (GOOGLE, &["google"]),
 ];
-
-/// The profiles of a platform's API.
-fn platform(host: &Host) -> &'static [&'static str] {
-    let known = PLATFORMS.iter().find(|(name, _)| *name == host.as_str());
-    known.map_or(&[], |(_, profiles)| profiles)
-}
 
 /// What stands for AWS, whichever region a file says: a credential opens all of them.
 pub(crate) const AWS: &str = "sts.amazonaws.com";
@@ -538,15 +545,24 @@ mod tests {
         }
     }
 
-    /// A profile that is proposed is one that a policy may have.
     #[test]
-    fn each_server_at_home_has_its_profile() {
-        let host = Host::parse("nas.home.arpa").unwrap();
+    fn reading_is_proposed_where_a_profile_knows_what_reads() {
+        let proposed = |service, host: &str| {
+            let host = Host::parse(host).unwrap();
+            propose(Label::Production, service, &host).unwrap()
+        };
         for (_, name) in HOME_PREFIXES {
-            let proposed = propose(Label::Production, Service::Home(name), &host).unwrap();
-            assert_eq!(proposed.action, "read-only", "{name}");
-            let has_list = !["plex", "synology"].contains(&name);
-            assert_eq!(proposed.profile.contains(&name), has_list, "{name}");
+            let one = proposed(Service::Home(name), "nas.home.arpa");
+            let is_known = !["plex", "synology"].contains(&name);
+            assert_eq!(one.profile.contains(&name), is_known, "{name}");
+            assert_eq!(one.action == "read-only", is_known, "{name}");
+        }
+        for (service, host) in [
+            (Service::Http, "api.example.net"),
+            (Service::Platform, "vault.example.net"),
+            (Service::Other, "broker.example.net"),
+        ] {
+            assert_eq!(proposed(service, host).action, "confirm", "{host}");
         }
     }
 }

@@ -36,6 +36,7 @@ mod items;
 pub(crate) mod judge;
 pub(crate) mod looks;
 mod page;
+pub(crate) mod proxies;
 pub(crate) mod suggested;
 mod unless;
 mod write;
@@ -751,18 +752,22 @@ fn is_at(one: &Finding, to: &Destination) -> bool {
     is_host && (one.port == 0 || to.port.is_none_or(|port| port == one.port))
 }
 
+/// This process's environment. What is no text in it makes no other host of one.
+fn variables() -> Vec<(String, String)> {
+    let text = |one: OsString| one.to_string_lossy().into_owned();
+    let all = env::vars_os().map(|(key, value)| (text(key), text(value)));
+    all.collect()
+}
+
 /// Looks as the user of this thread.
 fn look(dir: &Path, person: &Person, bounds: Bounds) -> std::io::Result<Discovery> {
     // What is read has secrets in it, of which nothing is to be in a core dump.
     super::keep_to_itself();
-    // What is no text in them makes no other host of one.
-    let text = |one: OsString| one.to_string_lossy().into_owned();
-    let variables = env::vars_os().map(|(key, value)| (text(key), text(value)));
     guard_discover::discover(&Inputs {
         project: dir,
         home: person.home(),
         hosts: Some(Path::new("/etc/hosts")),
-        environment: &variables.collect::<Vec<_>>(),
+        environment: &variables(),
         routes: Some(&Routes::own()),
         uid: geteuid().as_raw(),
         bounds,

@@ -139,6 +139,7 @@ fn script(sink: &mut Sink, node: &Node<'_>, job: Job<'_>, own: &[&str]) {
         name: job.name,
         data: job.data,
         own,
+        is_here: false,
     };
     for (line, command) in (first..).zip(text(node).unwrap_or_default().lines()) {
         if sink.is_full() {

@@ -3,11 +3,11 @@
 use crate::dsn::{Dsn, HostPort, host_alone, is_placeholder, scan};
 use crate::host::Host;
 use crate::score::Clue;
-use crate::service::Service;
+use crate::service::{self, Service};
 use crate::tokens::{StageWords, said};
 
 use super::settings::{Around, TOGETHER, Variable, unquoted, variables_in};
-use super::{LINE, Sink, lines};
+use super::{LINE, Sink, lines, links};
 
 /// Clients of databases: what they speak, and the port that they mean.
 const CLIENTS: [(&str, Service, u16); 24] = [
@@ -82,6 +82,25 @@ const CONTEXTS: [(&str, Service, &[&str]); 6] = [
     ("docker", Service::Docker, &["--context"]),
 ];
 
+/// Commands of platforms, and the API that stands for each platform.
+const PLATFORMS: [(&str, &str); 12] = [
+    ("aws", service::AWS),
+    ("az", service::AZURE),
+    ("firebase", service::GOOGLE),
+    ("fly", links::FLY),
+    ("flyctl", links::FLY),
+    ("gcloud", service::GOOGLE),
+    ("heroku", links::HEROKU),
+    ("netlify", links::NETLIFY),
+    ("railway", links::RAILWAY),
+    ("supabase", links::SUPABASE),
+    ("vercel", links::VERCEL),
+    ("wrangler", links::CLOUDFLARE),
+];
+
+/// Programs that run the package behind them.
+const RUNNERS: [&str; 3] = ["bunx", "npx", "pnpx"];
+
 /// What a command is a part of.
 #[derive(Clone, Copy)]
 pub(super) struct Script<'n> {
@@ -91,6 +110,8 @@ pub(super) struct Script<'n> {
     pub(super) data: StageWords,
     /// Services that run beside it.
     pub(super) own: &'n [&'n str],
+    /// Whether a person runs it here, with logins that no file may show.
+    pub(super) is_here: bool,
 }
 
 /// Where a line of commands goes: by ssh, by a client of a database, by a connection string, or to what has a name elsewhere.
@@ -214,7 +235,8 @@ fn comment(text: &str) -> Option<usize> {
     None
 }
 
-fn bare(word: &str) -> &str {
+/// A word without quotes and brackets around it.
+pub(super) fn bare(word: &str) -> &str {
     word.trim_matches(|c| "\"'`();|&".contains(c))
 }
 
@@ -242,7 +264,7 @@ fn assignments(sink: &mut Sink, line: usize, words: &[&str], script: Script<'_>)
     variables_in(sink, &all, &around);
 }
 
-fn is_variable(key: &str) -> bool {
+pub(super) fn is_variable(key: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     !key.is_empty() && key.bytes().all(plain)
 }
@@ -270,7 +292,23 @@ fn command(sink: &mut Sink, line: usize, words: &[&str], script: Script<'_>) -> 
         database(sink, line, service, usual, words, script);
     }
     contexts(sink, line, command, script);
+    platform(sink, line, words, script);
     true
+}
+
+/// The platform that a command drives. Its words say the stage: `--app shop-staging`.
+pub(super) fn platform(sink: &mut Sink, line: usize, words: &[&str], script: Script<'_>) {
+    let runner = words.iter().position(|word| RUNNERS.contains(word));
+    let mut run = words[runner.map_or(0, |at| at + 1)..].iter();
+    let Some(program) = run.find(|word| !word.starts_with('-')) else {
+        return;
+    };
+    // A package may have a scope and a version: `@supabase/server@latest`.
+    let name = program.trim_start_matches('@').split(['/', '@']).next();
+    if let Some((_, host)) = PLATFORMS.iter().find(|(known, _)| Some(*known) == name) {
+        let data = script.data.and(said(&words.join(" ")));
+        sink.link(line, script.name, Host::parse(host), data, script.is_here);
+    }
 }
 
 /// A program that a command runs, and the command's words.
@@ -571,6 +609,7 @@ fn of_target(name: &str) -> Script<'_> {
         name,
         data: said(name),
         own: &[],
+        is_here: true,
     }
 }
 

@@ -35,15 +35,15 @@ pub(crate) enum Link {
     WranglerJson,
 }
 
-const CLOUDFLARE: &str = "api.cloudflare.com";
-const FLY: &str = "api.machines.dev";
-const HEROKU: &str = "api.heroku.com";
-const NETLIFY: &str = "api.netlify.com";
+pub(super) const CLOUDFLARE: &str = "api.cloudflare.com";
+pub(super) const FLY: &str = "api.machines.dev";
+pub(super) const HEROKU: &str = "api.heroku.com";
+pub(super) const NETLIFY: &str = "api.netlify.com";
 const PULUMI: &str = "api.pulumi.com";
-const RAILWAY: &str = "backboard.railway.com";
+pub(super) const RAILWAY: &str = "backboard.railway.com";
 const RENDER: &str = "api.render.com";
-const SUPABASE: &str = "api.supabase.com";
-const VERCEL: &str = "api.vercel.com";
+pub(super) const SUPABASE: &str = "api.supabase.com";
+pub(super) const VERCEL: &str = "api.vercel.com";
 
 /// Letters of a project's name at Supabase, which its hosts have as well.
 const PROJECT: usize = 20;

@@ -18,6 +18,7 @@ const SCRIPT: Script<'_> = Script {
         development: None,
     },
     own: &[],
+    is_here: false,
 };
 
 pub(super) fn document(sink: &mut Sink, text: &str) {

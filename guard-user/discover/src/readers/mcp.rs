@@ -5,7 +5,9 @@ use jsonc_parser::ast::{Object, Value};
 
 use crate::dsn::{Dsn, scan};
 use crate::score::shown_key;
+use crate::tokens::StageWords;
 
+use super::commands::{self, Script, bare, is_variable};
 use super::json::{Lines, get, object, string, with_root};
 use super::settings::{Variable, variables};
 use super::{Sink, lines};
@@ -90,21 +92,54 @@ fn server(sink: &mut Sink, source: &Lines, name: &str, server: &Object<'_>) {
         Some(Value::Array(arguments)) => &arguments.elements[..],
         _ => &[],
     });
+    let command = string(get(server, "command")).split_whitespace();
+    let words = arguments
+        .clone()
+        .flat_map(|one| string(Some(one)).split_whitespace());
+    let words: Vec<_> = command.chain(words).map(bare).collect();
+    commands::platform(sink, source.of(server.range.start), &words, started(name));
     for argument in arguments.chain(URLS.iter().filter_map(|key| get(server, key))) {
-        if let Value::StringLit(value) = argument
-            && !matches!(scan(&value.value), Dsn::Other)
-        {
-            all.push(Variable {
-                line: Some(source.of(value.range.start)),
-                key: name,
-                value: &value.value,
-                dormant: false,
-            });
+        if let Value::StringLit(value) = argument {
+            let line = source.of(value.range.start);
+            all.extend(of_argument(line, name, &value.value));
         }
     }
     let mut headers = HEADERS.iter().filter_map(|key| object(get(server, key)));
     let has_secret = headers.any(has_secret);
     told(sink, name, &all, has_secret);
+}
+
+/// A server that an agent starts here.
+fn started(name: &str) -> Script<'_> {
+    Script {
+        name,
+        data: StageWords::default(),
+        own: &[],
+        is_here: true,
+    }
+}
+
+/// Returns the connection strings and the variables of an argument: all of it (`URL`), behind an option's or a variable's name
+/// (`--dsn=URL`, `NAME=URL`), or in words of a shell's text.
+fn of_argument<'t>(line: usize, server: &'t str, argument: &'t str) -> Vec<Variable<'t>> {
+    let variable = |key, value| Variable {
+        line: Some(line),
+        key,
+        value,
+        dormant: false,
+    };
+    if !matches!(scan(argument), Dsn::Other) {
+        return vec![variable(server, argument)];
+    }
+    let words = argument.split_whitespace().map(bare);
+    let words = words.map(|word| match word.split_once('=') {
+        Some((key, value)) if is_variable(key) => (key, bare(value)),
+        Some((option, value)) if option.starts_with('-') => (server, bare(value)),
+        _ => (server, word),
+    });
+    let says = |(key, value): &(&str, &str)| *key != server || !matches!(scan(value), Dsn::Other);
+    let words = words.filter(says);
+    words.map(|(key, value)| variable(key, value)).collect()
 }
 
 /// Whether a header of these is one that opens something; `requestInit` has them in it.
@@ -208,15 +243,10 @@ fn of_server<'t>(server: &mut Server<'t>, line: usize, key: &str, value: &'t str
     match key {
         "env" => server.all.extend(table(line, value)),
         "args" | "command" | "url" => {
-            let texts = quoted(value).into_iter().map(|(_, text)| text);
-            let texts = texts.filter(|text| !matches!(scan(text), Dsn::Other));
+            let texts = quoted(value).into_iter();
             let name = server.name;
-            server.all.extend(texts.map(|value| Variable {
-                line: Some(line),
-                key: name,
-                value,
-                dormant: false,
-            }));
+            let all = texts.flat_map(|(_, text)| of_argument(line, name, text));
+            server.all.extend(all);
         }
         "bearer_token_env_var" | "bearer_token" => server.has_secret = true,
         "http_headers" | "env_http_headers" => {

@@ -17,7 +17,7 @@ pub(crate) enum Names {
 
 use Names::{Dir, File, Files};
 
-pub(super) const NAMED: [(&str, Names); 31] = [
+pub(super) const NAMED: [(&str, Names); 32] = [
     ("ARGOCD_CONFIG_DIR", Dir(".config/argocd")),
     ("AWS_CONFIG_FILE", File(Format::Aws)),
     ("AWS_SHARED_CREDENTIALS_FILE", File(Format::Aws)),
@@ -56,6 +56,7 @@ pub(super) const NAMED: [(&str, Names); 31] = [
     ("OPENCODE_CONFIG", File(Format::Mcp)),
     ("PGPASSFILE", File(Format::Pgpass)),
     ("PGSERVICEFILE", File(Format::PgService)),
+    ("TALOSCONFIG", Files(Format::Kubeconfig)),
     ("PULUMI_HOME", Dir(".pulumi")),
     (
         "TF_CLI_CONFIG_FILE",
@@ -97,11 +98,14 @@ impl Sink {
         let Some((key, names)) = NAMED.iter().find(known).filter(|_| !one.dormant) else {
             return;
         };
+        // mise has its own word for the file's directory.
+        let value = one.value.strip_prefix("{{config_root}}/");
+        let value = value.unwrap_or(one.value);
         // A key may stand there itself.
-        if one.value.starts_with('{') {
+        if value.starts_with('{') {
             return;
         }
-        let paths = one.value.split(|c| c == ':' && matches!(names, Files(_)));
+        let paths = value.split(|c| c == ':' && matches!(names, Files(_)));
         for path in paths.filter(|path| !path.is_empty()) {
             self.follow(one.line, key, path, *names);
         }

@@ -1,6 +1,7 @@
 //! Variables: of an environment, of `.env` files, of shells' files, and of what has an `env` in it.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use crate::dsn::{Dsn, HostPort, host_and_port, is_placeholder, scan};
 use crate::score::{Clue, Sighting};
@@ -10,6 +11,7 @@ use crate::tokens::{StageWords, said};
 use super::{MORE, Sink, lines, words_of};
 
 /// One variable.
+#[derive(Clone, Copy)]
 pub(super) struct Variable<'t> {
     pub(super) line: Option<usize>,
     pub(super) key: &'t str,
@@ -286,7 +288,16 @@ pub(super) fn variables_in(sink: &mut Sink, all: &[Variable<'_>], around: &Aroun
     if all.len() > TOGETHER {
         sink.pass_over(None, MORE);
     }
-    let all = &all[..all.len().min(TOGETHER)];
+    let all: Vec<_> = all
+        .iter()
+        .take(TOGETHER)
+        .map(|one| (one, with_defaults(one.value)))
+        .collect();
+    let all: Vec<_> = all
+        .iter()
+        .map(|(one, value)| Variable { value, ..**one })
+        .collect();
+    let all = &all[..];
     for one in all.iter().filter(|one| !one.value.is_empty()) {
         if sink.is_full() {
             sink.pass_over(None, MORE);
@@ -322,6 +333,33 @@ pub(super) fn variables_in(sink: &mut Sink, all: &[Variable<'_>], around: &Aroun
     }
 }
 
+/// Returns the value with the default in the place of each `${NAME:-default}` (a shell's, a compose file's) and `${NAME:default}`
+/// (Spring's).
+fn with_defaults(value: &str) -> Cow<'_, str> {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+    let (mut text, mut end) = (Cow::Borrowed(value), value.len());
+    // The innermost first.
+    while let Some(at) = text[..end].rfind("${") {
+        end = at;
+        let Some(length) = text[at..].find('}') else {
+            continue;
+        };
+        let pair = text[at + 2..at + length].split_once(':');
+        // `:?` and `:+` have no default behind them.
+        if let Some((name, default)) = pair
+            && name.chars().all(is_name)
+            && !default.starts_with(['?', '+'])
+        {
+            let default = default
+                .strip_prefix(['-', '='])
+                .unwrap_or(default)
+                .to_owned();
+            text.to_mut().replace_range(at..=at + length, &default);
+        }
+    }
+    text
+}
+
 /// Where a variable leads, with what is beside it.
 fn leads(sink: &mut Sink, one: &Variable<'_>, all: &[Variable<'_>]) -> Vec<Lead> {
     match token(one, all) {
@@ -331,8 +369,39 @@ fn leads(sink: &mut Sink, one: &Variable<'_>, all: &[Variable<'_>]) -> Vec<Lead>
             host(sink, one, all).into_iter().collect()
         }
         None if is_kafka(one.key) => kafka(sink, one, all),
+        None if is_proxy(one.key) => proxy(one.value).into_iter().map(through).collect(),
         None => terraform(one).map_or_else(|| url(sink, one, all), |lead| vec![lead]),
     }
+}
+
+/// Returns true if a variable names a forward proxy, as curl, git and others read it.
+fn is_proxy(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    ["all_proxy", "http_proxy", "https_proxy"].contains(&key.as_str())
+}
+
+/// Returns where a forward proxy is; its user and password are not read.
+fn proxy(value: &str) -> Option<HostPort> {
+    let at = value.rsplit('@').next()?;
+    let at = at.split_once("://").map_or(at, |(_, at)| at);
+    host_and_port(at.split('/').next()?, 1080)
+}
+
+fn through(at: HostPort) -> Lead {
+    Lead {
+        at,
+        service: Service::Proxy,
+        data: StageWords::default(),
+        credential: None,
+    }
+}
+
+/// Returns the forward proxies that an environment names, each once. What goes through one has the proxy's address.
+#[must_use]
+pub fn proxies(environment: &[(String, String)]) -> BTreeSet<(crate::Host, u16)> {
+    let named = environment.iter().filter(|(key, _)| is_proxy(key));
+    let named = named.filter_map(|(_, value)| proxy(value));
+    named.filter_map(|at| Some((at.host?, at.port))).collect()
 }
 
 /// What values begin with that are kept elsewhere: 1Password's, and those of vals and of Doppler.
@@ -539,7 +608,7 @@ fn is_aws(one: &Variable<'_>) -> bool {
     AWS_KEYS.iter().any(|key| is_called(one, key)) && !is_placeholder(one.value)
 }
 
-/// Whether a variable is a host by itself, of something that holds data.
+/// Returns true if a variable's value is a host by itself. What is there may be unknown.
 fn is_host(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
     let ends = |ends: &[&str]| ends.iter().any(|end| key.ends_with(end));
@@ -548,7 +617,9 @@ fn is_host(key: &str) -> bool {
     let is_server = service == Some(Service::Smtp) && ends(&["_server", "smtp_address"]);
     let is_host =
         ends(&["_host", "_hostname", ".host"]) || ["pghost", "pghostaddr"].contains(&key.as_str());
-    is_server || (is_host && key != "docker_host" && (service.is_some() || is_database(&key)))
+    let is_known = |known: &str| key.eq_ignore_ascii_case(known);
+    let is_address = ADDRESSES.iter().any(|(known, _, _)| is_known(known));
+    is_server || (is_host && key != "docker_host" && !is_address)
 }
 
 /// Names of the brokers of Kafka, as its clients and those who set them up have them.
@@ -699,16 +770,24 @@ fn host(sink: &mut Sink, one: &Variable<'_>, all: &[Variable<'_>]) -> Option<Lea
         "type",
     ])
     .to_ascii_lowercase();
-    let told = by_driver(&driver, port);
-    let ServicePort { service, usual } = kind(&key)
-        .or_else(|| (told != UNKNOWN).then_some(told))
-        .or_else(|| by_others(all))
-        .unwrap_or(UNKNOWN);
+    let by_others = || {
+        let told = by_driver(&driver, port);
+        let told = (told != UNKNOWN).then_some(told);
+        told.or_else(|| by_others(all)).unwrap_or(UNKNOWN)
+    };
+    let ServicePort { service, usual } = match kind(&key) {
+        Some(known) => known,
+        None if is_database(&key) => by_others(),
+        None => ServicePort {
+            service: Service::Other,
+            usual: 0,
+        },
+    };
     let secrets = ["password", "pass", "passwd", "host_password"];
     let secret = beside(&secrets);
     let secret = (!is_none(secret)).then_some("password");
-    // Without it nobody sends in anybody's name, and what takes all mail is a developer's.
-    if service == Service::Smtp && secret.is_none() {
+    // Without it nobody sends mail in anybody's name, what takes all mail is a developer's, and an unknown host may be any.
+    if [Service::Smtp, Service::Other].contains(&service) && secret.is_none() {
         return None;
     }
     let Some(at) = host_and_port(one.value, port.unwrap_or(usual)) else {

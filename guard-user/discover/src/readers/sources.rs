@@ -63,7 +63,8 @@ pub(crate) enum Source {
 use Source::{Connections, Ini, Kept, Procfile, Program, Recipes, Xml};
 
 /// Names of a project's files.
-pub(super) const NAMES: [(&str, Source); 44] = [
+pub(super) const NAMES: [(&str, Source); 45] = [
+    ("age.key", Kept("a key of age")),
     ("settings.py", Program(Language::Python)),
     ("local_settings.py", Program(Language::Python)),
     ("config.py", Program(Language::Python)),

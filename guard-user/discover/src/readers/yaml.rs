@@ -6,8 +6,10 @@ use std::collections::HashMap;
 use saphyr::{LoadableYamlNode, MarkedYaml, Scalar, YamlData};
 use saphyr_parser::{Event, Parser};
 
-use crate::dsn::{Dsn, HostPort, scan};
-use crate::service::Service;
+use crate::dsn::{Dsn, HostPort, host_and_port, scan};
+use crate::host::Host;
+use crate::score::OWN_AUTHORITY;
+use crate::service::{Service, home};
 use crate::tokens::said;
 
 use super::Sink;
@@ -154,6 +156,21 @@ pub(super) fn kubeconfig(sink: &mut Sink, text: &str) {
             }
             context(sink, one, &clusters, current);
         }
+        talos(sink, document);
+    }
+}
+
+/// The endpoints of each context of Talos' settings, in which contexts have names, and no list.
+fn talos(sink: &mut Sink, document: &Node<'_>) {
+    let current = string(get(document, "context"));
+    for (name, context) in get(document, "contexts").into_iter().flat_map(pairs) {
+        for endpoint in items(get(context, "endpoints")) {
+            let at = host_and_port(string(Some(endpoint)), 50000);
+            let line = endpoint.span.start.line();
+            if let Some(clue) = sink.named(line, name, Service::Other, at, said("")) {
+                clue.has_sibling = name != current;
+            }
+        }
     }
 }
 
@@ -179,6 +196,9 @@ fn context(
         value("tls-server-name"),
     ];
     let data = said(&names.join(" "));
+    let has_authority = ["certificate-authority-data", "certificate-authority"]
+        .iter()
+        .any(|key| !value(key).is_empty());
     if !value("proxy-url").is_empty() {
         // A rule for the server would stop nothing.
         sink.key(
@@ -194,6 +214,9 @@ fn context(
                 let clue = sink.named(line, name, Service::Kubernetes, at, data);
                 if let Some(clue) = clue {
                     clue.has_sibling &= name != current;
+                    if has_authority {
+                        clue.credential = Some(OWN_AUTHORITY);
+                    }
                     sink.context(cluster, name);
                 }
             }
@@ -211,6 +234,17 @@ fn files<'n, 't>(node: Option<&'n Node<'t>>) -> impl Iterator<Item = &'n Node<'t
         .chain(listed.map(|item| get(item, "path").unwrap_or(item)))
 }
 
+/// A port of this machine at which a server of the file listens: `2283:2283`, `127.0.0.1:5432:5432/tcp`. It is local.
+fn published(sink: &mut Sink, port: &Node<'_>) {
+    let mut ends = text(port).unwrap_or_default().rsplit(':').skip(1);
+    let Some(number) = ends.next().and_then(|end| end.parse().ok()) else {
+        return;
+    };
+    let service = home("", number).unwrap_or(Service::Other);
+    let at = Some(HostPort::new(Host::parse("localhost"), number));
+    sink.named(port.span.start.line(), "ports", service, at, said(""));
+}
+
 /// What variables say to services; the services of the same file are here.
 pub(super) fn compose(sink: &mut Sink, source: &str) {
     for document in &load(sink, source) {
@@ -224,6 +258,9 @@ pub(super) fn compose(sink: &mut Sink, source: &str) {
             }
             for file in files(get(service, "env_file")) {
                 sink.name_file(file.span.start.line(), "env_file", string(Some(file)));
+            }
+            for port in items(get(service, "ports")) {
+                published(sink, port);
             }
             let Some(environment) = get(service, "environment") else {
                 continue;

@@ -32,6 +32,7 @@ fn service(name: &'static str) -> Service {
         "docker" => Service::Docker,
         "immich" => Service::Home("immich"),
         "git" => Service::Git,
+        "s3" => Service::S3,
         "database" => Service::Database,
         "network" => Service::Network,
         "vpn" => Service::Vpn(Transport::Udp),

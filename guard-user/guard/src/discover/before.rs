@@ -19,8 +19,7 @@ use serde_json::Value;
 use super::dismissals::Dismissals;
 use super::drift::{Audience, Drift, SessionToWatch, Unseen};
 use super::items::{Discovered, InReach, seen};
-use super::look;
-use super::unless;
+use super::{look, proxies, unless};
 use crate::around::Base;
 use crate::client::Client;
 use crate::error::CliError;
@@ -76,7 +75,9 @@ impl Before<'_> {
                 let page = page(&all, &started.unresolved);
                 if is_shown {
                     // That nobody reads it keeps no command from running.
-                    let _ = io::Write::write_all(&mut anstream::stderr(), page.as_str().as_bytes());
+                    let proxies = proxies::page(&all);
+                    let shown = format!("{}{}", proxies.as_str(), page.as_str());
+                    let _ = anstream::stderr().write_all(shown.as_bytes());
                 }
                 if started.covered && !all.is_clean() {
                     return Err(open(&all).into());

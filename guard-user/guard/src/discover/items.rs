@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use guard_common::Verdict;
 use guard_discover::{
-    Discovery, Finding, Host, KeyAlone, Label, PassedOver, ROUTES, Reason, Service, Sighting,
-    Tunnel, is_platform,
+    Discovery, Finding, Host, KeyAlone, Label, PassedOver, Proposal, ROUTES, Reason, Service,
+    Sighting, Tunnel, is_platform,
 };
 use guard_policy::{Diagnostic, ExplainedVerdict, HttpAction, HttpRule, Parsed, PortSpec};
 use guard_proto::decisions::Dismissal;
@@ -114,7 +114,7 @@ pub(super) struct InReach {
     pub(super) now: Now,
     /// The rule for it; null: none.
     pub(super) proposed: Option<Proposed>,
-    /// `narrows`, `same` or `widens`; null without a rule.
+    /// `narrows` or `same`; null without a rule.
     pub(super) effect: Option<&'static str>,
     /// When, and by whom it was said not to be production; null: by nobody.
     pub(super) dismissed: Option<Dismissed>,
@@ -333,8 +333,8 @@ impl Discovered {
     }
 }
 
-/// What becomes of verdicts by a rule.
-fn effect(explained: &[ExplainedVerdict], action: &str) -> &'static str {
+/// Returns `narrows` or `same`; none where the rule would be less strict than one of the verdicts: no proposal widens a policy.
+fn effect(explained: &[ExplainedVerdict], action: &str) -> Option<&'static str> {
     let proposed = verdict(action).strictness();
     let now = explained
         .iter()
@@ -345,15 +345,15 @@ fn effect(explained: &[ExplainedVerdict], action: &str) -> &'static str {
         narrows |= proposed > now;
     }
     match (widens, narrows) {
-        (true, _) => "widens",
-        (false, true) => "narrows",
-        (false, false) => "same",
+        (true, _) => None,
+        (false, true) => Some("narrows"),
+        (false, false) => Some("same"),
     }
 }
 
 /// The rule by name that beats the proposed one, where the name has that address as well.
-fn beats(one: &Finding, judge: &Judge<'_>, ports: &str) -> Option<RuleByName> {
-    let by = verdict(one.proposed?.action);
+fn beats(one: &Finding, proposed: Proposal, judge: &Judge<'_>, ports: &str) -> Option<RuleByName> {
+    let by = verdict(proposed.action);
     let ports = ports.parse::<PortSpec>().ok();
     RuleByName::beaten(judge.policy(), by, one.host.as_str(), ports.iter())
 }
@@ -374,14 +374,16 @@ impl InReach {
         }
         // A network has no name, and a platform's API no other.
         let may_have_another = !one.host.as_str().contains('/') && !is_known;
-        let beats = may_have_another.then(|| beats(&one, judge, &ports));
-        let beats = beats.flatten();
+        let stricter = one.proposed.map(|_| Proposal::CONFIRM);
+        let mut proposed = [one.proposed, stricter].into_iter().flatten();
+        let proposed = proposed.find_map(|rule| Some((rule, effect(&explained, rule.action)?)));
+        let (proposed, effect) = proposed.unzip();
+        let by_another = proposed.filter(|_| may_have_another);
+        let beats = by_another.and_then(|rule| beats(&one, rule, judge, &ports));
         Self {
             id: format!("p{number}"),
             number,
-            effect: one
-                .proposed
-                .map(|proposed| effect(&explained, proposed.action)),
+            effect,
             dismissed: dismissals.of(one.host.as_str(), one.port, one.label),
             unkept: dismissals.unkept(one.host.as_str(), one.port, one.label),
             is_planted,
@@ -400,7 +402,7 @@ impl InReach {
             found: one.found,
             credential: one.credential.map(str::to_owned),
             now,
-            proposed: one.proposed.map(|proposed| Proposed {
+            proposed: proposed.map(|proposed| Proposed {
                 action: proposed.action,
                 profile: proposed.profile.to_vec(),
                 max_hole: proposed.max_hole,
@@ -424,9 +426,9 @@ impl InReach {
         self.label == Label::Production && self.dismissed.is_none()
     }
 
-    /// Whether a rule would narrow the policy, or widen it, and nobody has said that it is not wanted.
+    /// Returns true if a rule would narrow the policy, and nobody has said that it is not wanted.
     pub(super) fn is_missing(&self) -> bool {
-        self.dismissed.is_none() && self.effect.is_some_and(|effect| effect != "same")
+        self.dismissed.is_none() && self.effect == Some("narrows")
     }
 
     /// Whether the rule is less strict than one that may hold by the name's address, or by a name of its address.
@@ -487,7 +489,6 @@ impl InReach {
             .map(|one| format!(", {one}"))
             .collect();
         let effect = match self.effect {
-            Some("widens") => " (widens)",
             Some("same") => " (same)",
             _ => "",
         };

@@ -277,7 +277,7 @@ fn rule(page: &mut Page, one: &InReach) {
         effect => effect,
     };
     let may = one.now.unless;
-    let may = may.filter(|_| effect != "widens" && one.may_widen());
+    let may = may.filter(|_| one.may_widen());
     let may = may.map_or_else(String::new, |unless| {
         format!(", and widens if {}", unless.words())
     });

@@ -80,7 +80,7 @@ fn places_are_listed_with_what_the_policy_does() -> Tested {
     Files read: 1 (home 0, directory 1). Nothing was connected to.
 
     N  LOOKS LIKE  PLACE                SERVICE   REACHED BY            NOW            PROPOSED
-    1  production  192.168.7.20:2283    immich    IMMICH_URL  .env:2    confirm        read-only, immich (widens)
+    1  production  192.168.7.20:2283    immich    IMMICH_URL  .env:2    confirm        confirm (same)
     2  production  db.example.net:5432  postgres  DATABASE_URL  .env:1  public: allow  read-only, postgres
     Not listed: 1 place that does not look like production (guard discover --all).
     The policy default lets everything through to 1 that looks like production, unless private.
@@ -197,14 +197,13 @@ fn a_place_is_explained_with_a_valid_rule() -> Tested {
         because  credential beside it (10 points)
         because  no dev sibling under its key (10 points)
         now      confirm, by rule private
-        rule     read-only: it widens
+        rule     confirm: it changes nothing
 
     [[rule]]
     name = "192.168.7.20 immich"
     to = ["192.168.7.20"]
     ports = ["tcp/2283"]
-    action = "read-only"
-    profile = ["immich"]
+    action = "confirm"
     reason = "looks like production"
     "#);
     for one in &all.items {
@@ -351,7 +350,13 @@ fn what_a_rule_covers_is_not_open() -> Tested {
     );
     let denied = discovered(&[(".env", SETTINGS)], "version = 1\n", false)?;
     assert!(denied.is_clean());
-    assert!(denied.items.iter().all(|one| one.effect == Some("widens")));
+    // Nothing is less strict, so nothing is proposed.
+    assert!(
+        denied
+            .items
+            .iter()
+            .all(|one| one.proposed.is_none() && one.effect.is_none())
+    );
     Ok(())
 }
 
@@ -481,13 +486,10 @@ fn a_name_that_looks_private_is_judged_as_both() -> Tested {
     for one in &all.items {
         // It may be public, where nothing asks, and it may be private, where a rule for reads would open something.
         assert_eq!(one.now.verdict, "allow", "{one:?}");
-        let widens = one
-            .proposed
-            .as_ref()
-            .is_some_and(|rule| rule.action == "read-only");
+        let action = one.proposed.as_ref().map(|rule| rule.action);
         assert_eq!(
-            one.effect,
-            Some(if widens { "widens" } else { "narrows" }),
+            (action, one.effect),
+            (Some("confirm"), Some("narrows")),
             "{one:?}"
         );
     }

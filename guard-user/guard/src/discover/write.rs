@@ -63,7 +63,6 @@ struct RuleLine<'i> {
     item: &'i InReach,
     name: String,
     proposed: Proposed,
-    widens: bool,
     /// With it programs may ask for its name, and without it they may not, or a person is asked: what a name says leaves with it.
     opens_name: bool,
     /// Its name has the number of another one's.
@@ -76,7 +75,7 @@ const TWIN: &str = "its name has the number that another one has, which nobody's
 /// How a policy is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum WriteMode {
-    /// A person says yes to each line that widens, or may, and to all of it; where nobody is there, only what narrows is written.
+    /// A person says yes to each line that may widen, and to all of it; where nobody is there, only what narrows is written.
     Ask,
     /// The same, where somebody is there.
     Offer,
@@ -113,7 +112,7 @@ pub(super) struct Wanted<'w> {
 }
 
 impl Wanted<'_> {
-    /// Writes it, once a person has agreed to each line that widens.
+    /// Writes it, once a person has agreed to each line that may widen.
     pub(super) fn write(
         self,
         dir: &Path,
@@ -197,13 +196,11 @@ impl Wanted<'_> {
     /// Why a line is left out where nobody is asked.
     fn why_not(self, line: &RuleLine<'_>) -> Option<&'static str> {
         let is_shown = self.mode == WriteMode::Print;
-        match (line.widens, line.may_widen_as_it_is()) {
-            (true, _) if is_shown => Some("it widens the policy, so you would be asked"),
-            (true, _) => Some("it widens the policy, and nobody was asked"),
-            (false, true) if is_shown => Some("it may widen the policy, so you would be asked"),
-            (false, true) => Some("it may widen the policy, and nobody was asked"),
-            (false, false) => None,
-        }
+        line.may_widen_as_it_is().then_some(if is_shown {
+            "it may widen the policy, so you would be asked"
+        } else {
+            "it may widen the policy, and nobody was asked"
+        })
     }
 }
 
@@ -314,7 +311,7 @@ fn left([base_name, name]: [&str; 2], why: Unbuilt) -> Failure {
 fn agreed(lines: Vec<RuleLine<'_>>) -> Result<(Vec<RuleLine<'_>>, Vec<LeftOut>), CliError> {
     let (mut kept, mut left_out) = (Vec::new(), Vec::new());
     for mut line in lines {
-        let is_yes = !(line.widens || line.may_widen()) || asked(&line)?;
+        let is_yes = !line.may_widen() || asked(&line)?;
         match (is_yes, line.has_no_question()) {
             (false, true) => {
                 left_out.push(LeftOut::of(line.item, "you said no"));
@@ -605,13 +602,9 @@ fn lines<'i>(all: &'i Discovered, policy: &Policy, is_asked: bool) -> Vec<RuleLi
     let is_judged = policy.names_asked() != DnsNames::Any;
     let mut lines = Vec::new();
     for item in all.items.iter().filter(|item| item.dismissed.is_none()) {
-        let (Some(proposed), Some(effect)) = (&item.proposed, item.effect) else {
+        let (Some(proposed), Some("narrows")) = (&item.proposed, item.effect) else {
             continue;
         };
-        let widens = effect == "widens";
-        if effect == "same" {
-            continue;
-        }
         let short = item.name();
         // The same service may listen at several ports, and a rule of that name may be one that the person has changed.
         let more = (1..).map(|number| match number {
@@ -627,7 +620,6 @@ fn lines<'i>(all: &'i Discovered, policy: &Policy, is_asked: bool) -> Vec<RuleLi
             item,
             name,
             proposed: proposed.clone(),
-            widens,
             opens_name: false,
             is_twin: false,
         };
@@ -662,7 +654,7 @@ impl RuleLine<'_> {
     /// Whether it narrows what is there now, as far as that is known, and lets reads through wherever else the name leads, or where a
     /// name leads that has a stricter rule; or has its name asked for.
     fn may_widen(&self) -> bool {
-        !self.widens && (self.opens_name || self.is_by_planted_name() || self.item.may_widen())
+        self.opens_name || self.is_by_planted_name() || self.item.may_widen()
     }
 
     /// The same of what it proposes now, which may be a question.
@@ -672,12 +664,12 @@ impl RuleLine<'_> {
 
     /// Whether a question in its place may let through what is stopped now, too.
     fn has_no_question(&self) -> bool {
-        self.widens || self.opens_name || self.item.may_widen_by(&Proposed::question())
+        self.opens_name || self.item.may_widen_by(&Proposed::question())
     }
 
     /// A name that the project has chosen: reads go wherever it leads. What refuses it lets nothing through.
     fn is_by_planted_name(&self) -> bool {
-        !self.widens && self.item.is_planted && self.proposed.action == "read-only"
+        self.item.is_planted && self.proposed.action == "read-only"
     }
 
     fn toml(&self) -> String {
@@ -746,16 +738,10 @@ pub(super) fn is_terminal() -> bool {
 fn asked(line: &RuleLine<'_>) -> Result<bool, CliError> {
     let item = line.item;
     let found = item.found.first().map_or_else(String::new, seen);
-    let why = if line.widens {
-        format!("in place of {} widens the policy", item.now.verdict)
-    } else {
-        match &item.beats {
-            Some(by) => format!("may widen the policy: {}", by.words()),
-            None if line.opens_name => {
-                "has programs ask for the name, wherever it leads".to_owned()
-            }
-            None => "has reads pass wherever the name's owner lets it lead".to_owned(),
-        }
+    let why = match &item.beats {
+        Some(by) => format!("may widen the policy: {}", by.words()),
+        None if line.opens_name => "has programs ask for the name, wherever it leads".to_owned(),
+        None => "has reads pass wherever the name's owner lets it lead".to_owned(),
     };
     let question = format!(
         "{}  {} ({}, {found}): {} {why}.",

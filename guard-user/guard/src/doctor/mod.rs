@@ -13,7 +13,7 @@ use guard_sys::accounts::Account;
 
 use super::args::{DoctorArgs, Global};
 use super::client::Client;
-use super::discover::looks;
+use super::discover::{looks, proxies};
 use super::embedded::Embedded;
 use super::error::{CliError, Exit};
 use super::explain;
@@ -39,7 +39,7 @@ const VERSIONS: Check = Check::part(
 .optional();
 
 /// What each row is that is made of what guard itself sees.
-pub(super) const CHECKS: [Check; 4] = [RUNS, VERSIONS, user::LOOKED, looks::LOOKED];
+pub(super) const CHECKS: [Check; 5] = [RUNS, VERSIONS, user::LOOKED, looks::LOOKED, proxies::PROXY];
 
 /// `guard doctor`: yes only if every required row is ok.
 pub(crate) fn doctor(args: &DoctorArgs, global: &Global, output: Output) -> Result<Exit, CliError> {
@@ -131,6 +131,7 @@ fn examine(identity: &CommandIdentity, socket: &Path) -> Result<Vec<Row>, CliErr
     // Of another user's home root reads nothing.
     if identity.account().is_none() {
         rows.push(looks::row(&Person::own()));
+        rows.push(proxies::row());
     }
     let family = |row: &Row| {
         Family::ALL

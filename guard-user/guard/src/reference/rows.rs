@@ -195,10 +195,16 @@ pub const GROUPS: [RowGroup; 9] = [
     },
     RowGroup {
         about: "what the user did",
-        rows: &[optional(
-            "production was looked for",
-            "when `guard discover` ran last; what runs as the user may write that",
-        )],
+        rows: &[
+            optional(
+                "production was looked for",
+                "when `guard discover` ran last; what runs as the user may write that",
+            ),
+            optional(
+                "forward proxy",
+                "in the environment: what goes through one is judged by its address, not by name",
+            ),
+        ],
     },
 ];
 
