@@ -16,7 +16,7 @@ use crate::render::page::{BAD, Page};
 pub(crate) const PROXY: Check = Check::part(
     Family::Guard,
     "forward proxy",
-    "a read-only rule for the proxy's address: its requests are judged by name then, and tunnels refused",
+    "make the proxy read-only: tunnels are refused then",
 )
 .optional();
 
