@@ -1,7 +1,7 @@
 //! What the guarded command sees, and may ask.
 
 use super::{Lab, V4, id, say};
-use guard_lab::{NEVER, OPEN, PATIENCE, Tested};
+use guard_lab::{Json as _, NEVER, OPEN, PATIENCE, Tested};
 
 #[test]
 fn refused_at_once_with_eperm() -> Tested {
@@ -75,7 +75,7 @@ fn why_says_what_was_stopped_and_request_asks() -> Tested {
     );
     lab.daemon.json(["approve", id(request)])?;
     let answered = say(&mut shell, &format!("{guard} why"))?;
-    let yes = format!("yes to {}", id(request)?);
+    let yes = format!("yes to {}", id(request));
     assert!(answered.text.contains(&yes), "{answered:?}");
     // Whoever is asked is told that the reason speaks of another place.
     let other = "guard request 192.0.2.21:443 --reason 'see 198.51.100.9:80'";
