@@ -12,7 +12,7 @@ fn what_writes_asks_and_says_what_it_is() {
         let write = written(statement);
         assert_eq!(write.command, command, "{statement}: {write:?}");
         assert!(
-            !write.kind.is_empty() && !write.because.is_empty(),
+            !write.kind().is_empty() && !write.because.is_empty(),
             "{statement}"
         );
         assert!(write.objects.len() <= 8, "{statement}");
