@@ -135,7 +135,7 @@ pub struct Origin {
     /// When the connection was begun; of datagrams, when the first of this session was sent from that port; of a question, when it
     /// was sent.
     pub at: BootTime,
-    /// The address that was asked for.
+    /// The address that was asked for; another program's listener by [`Address::of_listener`].
     pub destination: Address,
     /// Whose connection it is.
     pub session: SessionId,
@@ -145,10 +145,9 @@ pub struct Origin {
     pub port: u16,
     /// Of datagrams: 1 where those from that port go to several servers. Then each question has entries of its own.
     pub several: u8,
-    /// Of connections: 1 where guardd had not scanned what listens there.
-    pub unscanned: u8,
-    /// Of datagrams: the [`QuestionHash`] of the question. Of connections: the low half of the ticket of what listened there on this
-    /// machine; 0 where nothing did.
+    /// Unused.
+    pub pad: u8,
+    /// Of datagrams: the [`QuestionHash`] of the question.
     pub hash: u32,
 }
 
@@ -170,7 +169,7 @@ impl Origin {
             tgid,
             port,
             several: 0,
-            unscanned: 0,
+            pad: 0,
             hash: 0,
         }
     }

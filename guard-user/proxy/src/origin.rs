@@ -6,10 +6,10 @@ use guard_common::{BootTime, NetnsCookie, Origin, OriginKey};
 use guard_sys::{bpf::Origins, clock, tcp};
 use tokio::net::TcpStream;
 
-use super::wire::{RedirectTarget, Tgid, UnscannedListener};
+use super::wire::{RedirectTarget, Tgid};
 
 /// For how long what listened at a port of this machine counts for a connection to it. A client may answer the proxy's SYN-ACK when it likes,
-/// and another may have the port by then, which nobody has scanned for it.
+/// and another may have the port by then.
 const LISTENER_COUNTS: u64 = 3_000_000_000;
 
 /// What the kernel half tells of a redirected connection.
@@ -18,8 +18,6 @@ pub(super) struct ConnectionOrigin {
     pub(super) target: RedirectTarget,
     /// The process that asked.
     pub(super) tgid: Tgid,
-    /// What listens there, where guardd had not scanned it.
-    pub(super) unscanned: Option<UnscannedListener>,
 }
 
 /// Takes a connection's entry out of `ORIGINS`. `None`: it was not redirected, or it is
@@ -45,19 +43,16 @@ pub(super) fn of(
             session: origin.session.0,
             address: origin.destination.to_ip(),
             port: origin.port,
-            listener: origin.hash,
+            listener: origin.destination.ticket().map_or(0, |ticket| ticket.0),
         },
         tgid: Tgid(origin.tgid),
-        unscanned: (origin.unscanned != 0).then_some(UnscannedListener {
-            ticket: origin.hash,
-            client: Tgid(origin.tgid),
-        }),
     }))
 }
 
 /// Whether what listened there when the connection began still counts for it.
 fn is_of_now(origin: &Origin, now: BootTime) -> bool {
-    !origin.destination.is_loopback() || now.0 <= origin.at.0.saturating_add(LISTENER_COUNTS)
+    !origin.destination.connected().is_loopback()
+        || now.0 <= origin.at.0.saturating_add(LISTENER_COUNTS)
 }
 
 #[cfg(test)]

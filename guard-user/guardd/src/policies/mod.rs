@@ -32,7 +32,7 @@ use std::{
     time::Duration,
 };
 
-use guard_common::{Address, AnsweredKey, BootTime, PolicyId, SessionId, Verdict};
+use guard_common::{Address, AnsweredKey, BootTime, PolicyId, SessionId};
 use guard_datapath::{Datapath, DatapathError};
 use guard_policy::{
     self as policy, Compiled, Coverage, DnsNames, Environment, Policy, PortSpec, Prefix, SocketName,
@@ -340,20 +340,6 @@ impl Policies {
     pub(crate) fn speaks_of_names(&self, chain: &[PolicyId]) -> bool {
         let mut policies = chain.iter().filter_map(|slot| self.slots.get(slot));
         policies.any(InForce::speaks_of_names)
-    }
-
-    /// Whether a policy of a chain has a rule for names that is stricter than `allow`.
-    #[must_use]
-    pub(crate) fn closes_by_name(&self, chain: &[PolicyId]) -> bool {
-        let mut policies = chain.iter().filter_map(|slot| self.slots.get(slot));
-        policies.any(|of| {
-            let mut rules = of.policy.rules.iter();
-            of.speaks_of_names()
-                && rules.any(|rule| {
-                    let mut names = rule.to.iter().filter_map(policy::NamePattern::of);
-                    rule.action != Verdict::Allow && names.next().is_some()
-                })
-        })
     }
 
     /// The name servers of this machine: `@dns`.

@@ -18,7 +18,7 @@ const NEW: Pace = Pace {
     refill: 1_000_000,
 };
 /// The same of targets that were judged before: a flood of new ones leaves open connections alone. The proxy caches 1,024, and asks about
-/// those in use with each change, which may be others' doing: of listeners ten times a second (`LISTENERS_APART`). So this is more.
+/// those in use with each change, which may be others' doing. So this is more.
 const AGAIN: Pace = Pace {
     burst: 16_384,
     refill: 80_000,
