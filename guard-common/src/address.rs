@@ -14,6 +14,11 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 #[repr(transparent)]
 pub struct Address(pub [u32; 4]);
 
+number! {
+    /// The number that the kernel half has given to another program's listener, for as long as that lives. 0 is none.
+    Ticket(u32)
+}
+
 /// Which bits of an [`Address`] a prefix compares, in network byte order.
 pub type Mask = Address;
 
@@ -25,6 +30,13 @@ const LOOPBACK4_MASK: u32 = 0xff00_0000_u32.to_be();
 const LOOPBACK4: u32 = 0x7f00_0001_u32.to_be();
 /// The last word of `::1`.
 const ONE: u32 = 1_u32.to_be();
+/// The first two words of the addresses that stand for listeners: the dummy prefix 100:0:0:1::/64 (RFC 9780), which no network
+/// forwards.
+const LISTENERS: [u32; 2] = [0x0100_0000_u32.to_be(), ONE];
+/// The bit of a listener's third word that says ::1.
+const LISTENS_AT_ONE: u32 = 1 << 31;
+/// The place in that word of what an address of 127.0.0.0/8 has behind the 127.
+const SUFFIX: u32 = 7;
 
 impl Address {
     /// The canonical form of an IPv4 address given in network byte order.
@@ -89,6 +101,51 @@ impl Address {
         a == 0 && b == 0 && ((c == MAPPED && d == LOOPBACK4) || (c == 0 && d == ONE))
     }
 
+    /// The address that stands for another program's listener at a loopback address: that address and the listener's ticket. Policies and
+    /// holes speak of the listener by it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of_listener(&self, ticket: Ticket) -> Self {
+        let place = if self.is_v4() {
+            (u32::from_be(self.0[3]) & !u32::from_be(LOOPBACK4_MASK)) << SUFFIX
+        } else {
+            LISTENS_AT_ONE
+        };
+        let [a, b] = LISTENERS;
+        Self([a, b, place.to_be(), ticket.0.to_be()])
+    }
+
+    /// Returns true if it stands for a listener.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_listener(&self) -> bool {
+        self.0[0] == LISTENERS[0] && self.0[1] == LISTENERS[1]
+    }
+
+    /// The ticket of the listener that it stands for.
+    #[must_use]
+    pub const fn ticket(&self) -> Option<Ticket> {
+        if self.is_listener() {
+            Some(Ticket(u32::from_be(self.0[3])))
+        } else {
+            None
+        }
+    }
+
+    /// The address that a program connects to: of a listener its loopback address.
+    #[inline(always)]
+    #[must_use]
+    pub const fn connected(&self) -> Self {
+        if !self.is_listener() {
+            return *self;
+        }
+        let place = u32::from_be(self.0[2]);
+        if place & LISTENS_AT_ONE != 0 {
+            return Self([0, 0, 0, ONE]);
+        }
+        Self::from_v4_be(LOOPBACK4_NET | (place >> SUFFIX).to_be())
+    }
+
     /// The mask of a prefix `len` bits long, counted in IPv6 bits (an IPv4 `/24` is 120).
     #[must_use]
     pub const fn mask(len: u8) -> Mask {
@@ -132,10 +189,16 @@ impl Address {
         ])
     }
 
-    /// As people write it: IPv4 where it is IPv4-mapped.
+    /// Itself, IPv4 where it is IPv4-mapped; of a listener the address that stands for it.
+    #[must_use]
+    pub fn as_ip(self) -> IpAddr {
+        Ipv6Addr::from_bits(self.to_u128()).to_canonical()
+    }
+
+    /// As people write it: IPv4 where it is IPv4-mapped, and of a listener the address that it is reached at.
     #[must_use]
     pub fn to_ip(self) -> IpAddr {
-        Ipv6Addr::from_bits(self.to_u128()).to_canonical()
+        self.connected().as_ip()
     }
 }
 

@@ -144,14 +144,14 @@ impl Wanted {
 
     /// Whether a hole that covers a connection is one of these, and has room for it. `used` as in [`find_hole`].
     #[inline(always)]
-    fn admits<T: Tables>(self, tables: &T, id: HoleId, kind: HoleKind, used: UsedHoles) -> bool {
+    fn admits<T: Tables>(self, tables: &T, id: HoleId, kind: HoleKind, used: HoleId) -> bool {
         // One question after the other, and no answer kept: the verifier goes each way, and the stack is short.
         if !kind.is_known() {
             return false;
         }
         match self {
             // Nobody counts the bytes of what is redirected.
-            Self::Redirected => return used.has(id) && !kind.counts_bytes(),
+            Self::Redirected => return used.0 == id.0 && !kind.counts_bytes(),
             Self::All if kind.reads() => return false,
             Self::All | Self::Any => {}
         }
@@ -161,7 +161,7 @@ impl Wanted {
         if !kind.is_counted() {
             return true;
         }
-        if !kind.reads() && used.has(id) {
+        if !kind.reads() && used.0 == id.0 {
             return true;
         }
         tables.has(BudgetId::of(id, kind))
@@ -172,49 +172,6 @@ impl Wanted {
     const fn takes(self, kind: HoleKind, is_used: bool) -> bool {
         let is_redirected = matches!(self, Self::Redirected);
         kind.is_counted() && !is_redirected && (kind.reads() || !is_used)
-    }
-}
-
-/// The holes that a socket has taken a connection from for its destination, each 0 where there is none: it takes no second one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct UsedHoles {
-    /// The hole.
-    pub hole: HoleId,
-    /// Another one, where it needs two.
-    pub other: HoleId,
-}
-
-impl UsedHoles {
-    /// That one alone.
-    #[inline(always)]
-    #[must_use]
-    pub const fn of(hole: HoleId) -> Self {
-        let other = HoleId(0);
-        Self { hole, other }
-    }
-
-    /// Whether it has taken one from that hole.
-    #[inline(always)]
-    #[must_use]
-    pub const fn has(self, hole: HoleId) -> bool {
-        hole.0 == self.hole.0 || hole.0 == self.other.0
-    }
-
-    /// As one number, for functions of the kernel half.
-    #[inline(always)]
-    #[must_use]
-    pub const fn pack(self) -> u64 {
-        ((self.other.0 as u64) << 32) | self.hole.0 as u64
-    }
-
-    /// Out of [`Self::pack`].
-    #[inline(always)]
-    #[must_use]
-    pub const fn unpack(packed: u64) -> Self {
-        Self {
-            hole: HoleId(packed as u32),
-            other: HoleId((packed >> 32) as u32),
-        }
     }
 }
 
@@ -234,125 +191,18 @@ impl Passage {
     /// any more.
     #[inline(always)]
     #[must_use]
-    pub fn take<T: Tables>(&self, tables: &T, used: UsedHoles, wanted: Wanted) -> bool {
+    pub fn take<T: Tables>(&self, tables: &T, used: HoleId, wanted: Wanted) -> bool {
         let kind = HoleKind::from_u32(self.kind);
-        !wanted.takes(kind, used.has(self.hole)) || tables.take(BudgetId::of(self.hole, kind))
-    }
-}
-
-/// The holes that one connection needs, since it is judged by several destinations: its listener and that one's upstreams.
-///
-/// Its socket caches [`Self::hole`] and [`Self::other`]. So of those that count bytes it may need one, and of those that count
-/// connections two, or one beside one that counts bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct NeededHoles {
-    /// The one that counts bytes, else one that ends first, as far as there is room for the others; 0: none is needed.
-    pub hole: HoleId,
-    /// Its [`HoleKind`], and [`Decision::SEVERAL`].
-    pub kind: u32,
-    /// The budget of another one that counts connections, or 0.
-    pub other: BudgetId,
-    /// When the first of all ends.
-    pub expires: BootTime,
-}
-
-impl NeededHoles {
-    /// Takes one more into account. False where that is more than a socket caches.
-    #[inline(always)]
-    #[must_use]
-    pub const fn add(&mut self, more: &Passage) -> bool {
-        if self.hole.0 == 0 {
-            self.hole = more.hole;
-            self.kind = more.kind;
-            self.expires = more.expires;
-            return true;
-        }
-        if more.hole.0 == self.hole.0 || more.hole.0 == self.other.hole().0 {
-            return true;
-        }
-        let (own, its) = (HoleKind::from_u32(self.kind), HoleKind::from_u32(more.kind));
-        if own.counts_bytes() && its.counts_bytes() {
-            return false;
-        }
-        let is_first = more.expires.0 < self.expires.0;
-        // A redirect is judged by the one for reads.
-        let replaces = if own.reads() || own.counts_bytes() {
-            false
-        } else if its.counts_bytes() {
-            true
-        } else if self.other.0 == 0 {
-            is_first
-        } else {
-            !own.is_counted() && (is_first || its.is_counted())
-        };
-        let (hole, kind) = if replaces {
-            (self.hole, own)
-        } else {
-            (more.hole, its)
-        };
-        if kind.is_counted() {
-            if self.other.0 != 0 {
-                return false;
-            }
-            self.other = BudgetId::of(hole, kind);
-        }
-        if replaces {
-            self.hole = more.hole;
-            self.kind = more.kind;
-        }
-        self.kind |= Decision::SEVERAL;
-        if is_first {
-            self.expires = more.expires;
-        }
-        true
+        !wanted.takes(kind, used.0 == self.hole.0) || tables.take(BudgetId::of(self.hole, kind))
     }
 
-    /// Takes a connection from each that counts them, but for those that the socket has taken from before. False where one has none left
-    /// any more: then it takes from none.
+    /// Gives back what [`Self::take`] took with the same `used` and `wanted`: the connection does not go on.
     #[inline(always)]
-    #[must_use]
-    pub fn take<T: Tables>(&self, tables: &T, used: UsedHoles) -> bool {
-        let takes_own = self.takes_own(used);
-        let takes_other = self.takes_other(used);
-        if takes_own && !tables.take(self.own()) {
-            return false;
-        }
-        if takes_other && !tables.take(self.other) {
-            if takes_own {
-                tables.give_back(self.own());
-            }
-            return false;
-        }
-        true
-    }
-
-    /// Gives back what [`Self::take`] took with the same `used`: the connection does not go on.
-    #[inline(always)]
-    pub fn give_back<T: Tables>(&self, tables: &T, used: UsedHoles) {
-        if self.takes_own(used) {
-            tables.give_back(self.own());
-        }
-        if self.takes_other(used) {
-            tables.give_back(self.other);
-        }
-    }
-
-    /// The budget of connections of [`Self::hole`].
-    #[inline(always)]
-    const fn own(&self) -> BudgetId {
-        BudgetId::of(self.hole, HoleKind::from_u32(self.kind))
-    }
-
-    /// Whether a connection is taken from [`Self::hole`], as [`Passage::take`] has it.
-    #[inline(always)]
-    const fn takes_own(&self, used: UsedHoles) -> bool {
+    pub fn give_back<T: Tables>(&self, tables: &T, used: HoleId, wanted: Wanted) {
         let kind = HoleKind::from_u32(self.kind);
-        self.hole.0 != 0 && Wanted::Any.takes(kind, used.has(self.hole))
-    }
-
-    #[inline(always)]
-    const fn takes_other(&self, used: UsedHoles) -> bool {
-        self.other.0 != 0 && !used.has(self.other.hole())
+        if wanted.takes(kind, used.0 == self.hole.0) {
+            tables.give_back(BudgetId::of(self.hole, kind));
+        }
     }
 }
 
@@ -428,16 +278,6 @@ impl Decision {
     #[must_use]
     pub const fn counts_bytes(&self) -> bool {
         self.hole.0 != 0 && HoleKind::from_u32(self.kind).counts_bytes()
-    }
-
-    /// In its kind: it takes another hole as well, so that each packet asks for both.
-    pub const SEVERAL: u32 = 1 << 8;
-
-    /// Whether each packet has to ask for its hole: its bytes are counted, or it is not the only one that it takes.
-    #[inline(always)]
-    #[must_use]
-    pub const fn is_by_packet(&self) -> bool {
-        self.hole.0 != 0 && self.kind & (Self::SEVERAL | HoleKind::BYTES.as_u32()) != 0
     }
 
     /// Whether it may pass.
@@ -745,7 +585,7 @@ pub fn find_hole<T: Tables>(
     tables: &T,
     session: SessionId,
     to: &Connection,
-    used: UsedHoles,
+    used: HoleId,
     wanted: impl Fn() -> Wanted,
 ) -> Option<Passage> {
     let holes = tables.holes(session)?;

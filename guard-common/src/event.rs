@@ -1,5 +1,4 @@
-//! What the kernel half reports to guardd in the ring buffer: refusals, connections that are held, and listeners that guardd
-//! is to scan.
+//! What the kernel half reports to guardd in the ring buffer: refusals, and connections that are held.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -21,16 +20,6 @@ pub enum Hook {
     Egress = 5,
     /// `socket`.
     SockCreate = 6,
-    /// Nothing was refused: a session connects to a listener on this machine that guardd has not scanned, or whose upstreams
-    /// may be others by now. [`Event::count`] is its [`crate::Ticket`], and [`Event::cgroup`] the cookie of its network
-    /// namespace, or 0.
-    Listener = 7,
-    /// Nothing was refused: a process outside connects to an upstream, and serves a listener that a session has connected to.
-    /// [`Event::count`] is the process of [`crate::Dialer`] that it is or that started it; [`Event::cgroup`] is the cookie of
-    /// its network namespace, or 0.
-    Dial = 8,
-    /// The same, and the process connects so often that no more of it is reported in this second.
-    ManyDials = 9,
     /// The first record of a connection whose TLS has to show a name that the policies allow.
     Hello = 10,
 }
@@ -46,9 +35,6 @@ impl Hook {
             4 => Self::Sendmsg6,
             5 => Self::Egress,
             6 => Self::SockCreate,
-            7 => Self::Listener,
-            8 => Self::Dial,
-            9 => Self::ManyDials,
             10 => Self::Hello,
             _ => return None,
         })
@@ -64,9 +50,6 @@ impl Hook {
             Self::Sendmsg6 => "sendmsg6",
             Self::Egress => "egress",
             Self::SockCreate => "sock_create",
-            Self::Listener => "listener",
-            Self::Dial => "dial",
-            Self::ManyDials => "many_dials",
             Self::Hello => "hello",
         }
     }
@@ -84,9 +67,6 @@ pub enum Cause {
     PastResolver = 2,
     /// For what the policies say, and nothing was sent: a UDP socket was to be connected.
     NothingSent = 3,
-    /// For what the policies say, though holes let it pass: more of these have a budget than a socket caches
-    /// ([`crate::NeededHoles`]).
-    ManyBudgets = 4,
     /// The guard's own proxy listens there: it serves what is redirected to it, and nobody who asks for it.
     OwnProxy = 5,
     /// Another thread was writing what the kernel half knows of the socket, or memory for it was short.
@@ -101,7 +81,6 @@ impl Cause {
             1 => Self::ConnectedAgain,
             2 => Self::PastResolver,
             3 => Self::NothingSent,
-            4 => Self::ManyBudgets,
             5 => Self::OwnProxy,
             6 => Self::Busy,
             _ => Self::Policies,
@@ -109,8 +88,7 @@ impl Cause {
     }
 }
 
-/// A record in the ring buffer `EVENTS`: a refusal, or a connection that is held. For [`Hook::Listener`], [`Hook::Dial`] and
-/// [`Hook::ManyDials`] some fields mean something else: see there.
+/// A record in the ring buffer `EVENTS`: a refusal, or a connection that is held.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
@@ -122,7 +100,7 @@ pub struct Event {
     pub cgroup: u64,
     /// How many attempts at this destination the session has made by now, this one included.
     pub count: u64,
-    /// The destination, canonical.
+    /// The destination, canonical; another program's listener by [`Address::of_listener`].
     pub destination: Address,
     /// Whose attempt.
     pub session: SessionId,
@@ -152,20 +130,8 @@ pub struct Event {
     pub held: u8,
     /// A [`Cause`].
     pub cause: u8,
-    /// The port of the listener on this machine that was connected to, in network byte order, if the destination is that listener's
-    /// upstream. 0 where the destination itself was connected to.
-    pub through: [u8; 2],
-}
-
-impl Event {
-    /// [`Self::through`] as a number, where there is one.
-    #[must_use]
-    pub const fn through(&self) -> Option<u16> {
-        match u16::from_be_bytes(self.through) {
-            0 => None,
-            port => Some(port),
-        }
-    }
+    /// Unused.
+    pub pad: [u8; 2],
 }
 
 /// The key of `ATTEMPTS`: refusals of one kind are counted in the kernel.
@@ -182,15 +148,13 @@ pub struct AttemptKey {
     pub port: u16,
     /// The protocol.
     pub protocol: Protocol,
-    /// A [`crate::Verdict`], [`Self::NOTHING_SENT`], or [`Self::MANY_BUDGETS`].
+    /// A [`crate::Verdict`], or [`Self::NOTHING_SENT`].
     pub verdict: u8,
 }
 
 impl AttemptKey {
     /// What refusals for [`Cause::NothingSent`] are counted as: what is sent there is reported for itself.
     pub const NOTHING_SENT: u8 = 1;
-    /// What refusals for [`Cause::ManyBudgets`] are counted as: a request does not help there.
-    pub const MANY_BUDGETS: u8 = 2;
 
     /// Whose attempt it is, and where it wanted to go.
     #[must_use]

@@ -163,10 +163,12 @@ pub struct HoleEntry {
 }
 
 impl HoleEntry {
-    /// Whether the connection's destination, protocol and port lie in it.
+    /// Whether the connection's destination, protocol and port lie in it. A hole for a loopback address opens what listens there.
     #[inline(always)]
     #[must_use]
     pub const fn covers(&self, to: &Address, protocol: Protocol, port: u16) -> bool {
+        let by_address = to.is_listener() && !self.prefix.is_listener();
+        let to = if by_address { to.connected() } else { *to };
         to.matches(&self.prefix, &self.mask)
             && self.protocol.covers(protocol)
             && self.low <= port

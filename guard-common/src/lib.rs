@@ -31,17 +31,15 @@ mod lsm;
 mod names;
 mod origin;
 mod policy;
-mod relay;
 mod session;
 pub mod tls;
 mod unix;
 
-pub use address::{Address, Mask};
+pub use address::{Address, Mask, Ticket};
 pub use answered::{Answered, AnsweredKey, MAX_SENT_NAME, NAME_WORDS};
 pub use decide::{
-    Connection, Decision, NamesSaid, NeededHoles, Passage, PolicyVerdict, Said, Tables, UsedHoles,
-    Wanted, chain_verdict, decide, find_hole, may_show, named_verdict, policy_verdict, said_of,
-    with_hole,
+    Connection, Decision, NamesSaid, Passage, PolicyVerdict, Said, Tables, Wanted, chain_verdict,
+    decide, find_hole, may_show, named_verdict, policy_verdict, said_of, with_hole,
 };
 pub use event::{AttemptCount, AttemptKey, Cause, Event, Hook, SessionStats};
 pub use flow::{Flow, FlowCount, FlowKey, MAX_FLOWS, Mark};
@@ -59,7 +57,6 @@ pub use policy::{
     DEFAULT_RULE, ListId, MAX_RANGES, PolicyId, PrefixValue, Protocol, RangeEntry, RangeList,
     Verdict, prefix_flags,
 };
-pub use relay::{Dialed, Dialer, MAX_UPSTREAMS, Relay, Ticket, relay_flags};
 pub use session::{MAX_CHAIN, Session, SessionEntry, SessionId};
 pub use unix::{UnixSession, unix_flags};
 

@@ -28,8 +28,8 @@ pub enum LogOutcome {
     Redirected = 4,
     /// It is held for an approver.
     Held = 5,
-    /// It is held until guardd has scanned the listener.
-    Unscanned = 6,
+    /// Its first packet tells who receives it.
+    InDoubt = 6,
     /// It goes to the guard's own proxy, whether it was redirected or asked for that: the destination is the proxy's.
     ToProxy = 7,
     /// The packet could not be parsed, or has what is never let out.
@@ -51,7 +51,7 @@ impl LogOutcome {
             3 => Self::Cached,
             4 => Self::Redirected,
             5 => Self::Held,
-            6 => Self::Unscanned,
+            6 => Self::InDoubt,
             7 => Self::ToProxy,
             8 => Self::Unreadable,
             9 => Self::Strays,
@@ -70,7 +70,7 @@ impl LogOutcome {
             Self::Cached => "cached",
             Self::Redirected => "redirected",
             Self::Held => "held",
-            Self::Unscanned => "unscanned",
+            Self::InDoubt => "in_doubt",
             Self::ToProxy => "to_proxy",
             Self::Unreadable => "unreadable",
             Self::Strays => "strays",

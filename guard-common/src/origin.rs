@@ -122,8 +122,8 @@ impl QuestionHash {
     }
 }
 
-/// Why a socket was redirected, and so to which worker. Zeroed memory is [`Self::NONE`]. A record may have a 2, by which an earlier kernel
-/// half marked sockets that had asked for the proxy's own address: it counts as none.
+/// Why a socket was redirected, and so to which worker. Zeroed memory is [`Self::NONE`]. A record may have a 2 or a 4 of an earlier
+/// kernel half: these count as none.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
@@ -137,14 +137,12 @@ impl Reason {
     pub const REDIRECTED: Self = Self(1);
     /// To the resolver: it asked a DNS server.
     pub const QUESTION: Self = Self(3);
-    /// As [`Self::REDIRECTED`], before guardd had scanned what listens at the destination.
-    pub const UNSCANNED: Self = Self(4);
 
     /// Returns true if the proxy gets it.
     #[inline(always)]
     #[must_use]
     pub const fn is_for_proxy(self) -> bool {
-        matches!(self, Self::REDIRECTED | Self::UNSCANNED)
+        matches!(self, Self::REDIRECTED)
     }
 
     /// Returns true if the resolver gets it.
@@ -165,7 +163,7 @@ pub struct Origin {
     /// When the connection was begun; of datagrams, when the first of this session was sent from that port; of a question, when it
     /// was sent.
     pub at: BootTime,
-    /// The address that was asked for.
+    /// The address that was asked for; another program's listener by [`Address::of_listener`].
     pub destination: Address,
     /// Whose connection it is.
     pub session: SessionId,
@@ -177,8 +175,7 @@ pub struct Origin {
     pub several: u8,
     /// Why it was redirected: a worker serves its own reasons only.
     pub reason: Reason,
-    /// Of datagrams: the [`QuestionHash`] of the question. Of connections: the low half of the ticket of what listened there on this
-    /// machine; 0 where nothing did.
+    /// Of datagrams: the [`QuestionHash`] of the question.
     pub hash: u32,
 }
 

@@ -1,15 +1,15 @@
-//! Events for guardd, in the ring buffer: refusals, connections that are held, listeners to scan, and their dials.
+//! Events for guardd, in the ring buffer: refusals, and connections that are held.
 //!
 //! Refusals are counted exactly and reported at a limited rate: a loop in a session costs guardd one event a second and
 //! destination, and [`EVENTS_A_SECOND`] in all. Each refusal is in exactly one of `reported`, `summed_up` and `lost`.
 //!
 //! Hooks call [`case`], [`packet`], [`unsent`], [`past_resolver`], [`refused_though_allowed`], [`busy`], [`other`] or [`RefusalReport::emit`]; [`due`]
-//! counts, and says whether an event is due; [`RefusalReport::report`] writes it. [`listener`] and [`dial`] report what is no refusal.
+//! counts, and says whether an event is due; [`RefusalReport::report`] writes it.
 
 use aya_ebpf::bindings::__sk_buff;
 use guard_common::{
-    AttemptCount, AttemptKey, BootTime, Cause, Connection, Decision, Event, HELD_PAUSE, Hook,
-    NetnsCookie, PolicyId, PolicyVerdict, Protocol, Session, SessionId, SessionStats, Verdict,
+    AttemptCount, AttemptKey, BootTime, Cause, Connection, Decision, HELD_PAUSE, Hook, PolicyId,
+    PolicyVerdict, Protocol, Session, SessionId, SessionStats, Verdict,
 };
 
 use crate::{
@@ -39,8 +39,6 @@ pub(crate) struct RefusalReport<'a> {
     /// Whether it is held for an approver, not refused.
     pub(crate) held: bool,
     pub(crate) cause: Cause,
-    /// The local listener's port, if `to` is that listener's upstream; else 0.
-    pub(crate) through: u16,
 }
 
 impl RefusalReport<'_> {
@@ -110,7 +108,7 @@ impl RefusalReport<'_> {
             (&raw mut (*event).socket_type).write(self.socket_type);
             (&raw mut (*event).held).write(u8::from(self.held));
             (&raw mut (*event).cause).write(self.cause as u8);
-            (&raw mut (*event).through).write(self.through.to_be_bytes());
+            (&raw mut (*event).pad).write([0; 2]);
             // Programs at maps of sockets cannot ask for it; guardd can.
             if let Some(unsent) = unsent {
                 unsent.copy_comm((&raw mut (*event).comm).cast());
@@ -263,7 +261,6 @@ fn tell_packet(skb: *mut __sk_buff, session: &Session, to: &Connection, said: u6
         socket_type: 0,
         held: false,
         cause: Cause::Policies,
-        through: 0,
     }
     .tell(policy >> 32);
 }
@@ -299,7 +296,6 @@ fn tell_unsent(unsent: Unsent, to: &Connection, said: u64, count: u64, cause: Ca
         socket_type: 0,
         held: false,
         cause,
-        through: 0,
     }
     .tell_of(count, Some(unsent));
 }
@@ -325,7 +321,6 @@ fn tell_past_resolver(case: &Case, to: &Connection, count: u64) {
         socket_type: 0,
         held: false,
         cause: Cause::PastResolver,
-        through: 0,
     }
     .tell(count);
 }
@@ -349,7 +344,6 @@ pub(crate) fn refused_though_allowed(
         socket_type: 0,
         held: false,
         cause: Cause::Policies,
-        through: 0,
     }
     .emit();
 }
@@ -379,7 +373,6 @@ fn tell_busy(to: &Connection, hook: Hook, cgroup: u64, count: u64) {
         socket_type: 0,
         held: false,
         cause: Cause::Busy,
-        through: 0,
     }
     .tell(count);
 }
@@ -391,30 +384,27 @@ fn cause(case: &Case, hook: Hook) -> Cause {
     let is_udp = case.to.protocol == Protocol::UDP;
     match case.verdict() {
         Verdict::Deny if is_connect && is_udp => Cause::NothingSent,
-        Verdict::Deny if case.is_own_proxy() => Cause::OwnProxy,
-        Verdict::Confirm if case.needs_more() => Cause::ManyBudgets,
+        Verdict::Deny if case.is_refused() => Cause::OwnProxy,
         _ => Cause::Policies,
     }
 }
 
-/// Counts the refusal of a case, and reports it if that is due. `held`: it is held for an approver instead. `asked`: the
-/// destination that the program gave, if the case is about a listener's upstream.
+/// Counts the refusal of a case, and reports it if that is due. `held`: it is held for an approver instead.
 #[inline(always)]
-pub(crate) fn case(case: &Case, asked: &Connection, hook: Hook, held: bool) {
+pub(crate) fn case(case: &Case, hook: Hook, held: bool) {
     let counted = match cause(case, hook) {
         Cause::NothingSent => AttemptKey::NOTHING_SENT,
-        Cause::ManyBudgets => AttemptKey::MANY_BUDGETS,
         _ => reported(case.verdict()) as u8,
     };
     let due = due(case.session.id, &case.to, counted, held);
     if due != 0 {
-        tell_case(case, asked, hook, held, due);
+        tell_case(case, hook, held, due);
     }
 }
 
 /// A function of its own in the kernel too, as [`due`].
 #[inline(never)]
-fn tell_case(case: &Case, asked: &Connection, hook: Hook, held: bool, count: u64) {
+fn tell_case(case: &Case, hook: Hook, held: bool, count: u64) {
     RefusalReport {
         hook,
         cgroup: case.cgroup(),
@@ -424,64 +414,8 @@ fn tell_case(case: &Case, asked: &Connection, hook: Hook, held: bool, count: u64
         socket_type: 0,
         held,
         cause: cause(case, hook),
-        through: case.through(asked),
     }
     .tell(count);
-}
-
-/// Has guardd scan a listener, if [`rates::may_tell_of_listener`]. If the ring buffer is full, the next SYN reports it.
-#[inline(always)]
-pub(crate) fn listener(to: &Connection, session: SessionId, ticket: u64, netns: NetnsCookie) {
-    let Some(mut entry) = EVENTS.reserve(0) else {
-        return;
-    };
-    let (pid, tgid) = match netns.0 {
-        // Of a packet: the current task may be any.
-        0 => (0, 0),
-        _ => kernel::current_pid_tgid(),
-    };
-    entry.write(Event {
-        at: kernel::boot_time(),
-        cgroup: netns.0,
-        count: ticket,
-        destination: to.to,
-        session,
-        pid,
-        tgid,
-        uid: u32::MAX,
-        port: to.port,
-        protocol: to.protocol,
-        hook: Hook::Listener as u8,
-        ..Event::default()
-    });
-    entry.submit(0);
-}
-
-/// Reports the connection of a process that serves a listener. False if the ring buffer has no room.
-#[inline(always)]
-pub(crate) fn dial(hook: Hook, to: &Connection, process: u32, netns: NetnsCookie) -> bool {
-    if rates::is_filled(rates::ROOM_FOR_DIALS) {
-        return false;
-    }
-    let Some(mut entry) = EVENTS.reserve(0) else {
-        return false;
-    };
-    let (pid, tgid) = kernel::current_pid_tgid();
-    entry.write(Event {
-        at: kernel::boot_time(),
-        cgroup: netns.0,
-        count: u64::from(process),
-        destination: to.to,
-        pid,
-        tgid,
-        uid: u32::MAX,
-        port: to.port,
-        protocol: to.protocol,
-        hook: hook as u8,
-        ..Event::default()
-    });
-    entry.submit(0);
-    true
 }
 
 /// Whether a session may report a refusal once more in this second.

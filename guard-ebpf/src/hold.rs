@@ -44,20 +44,16 @@ const USUAL_LONGEST_STEP: i32 = 120_000;
 /// Segments that a connection begins with (RFC 6928). One that has sent its SYN several times would begin with one.
 const INITIAL_WINDOW: i32 = 10;
 
-/// Flag beside the port: guardd has not scanned the listener that would receive the connection.
-const UNSCANNED: u32 = 1 << 16;
-/// How long, in nanoseconds, a connection is held for guardd's scan without an approver: a scan reads all processes, and takes
-/// seconds on a very busy machine.
-const SCAN_TIMEOUT: u64 = 10_000_000_000;
-/// So many probes take that long: of a connection that guardd finds by its listener alone.
-const SCAN_ONLY_PROBES: i32 = 8;
-/// The first probe of a connection that is held for a scan comes sooner by this factor, and the interval doubles for this many
-/// probes.
-const SCAN_PROBES_SOONER: u32 = 20;
-const SCAN_PROBES: u32 = 6;
+/// Flag beside the port: `connect` could not tell whether the connection may pass, and its first packet is judged.
+const IN_DOUBT: u32 = 1 << 16;
+/// How long, in nanoseconds, such a connection is held without an approver: guardd ends it before, or lets it pass.
+const DOUBT_TIMEOUT: u64 = 10_000_000_000;
+/// The first probe of such a connection comes sooner by this factor, and the interval doubles for this many probes.
+const DOUBT_PROBES_SOONER: u32 = 20;
+const DOUBT_PROBES: u32 = 6;
 
-/// Nanoseconds for each connection of an outermost session and those inside it that begins to be held, for an approver or for a scan, and
-/// how many do at once: [`HELD`] has room for 65,536 of all sessions, and guardd counts them only when it scans.
+/// Nanoseconds for each connection of an outermost session and those inside it that begins to be held, and how many do at once:
+/// [`HELD`] has room for 65,536 of all sessions, and guardd counts them only when it reviews.
 const INTERVAL: u64 = rates::SECOND / 128;
 const AT_ONCE: u64 = 4096;
 
@@ -97,7 +93,7 @@ impl Hold {
         unsafe { (&raw mut (*self.0).until).write_volatile(0) };
     }
 
-    /// `unscanned` is [`UNSCANNED`], or 0.
+    /// `doubt` is [`IN_DOUBT`], or 0.
     #[inline(always)]
     fn note(
         self,
@@ -105,7 +101,7 @@ impl Hold {
         session: SessionId,
         [since, until]: [u64; 2],
         quick: u64,
-        unscanned: u32,
+        doubt: u32,
     ) {
         let tgid = u64::from(kernel::current_pid_tgid().1);
         let state = self.0;
@@ -113,7 +109,7 @@ impl Hold {
         unsafe {
             ctx::write_address(&raw mut (*state).destination, &to.to);
             (&raw mut (*state).session).write_volatile(session.0);
-            (&raw mut (*state).port).write_volatile(u32::from(to.port) | unscanned);
+            (&raw mut (*state).port).write_volatile(u32::from(to.port) | doubt);
             (&raw mut (*state).drops).write_volatile(quick << 32);
             (&raw mut (*state).since).write_volatile(since);
             (&raw mut (*state).tgid).write_volatile(tgid);
@@ -121,14 +117,14 @@ impl Hold {
         }
     }
 
-    /// Whether it is held for guardd's scan first.
+    /// Whether its first packet tells more than `connect` could.
     #[inline(always)]
-    fn awaits_scan(self) -> bool {
+    fn is_in_doubt(self) -> bool {
         // SAFETY: a live map value; one aligned word.
-        unsafe { (&raw const (*self.0).port).read_volatile() & UNSCANNED != 0 }
+        unsafe { (&raw const (*self.0).port).read_volatile() & IN_DOUBT != 0 }
     }
 
-    /// The destination.
+    /// The destination; another program's listener by `Address::of_listener`.
     #[inline(always)]
     fn asked(self) -> Connection {
         let state = self.0;
@@ -151,7 +147,7 @@ impl Hold {
     #[inline(always)]
     fn is_for(self, to: &Connection, session: SessionId) -> bool {
         let asked = self.asked();
-        let is_there = asked.to.0 == to.to.0 && asked.port == to.port;
+        let is_there = asked.to.connected().0 == to.to.0 && asked.port == to.port;
         self.until() != 0
             && is_there
             && self.session().0 == session.0
@@ -161,12 +157,7 @@ impl Hold {
     /// Lists it in [`HELD`], where guardd finds it. False if there is no room, or its session has held too many of late.
     #[inline(always)]
     fn tell(self, cookie: u64) -> bool {
-        let of = if self.awaits_scan() {
-            Shared::Scans
-        } else {
-            Shared::Held
-        };
-        if !rates::may_begin(self.session(), of, INTERVAL, AT_ONCE, true) {
+        if !rates::may_begin(self.session(), Shared::Held, INTERVAL, AT_ONCE, true) {
             return false;
         }
         // SAFETY: a live map value.
@@ -191,7 +182,7 @@ impl Hold {
             drops.write_volatile(before + 1);
             before
         };
-        if self.awaits_scan() && (before as u32) < SCAN_PROBES {
+        if self.is_in_doubt() && (before as u32) < DOUBT_PROBES {
             return DROP;
         }
         if before as u32 <= (before >> 32) as u32 {
@@ -199,6 +190,13 @@ impl Hold {
         } else {
             DROP
         }
+    }
+
+    /// Whether exactly one of its packets was dropped.
+    #[inline(always)]
+    fn has_dropped_once(self) -> bool {
+        // SAFETY: a live map value; one aligned word.
+        unsafe { (&raw const (*self.0).drops).read_volatile() as u32 == 1 }
     }
 
     /// Whether any of its packets was dropped.
@@ -209,21 +207,40 @@ impl Hold {
     }
 }
 
-/// Holds a connection that an approver could allow; `asked` is the destination of the request. False if the connection must be
-/// refused: no approver follows, too many of the session's have been held of late, or memory is short.
+/// Holds a connection that an approver could allow. False if the connection must be refused: no approver follows, too many of the
+/// session's have been held of late, or memory is short.
 ///
 /// A function of its own for the sake of the stack, as [`crate::emit::due`].
 #[inline(never)]
-pub(crate) fn begin(
+pub(crate) fn begin(ctx: &SockAddrContext, to: &Connection, session: SessionId) -> bool {
+    let now = kernel::boot_time();
+    match maps::hold_terms(session, to, now) {
+        Some((time, quick)) => hold(ctx, to, session, [now.0, now.0 + time], quick, 0),
+        None => false,
+    }
+}
+
+/// Holds a connection whose first packet tells more than `connect` could: for guardd, which lets it pass or ends it, and for an approver
+/// if one follows. False as [`begin`].
+///
+/// A function of its own for the sake of the stack, as [`crate::emit::due`].
+#[inline(never)]
+pub(crate) fn begin_in_doubt(ctx: &SockAddrContext, to: &Connection, session: SessionId) -> bool {
+    let now = kernel::boot_time();
+    let (time, quick) = maps::hold_terms(session, to, now).unwrap_or((DOUBT_TIMEOUT, 0));
+    let until = now.0 + time.max(DOUBT_TIMEOUT);
+    hold(ctx, to, session, [now.0, until], quick, IN_DOUBT)
+}
+
+#[inline(always)]
+fn hold(
     ctx: &SockAddrContext,
     to: &Connection,
     session: SessionId,
-    asked: &Connection,
+    times: [u64; 2],
+    quick: u64,
+    doubt: u32,
 ) -> bool {
-    let now = kernel::boot_time();
-    let Some((time, quick)) = maps::hold_terms(session, asked, now) else {
-        return false;
-    };
     // Its turn is taken when it begins: `connect` may still fail.
     if !rates::may_begin(session, Shared::Held, INTERVAL, AT_ONCE, false) {
         return false;
@@ -231,29 +248,7 @@ pub(crate) fn begin(
     let Some(hold) = kernel::new_socket_storage(maps::holding(), ctx::socket(ctx)).map(Hold) else {
         return false;
     };
-    hold.note(to, session, [now.0, now.0 + time], quick, 0);
-    kernel::set_tcp_option(ctx.as_ptr(), TCP_SYNCNT, MOST_PROBES);
-    true
-}
-
-/// Holds a connection until guardd has scanned its listener, and then for an approver if one must be asked. False if memory is
-/// short.
-///
-/// A function of its own for the sake of the stack, as [`crate::emit::due`].
-#[inline(never)]
-pub(crate) fn begin_unscanned(ctx: &SockAddrContext, to: &Connection, session: SessionId) -> bool {
-    let now = kernel::boot_time();
-    let (time, quick) = maps::hold_terms(session, to, now).unwrap_or((SCAN_TIMEOUT, 0));
-    let Some(hold) = kernel::new_socket_storage(maps::holding(), ctx::socket(ctx)).map(Hold) else {
-        return false;
-    };
-    hold.note(
-        to,
-        session,
-        [now.0, now.0 + time.max(SCAN_TIMEOUT)],
-        quick,
-        UNSCANNED,
-    );
+    hold.note(to, session, times, quick, doubt);
     kernel::set_tcp_option(ctx.as_ptr(), TCP_SYNCNT, MOST_PROBES);
     true
 }
@@ -288,6 +283,12 @@ pub(crate) fn judge(sk: *mut bpf_sock, to: &Connection, session: SessionId) -> O
     }
 }
 
+/// Whether the first packet of a connection that is held in doubt was dropped just now: `connect` has not reported it.
+#[inline(always)]
+pub(crate) fn is_first_doubt(sk: *mut bpf_sock) -> bool {
+    Hold::of(sk).is_some_and(|hold| hold.is_in_doubt() && hold.has_dropped_once())
+}
+
 /// Notes that a packet passes: a connection that was held goes through `decision`'s hole from now on.
 #[inline(always)]
 pub(crate) fn note_passed(skb: *mut __sk_buff, sk: *mut bpf_sock, decision: &Decision) {
@@ -306,20 +307,15 @@ pub(crate) fn operate(ctx: &SockOpsContext) {
         return;
     }
     match ctx.op() {
-        BPF_SOCK_OPS_TIMEOUT_INIT if hold.awaits_scan() => {
-            ctx.set_reply((FIRST_PROBE.load() / SCAN_PROBES_SOONER).max(1));
+        BPF_SOCK_OPS_TIMEOUT_INIT if hold.is_in_doubt() => {
+            ctx.set_reply((FIRST_PROBE.load() / DOUBT_PROBES_SOONER).max(1));
         }
         BPF_SOCK_OPS_TIMEOUT_INIT => ctx.set_reply(FIRST_PROBE.load()),
         // Not in `connect`: that may still fail, and no callback would report the end.
         BPF_SOCK_OPS_TCP_CONNECT_CB => {
             if !hold.tell(kernel::socket_cookie(ctx.as_ptr())) {
-                // guardd cannot find it, so it is not held for an approver: it fails soon. The scan comes all the same.
-                let probes = if hold.awaits_scan() {
-                    SCAN_ONLY_PROBES
-                } else {
-                    1
-                };
-                kernel::set_tcp_option(ctx.as_ptr(), TCP_SYNCNT, probes);
+                // guardd cannot find it, so it is not held for an approver: it fails soon.
+                kernel::set_tcp_option(ctx.as_ptr(), TCP_SYNCNT, 1);
                 return;
             }
             let flags = ctx.cb_flags() | BPF_SOCK_OPS_STATE_CB_FLAG | BPF_SOCK_OPS_RTO_CB_FLAG;
@@ -341,8 +337,8 @@ pub(crate) fn operate(ctx: &SockOpsContext) {
                 kernel::set_tcp_option(ctx.as_ptr(), TCP_RTO_MAX_MS, USUAL_LONGEST_STEP);
             }
             kernel::set_tcp_option(ctx.as_ptr(), TCP_SYNCNT, USUAL_PROBES);
-            // What was held for a scan was not counted as refused.
-            if !hold.awaits_scan() {
+            // What was held in doubt is counted as refused by its first packet.
+            if !hold.is_in_doubt() || hold.has_dropped() {
                 maps::count_went_on(hold.session());
             }
             hold.end();

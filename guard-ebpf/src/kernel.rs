@@ -17,9 +17,6 @@ use guard_common::{Address, BootTime, Connection, NetnsCookie};
 #[unsafe(no_mangle)]
 static REUSEPORT: Global<u32> = Global::new(0);
 
-/// `BPF_RB_AVAIL_DATA` in linux/bpf.h.
-const AVAILABLE_DATA: u64 = 0;
-
 /// Reads a value at an address of the kernel's; zeros if it cannot be read.
 #[inline(always)]
 pub(crate) fn peek<T: Copy + Default>(at: u64) -> T {
@@ -84,13 +81,6 @@ pub(crate) fn next(number: u64) -> u64 {
     next
 }
 
-/// The unread bytes of a ring buffer.
-#[inline(always)]
-pub(crate) fn unread(ring: *mut c_void) -> u64 {
-    // SAFETY: the address of a map, as the loader puts it there.
-    unsafe { raw::bpf_ringbuf_query(ring, AVAILABLE_DATA) }
-}
-
 /// Time since boot, suspend included.
 #[inline(always)]
 pub(crate) fn boot_time() -> BootTime {
@@ -125,13 +115,6 @@ pub(crate) fn current_pid_tgid() -> (u32, u32) {
 pub(crate) fn current_task() -> u64 {
     // SAFETY: takes no pointer.
     unsafe { raw::bpf_get_current_task() }
-}
-
-/// Whether a program of a cgroup below has refused this call.
-#[inline(always)]
-pub(crate) fn is_refused() -> bool {
-    // SAFETY: takes no pointer.
-    unsafe { raw::bpf_get_retval() != 0 }
 }
 
 /// User of the current task.

@@ -42,7 +42,7 @@ pub(crate) fn is_on() -> bool {
     KERNEL_LOG.load() != kernel_log::OFF
 }
 
-/// A decision by the policies, on the destination `asked`.
+/// A decision by the policies, on the destination that was `asked` for.
 #[inline(always)]
 pub(crate) fn case(case: &Case, asked: &Connection, hook: Hook, outcome: LogOutcome) {
     if is_on() {

@@ -14,13 +14,13 @@ mod began;
 mod case;
 mod connected;
 mod ctx;
-mod dial;
 mod emit;
 mod flows;
 mod gate;
 mod hold;
 mod kernel;
 mod layout;
+mod listener;
 mod log;
 mod lsm;
 mod maps;
@@ -29,7 +29,6 @@ mod outside;
 mod questions;
 mod rates;
 mod redirect;
-mod relay;
 mod socket;
 mod unsent;
 mod verdict;
@@ -45,19 +44,19 @@ use aya_ebpf::{
     programs::{SkBuffContext, SkMsgContext, SockAddrContext, SockContext, SockOpsContext},
 };
 use guard_common::{
-    Address, Cause, Connection, DEFAULT_RULE, Decision, HoleId, Hook, LogOutcome, NetnsCookie,
-    PolicyId, PolicyVerdict, Protocol, Reason, Tables as _, Verdict, Wanted, prefix_flags,
+    Address, Cause, Connection, DEFAULT_RULE, Decision, HoleId, Hook, LogOutcome, PolicyId,
+    PolicyVerdict, Protocol, Tables as _, Verdict, Wanted, prefix_flags,
 };
 
 use crate::{
     began::Began,
-    case::{Case, Ruling},
+    case::Case,
     emit::RefusalReport,
     gate::Passing,
     hold::Hold,
+    listener::Receiver,
     maps::Kernel,
     redirect::Redirect,
-    relay::Receiver,
     socket::{CachedVerdict, Judge, Socket},
 };
 
@@ -307,8 +306,7 @@ pub(crate) fn cached(
     }
 }
 
-/// The verdict on a call of the current task, which is in that cgroup: its own servers pass; a listener that guardd has not
-/// scanned is held; then the policies and holes decide.
+/// The verdict on a call of the current task, which is in that cgroup: its own servers pass; then the policies and holes decide.
 #[inline(always)]
 fn judge_call(
     ctx: &SockAddrContext,
@@ -319,25 +317,20 @@ fn judge_call(
 ) -> i32 {
     // Read before the decision, so that a change meanwhile voids it.
     let generation = maps::generation();
-    let receiver = relay::of_connect(ctx, to, cgroup);
+    let receiver = listener::of_call(ctx, to, cgroup);
     if receiver.is_own() {
         return allow_own_server(to, hook, cgroup);
     }
     let mut case = Case::of_call(cgroup, receiver, to, used, wanted_by(to, hook));
-    if receiver.is_report_due() {
-        report_listener(ctx, to, &case);
-    }
-    match case.decide(to) {
-        Ruling::Own => return allow_own_server(to, hook, cgroup),
-        Ruling::Unscanned => return judge_unscanned(ctx, to, hook, &mut case),
-        Ruling::Decided => {}
-    }
+    case.decide();
     let decision = case.decision();
     if !decision.allows() || !passes_gate(ctx, to, hook, &decision, cgroup) {
+        if is_for_packets(ctx, to, hook, &case) {
+            return ALLOW;
+        }
         return redirect_or_hold(ctx, to, hook, &case);
     }
     let generation = case.generation_for_call(generation_for_call(&decision, generation));
-    let generation = case.for_socket(generation);
     let answer = allow_call(ctx, to, &decision, generation, cgroup);
     if answer != ALLOW {
         emit::busy(to, hook, cgroup);
@@ -357,33 +350,11 @@ fn wanted_by(to: &Connection, hook: Hook) -> Wanted {
     }
 }
 
-/// Reports the listener that a call goes to.
-#[inline(always)]
-fn report_listener(ctx: &SockAddrContext, to: &Connection, case: &Case) {
-    let netns = kernel::netns_cookie(ctx.as_ptr());
-    emit::listener(to, case.session.id, case.ticket(), netns);
-}
-
 /// Allows a call to a server of the session's own.
 #[inline(always)]
 fn allow_own_server(to: &Connection, hook: Hook, cgroup: u64) -> i32 {
     log::plain(cgroup, to, hook, HoleId(0), LogOutcome::Own);
     ALLOW
-}
-
-/// The verdict on a call to a listener that guardd has not scanned: it is redirected to the proxy, held, or refused.
-#[inline(always)]
-fn judge_unscanned(ctx: &SockAddrContext, to: &Connection, hook: Hook, case: &mut Case) -> i32 {
-    if redirect_unscanned(ctx, to, hook, case) {
-        log::case(case, to, hook, LogOutcome::Redirected);
-        return ALLOW;
-    }
-    if hold::begin_unscanned(ctx, to, case.session.id) {
-        log::case(case, to, hook, LogOutcome::Unscanned);
-        return ALLOW;
-    }
-    log::case(case, to, hook, LogOutcome::Refused);
-    REFUSE
 }
 
 /// Whether a call that is allowed may go on: if TLS has to show a name, only to wait for that at the gate.
@@ -445,7 +416,7 @@ pub(crate) fn allow_call(
 fn redirect_or_hold(ctx: &SockAddrContext, to: &Connection, hook: Hook, case: &Case) -> i32 {
     let decision = case.decision();
     let session = &case.session;
-    let is_redirected = redirect::begin(ctx, to, hook, case, Reason::REDIRECTED);
+    let is_redirected = redirect::begin(ctx, to, hook, case);
     if decision.hole.0 != 0 {
         note_hole_used(ctx, case, is_redirected);
     }
@@ -460,35 +431,48 @@ fn redirect_or_hold(ctx: &SockAddrContext, to: &Connection, hook: Hook, case: &C
     // `connect` alone can redirect a question: once it is open, the program has to connect again.
     let can_wait = is_tcp_connect(to, hook)
         && matches!(decision.verdict, Verdict::Confirm)
-        && !case.needs_more()
         && !questions::is_judged(to, &decision);
-    let held = can_wait && hold::begin(ctx, to, session.id, &case.to);
+    let held = can_wait && hold::begin(ctx, &case.to, session.id);
     log::case(case, to, hook, outcome(held, LogOutcome::Held));
-    emit::case(case, to, hook, held);
+    emit::case(case, hook, held);
     if held { ALLOW } else { REFUSE }
 }
 
-/// Redirects a call to the proxy that goes to a listener which guardd has not scanned, if it may be read from there: guardd tells the
-/// proxy what passes once it has scanned it.
+/// Lets a call pass that is not allowed, since its packets tell more: it goes to a server of the session's own at this machine's own
+/// address, or to a listener on the loopback of which the packet tells more. False where it stays as it is.
 ///
 /// A function of its own for the sake of the stack, as [`emit::due`].
 #[inline(never)]
-fn redirect_unscanned(ctx: &SockAddrContext, to: &Connection, hook: Hook, case: &mut Case) -> bool {
-    // Of an MPTCP server only the packet tells that it is the session's own.
-    if !is_tcp_connect(to, hook) || maps::has_multipath(case.cgroup()) {
+fn is_for_packets(ctx: &SockAddrContext, to: &Connection, hook: Hook, case: &Case) -> bool {
+    if !is_tcp_connect(to, hook) || case.is_refused() {
         return false;
     }
-    // A hole counts once the listener is known: the next connection takes it.
-    case.decide_by_policies(to);
-    matches!(case.verdict(), Verdict::ReadOnly)
-        && redirect::begin(ctx, to, hook, case, Reason::UNSCANNED)
+    let outcome = if listener::is_own_here(ctx, to, case.cgroup()) {
+        LogOutcome::Own
+    } else if is_in_doubt(case) && hold::begin_in_doubt(ctx, &case.to, case.session.id) {
+        LogOutcome::InDoubt
+    } else {
+        return false;
+    };
+    case.give_back();
+    log::case(case, to, hook, outcome);
+    true
+}
+
+/// Whether the first packet of a connection to a listener on the loopback may pass though the call may not. Of an MPTCP server only the
+/// packet tells that it is the session's own; and guardd may know the listener's program as one that is reached without a question.
+#[inline(always)]
+fn is_in_doubt(case: &Case) -> bool {
+    let is_asked = matches!(case.verdict(), Verdict::Confirm);
+    case.is_listener()
+        && (maps::has_multipath(case.cgroup()) || (is_asked && maps::remembers(case.session.id)))
 }
 
 /// The generation under which a call's allowance is cached. Where the hole counts bytes, or packets wait for a name, it is never
 /// valid: then only the hole is known again.
 #[inline(always)]
 pub(crate) fn generation_for_call(decision: &Decision, generation: u64) -> u64 {
-    if decision.is_by_packet() || decision.is_by_sni() {
+    if decision.counts_bytes() || decision.is_by_sni() {
         0
     } else {
         generation
@@ -498,14 +482,14 @@ pub(crate) fn generation_for_call(decision: &Decision, generation: u64) -> u64 {
 /// The same of a packet's allowance.
 #[inline(always)]
 fn generation_for_packet(decision: &Decision, passing: Passing, generation: u64) -> u64 {
-    if decision.is_by_packet() || passing != Passing::Yes {
+    if decision.counts_bytes() || passing != Passing::Yes {
         0
     } else {
         generation
     }
 }
 
-/// Records the hole that a redirect used, or gives the connection back to each that it needed where there was no redirect.
+/// Records the hole that a redirect used, or gives the connection back to it where there was no redirect.
 #[inline(always)]
 fn note_hole_used(ctx: &SockAddrContext, case: &Case, is_redirected: bool) {
     if is_redirected {
@@ -513,15 +497,6 @@ fn note_hole_used(ctx: &SockAddrContext, case: &Case, is_redirected: bool) {
     } else {
         case.give_back();
     }
-}
-
-/// Notes the other hole that a socket has used for that destination.
-///
-/// A function of its own for the sake of the stack, as [`emit::due`].
-#[inline(never)]
-fn note_other_hole(case: &mut Case, sk: *mut bpf_sock, to: &Connection) {
-    let cached = cached(sk, to, 0, case.cgroup());
-    case.set_other_used_hole(cached.other_hole);
 }
 
 /// The verdict on a packet, by the session that its socket was made in: cached flows pass; [`Packet::judge`] has the stages of others.
@@ -598,7 +573,7 @@ impl<'a> Packet<'a> {
             return ALLOW;
         }
         let inbound = inbound(sk, to, &cached);
-        let receiver = relay::of_packet(skb, to, cgroup);
+        let receiver = listener::of_packet(skb, to, cgroup);
         if receiver.is_once() {
             // Several sockets may share a port: the next packet may go to another than the one that begins a connection.
             self.generation = 0;
@@ -670,7 +645,7 @@ impl<'a> Packet<'a> {
         ALLOW
     }
 
-    /// The verdict of policies and holes, by the upstreams of the listener that receives the packet if there are any.
+    /// The verdict of policies and holes, at the listener that receives the packet if that is another program's.
     #[inline(always)]
     fn judge_by_policies(
         self,
@@ -679,39 +654,19 @@ impl<'a> Packet<'a> {
         receiver: Receiver,
         inbound: Inbound,
     ) -> i32 {
-        let listener = if receiver.is_scanned() && matches!(inbound, Inbound::No) {
-            receiver
-        } else {
-            Receiver::NONE
+        let receiver = match inbound {
+            Inbound::No => receiver,
+            _ => Receiver::NONE,
         };
-        let mut case = Case::of_packet(cgroup, listener, self.to, used);
-        // Only through a listener with upstreams can a connection need two.
-        if listener.is_scanned() && case.has_used_hole() {
-            note_other_hole(&mut case, self.sk, self.to);
-        }
+        let mut case = Case::of_packet(cgroup, receiver, self.to, used);
         if hold::is_of_another(self.sk, case.session.id) {
             log::case(&case, self.to, Hook::Egress, LogOutcome::Refused);
             return REFUSE;
         }
-        // Also of a known listener: `connect` may have reported another one that shares the port.
-        if listener.is_report_due() {
-            emit::listener(self.to, case.session.id, case.ticket(), NetnsCookie(0));
-        }
         case.set_began(Began::of_packet(self.sk, self.to));
-        if case.decide_for_others(self.to) == Ruling::Unscanned {
-            return self.hold_unscanned(&case);
-        }
+        case.decide();
         case.set_generation(self.generation);
         conclude(self.skb, self.to, &mut case, inbound)
-    }
-
-    /// Holds a packet to a listener that guardd has not scanned, or refuses it.
-    #[inline(always)]
-    fn hold_unscanned(self, case: &Case) -> i32 {
-        let held = hold::judge(self.sk, self.to, case.session.id);
-        let outcome = outcome(held.is_some(), LogOutcome::Unscanned);
-        log::case(case, self.to, Hook::Egress, outcome);
-        held.unwrap_or(REFUSE)
     }
 }
 
@@ -811,10 +766,13 @@ extern "C" fn guard_conclude(
         return ALLOW;
     } else if let Some(answer) = hold::judge(sk, to, case.session.id) {
         log::case(case, to, Hook::Egress, LogOutcome::Held);
+        if hold::is_first_doubt(sk) {
+            emit::case(case, Hook::Egress, true);
+        }
         return answer;
     }
     log::case(case, to, Hook::Egress, LogOutcome::Refused);
-    emit::case(case, to, Hook::Egress, false);
+    emit::case(case, Hook::Egress, false);
     REFUSE
 }
 
@@ -876,7 +834,6 @@ fn cache_allowed(
             }
         }
         let generation = generation_for_packet(&decision, passing, case.generation());
-        let generation = case.for_socket(generation);
         socket.cache(to, &decision, generation, case.cgroup(), Judge::Packet);
     }
 }
@@ -966,11 +923,11 @@ fn judge_creation(ctx: &SockContext) -> i32 {
     let protocol = Protocol::canonical(protocol);
     match (kind, protocol) {
         (SOCK_STREAM, Protocol::TCP) => {
-            relay::mark_owner(ctx.sock, cgroup);
+            listener::mark_owner(ctx.sock, cgroup);
             return ALLOW;
         }
         (SOCK_DGRAM, Protocol::UDP) => {
-            relay::mark_owner(ctx.sock, cgroup);
+            listener::mark_owner(ctx.sock, cgroup);
             return ALLOW;
         }
         _ => {}
@@ -1006,7 +963,6 @@ fn judge_creation(ctx: &SockContext) -> i32 {
         socket_type: kind as u8,
         held: false,
         cause: Cause::Policies,
-        through: 0,
     }
     .emit();
     REFUSE

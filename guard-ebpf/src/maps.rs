@@ -1,4 +1,4 @@
-//! The maps, with their sizes and who writes them. Those that one file alone uses are there: `dial.rs`, `log.rs`, `lsm.rs`, `outside.rs`.
+//! The maps, with their sizes and who writes them. Those that one file alone uses are there: `log.rs`, `lsm.rs`, `outside.rs`.
 
 use core::{
     ffi::c_void,
@@ -18,8 +18,7 @@ use guard_common::{
     Address, Answered, AnsweredKey, AttemptCount, AttemptKey, BootTime, BudgetId, Connection,
     Event, Flow, FlowCount, FlowKey, Held, HoldTerms, HoleId, HoleList, Learned, ListId, MAX_NAMED,
     NameId, Named, NamedKey, NetnsCookie, Origin, OriginKey, PolicyId, PrefixValue, QueueKey,
-    RangeList, RefusedKey, Relay, Session, SessionEntry, SessionId, SessionStats, Tables, meta,
-    tls,
+    RangeList, RefusedKey, Session, SessionEntry, SessionId, SessionStats, Tables, meta, tls,
 };
 
 use crate::kernel;
@@ -94,12 +93,9 @@ pub(crate) static STATS: HashMap<u32, SessionStats, 4096, NO_PREALLOC> = HashMap
 #[btf_map]
 static WENT_ON: LruHashMap<u32, u64, 4096> = LruHashMap::new();
 
-/// Events for guardd: refusals, connections that are held, listeners and dials. Written here.
+/// Events for guardd: refusals, and connections that are held. Written here.
 #[btf_map]
-pub(crate) static EVENTS: RingBuf<Event, EVENTS_SIZE> = RingBuf::new();
-
-/// In bytes.
-pub(crate) const EVENTS_SIZE: usize = 512 * 1024;
+pub(crate) static EVENTS: RingBuf<Event, { 512 * 1024 }> = RingBuf::new();
 
 /// The outermost session of each nested one: the one that a person started. Written by guardd.
 #[btf_map]
@@ -207,15 +203,13 @@ static GATE_STATES: SocketStorage<GateState, NO_PREALLOC> = SocketStorage::new()
 #[btf_map]
 static GATE_SOCKETS: SockHash<u64, 65536> = SockHash::new();
 
-/// The upstreams of listeners on this machine, by their tickets. Written by guardd. The least recently used entry is
-/// evicted, and that listener scanned again.
+/// The addresses of this machine, besides the loopback's, in guardd's network namespace: 1. Written by guardd.
 #[btf_map]
-pub(crate) static RELAYS: LruHashMap<u64, Relay, 4096> = LruHashMap::new();
+pub(crate) static HERE: HashMap<Address, u8, 1024, NO_PREALLOC> = HashMap::new();
 
-/// Until when the dials of a listener's processes are reported, by its ticket. Written by guardd. A listener without an
-/// entry is scanned before anybody gets to it.
+/// Sessions whose user has programs on the loopback that are reached without a question: 1. Written by guardd.
 #[btf_map]
-static FOLLOWED: LruHashMap<u64, u64, 4096> = LruHashMap::new();
+static REMEMBERS: HashMap<u32, u8, 4096, NO_PREALLOC> = HashMap::new();
 
 /// Sessions, by cgroup, that have made an MPTCP socket: 1. What listens for one is a socket of the kernel's, which nothing
 /// marks in [`NEAR`]. Written here.
@@ -232,19 +226,13 @@ static NEAR: SocketStorage<ListenerState, { NO_PREALLOC | CLONE }> = SocketStora
 pub(crate) enum Shared {
     /// Refusals.
     Refusals = 1,
-    /// Listeners that they connect to.
-    Listeners = 2,
-    /// Dials: what the processes of those listeners connect to.
-    Dials = 3,
     /// Questions by UDP, which are not reported but let through.
     Questions = 4,
-    /// Connections that are held for an approver.
+    /// Connections that are held.
     Held = 5,
-    /// Those that are held for guardd's scan of a listener.
-    Scans = 6,
 }
 
-/// A second, and how many events were reported in it; of the last three kinds, when the next is due ([`crate::rates::takes_turn`]).
+/// A second, and how many events were reported in it; of the last kind, when the next is due ([`crate::rates::takes_turn`]).
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct Share {
@@ -334,7 +322,7 @@ pub(crate) fn unread(queue: &mut QueueKey, session: SessionId) -> Option<*mut Un
 pub(crate) struct SocketState {
     /// Odd while it is written. Threads may send on one UDP socket at once.
     pub(crate) sequence: u64,
-    /// `META[GENERATION]` when it was allowed; 0 where nothing is, or by no generation; or [`crate::socket::by_no_generation`].
+    /// `META[GENERATION]` when it was allowed; 0 where nothing is, or by no generation.
     pub(crate) generation: u64,
     /// The destination: an [`Address`]'s first two and last two words.
     pub(crate) to: [u64; 2],
@@ -353,7 +341,7 @@ pub(crate) struct SocketState {
 pub(crate) struct RedirectState {
     /// Its network namespace.
     pub(crate) netns: u64,
-    /// The address that it asked for: the words of an [`Address`].
+    /// The address that it asked for: the words of an [`Address`], another program's listener by [`Address::of_listener`].
     pub(crate) destination: [u32; 4],
     /// The session of the task that asked.
     pub(crate) session: u32,
@@ -365,8 +353,8 @@ pub(crate) struct RedirectState {
     pub(crate) reason: u64,
     /// The process that asked.
     pub(crate) tgid: u32,
-    /// Of a question: 1 where it was asked by UDP. Of a connection to the proxy: the low half of the ticket of what listened there.
-    pub(crate) detail: u32,
+    /// Of a question: 1 where it was asked by UDP.
+    pub(crate) by_udp: u32,
 }
 
 /// The state of a TCP socket whose connection is held. See [`crate::hold`].
@@ -377,11 +365,11 @@ pub(crate) struct HoldState {
     /// How many of its packets were dropped, and in the high half how many of the first are answered with
     /// [`crate::hold`]'s `PROBE`.
     pub(crate) drops: u64,
-    /// The address that it asked for: the words of an [`Address`].
+    /// The address that it asked for: the words of an [`Address`], another program's listener by [`Address::of_listener`].
     pub(crate) destination: [u32; 4],
     /// The session of the task that asked.
     pub(crate) session: u32,
-    /// The port that it asked for, host byte order, and `hold::UNSCANNED`.
+    /// The port that it asked for, host byte order, and `hold::IN_DOUBT`.
     pub(crate) port: u32,
     /// Since when it is held.
     pub(crate) since: u64,
@@ -446,15 +434,15 @@ pub(crate) struct GateState {
     pub(crate) patterns: tls::Patterns,
 }
 
-/// What is noted of a socket that a session made, or of a listener that one connects to. See [`crate::relay`] and [`crate::flows`].
+/// What is noted of a socket that a session made, or of a listener that one connects to. See [`crate::listener`] and [`crate::flows`].
 #[repr(C)]
 pub(crate) struct ListenerState {
     /// The cgroup of the session that made it; 0 where none did.
     pub(crate) owner: u64,
     /// Its [`guard_common::Ticket`]; 0 until a session connects to it.
     pub(crate) ticket: u64,
-    /// When it was last reported that a session connects to it.
-    pub(crate) told: u64,
+    /// Unused.
+    pub(crate) pad: u64,
     /// What the thread called itself that made it. See [`crate::flows`].
     pub(crate) program: [u64; 2],
     /// What is counted of it. See [`crate::flows`].
@@ -497,12 +485,6 @@ pub(crate) fn sockets() -> *mut c_void {
 #[inline(always)]
 pub(crate) fn began() -> *mut c_void {
     ptr::from_ref(&BEGAN).cast_mut().cast()
-}
-
-/// [`EVENTS`] as [`kernel::unread`] takes it.
-#[inline(always)]
-pub(crate) fn events() -> *mut c_void {
-    ptr::from_ref(&EVENTS).cast_mut().cast()
 }
 
 /// [`TURNED`] as [`kernel::socket_storage`] takes it.
@@ -558,7 +540,7 @@ pub(crate) fn has_gate() -> bool {
 /// Notes that a session has made an MPTCP socket.
 #[inline(always)]
 pub(crate) fn note_multipath(cgroup: u64) {
-    // Where there is no room, its own servers are looked at like a stranger's.
+    // Where there is no room, its own servers count as another program's.
     let _ = MULTIPATH.insert(cgroup, 1, 0);
 }
 
@@ -568,13 +550,10 @@ pub(crate) fn has_multipath(cgroup: u64) -> bool {
     MULTIPATH.get_ptr(cgroup).is_some()
 }
 
-/// Whether the dials of the processes that serve the listener with that ticket are reported.
+/// Whether a session's user has programs on the loopback that are reached without a question.
 #[inline(always)]
-pub(crate) fn is_followed(ticket: u64) -> bool {
-    FOLLOWED
-        .get_ptr(ticket)
-        // SAFETY: a live map value; one aligned word.
-        .is_some_and(|until| kernel::boot_time().0 < unsafe { until.read_volatile() })
+pub(crate) fn remembers(session: SessionId) -> bool {
+    REMEMBERS.get_ptr(session.0).is_some()
 }
 
 /// [`NEAR`] as [`kernel::socket_storage`] takes it.

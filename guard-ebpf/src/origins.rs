@@ -6,11 +6,10 @@ use aya_ebpf::bindings::__sk_buff;
 use guard_common::{Origin, OriginKey};
 
 use crate::{
-    ctx, kernel,
+    ctx, kernel, listener,
     maps::{self, ORIGINS},
     questions,
     redirect::Redirect,
-    relay,
 };
 
 /// Tells the proxy the original destination of a connection that begins, or the resolver that of a question. False if it could not.
@@ -27,7 +26,7 @@ extern "C" fn guard_origin(skb: *mut __sk_buff) -> u32 {
     let is_told = match kernel::packet_socket(skb).and_then(Redirect::of) {
         None => false,
         Some(redirect) if redirect.is_datagram() => tell_of_datagram(skb, redirect),
-        Some(redirect) => !relay::is_overtaken(skb, redirect) && tell_of_segment(skb, redirect),
+        Some(redirect) => !listener::is_overtaken(skb, redirect) && tell_of_segment(skb, redirect),
     };
     u32::from(is_told)
 }
@@ -45,13 +44,12 @@ fn tell_of_segment(skb: *mut __sk_buff, redirect: Redirect) -> bool {
     }
     let (asked, proxy) = (redirect.asked(), redirect.proxy());
     // A SYN may come long after `connect` (TCP_FASTOPEN_CONNECT).
-    let localhost = asked.to.localhost();
+    let localhost = asked.to.connected().localhost();
     if !kernel::is_listening(skb.cast(), maps::listeners(), &localhost, proxy.port) {
         return false;
     }
     let key = OriginKey::new(proxy.netns, segment.from, segment.port, proxy.port);
-    let mut origin = origin(redirect);
-    origin.hash = redirect.listener();
+    let origin = origin(redirect);
     ORIGINS.insert(key, origin, 0).is_ok()
 }
 

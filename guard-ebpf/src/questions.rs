@@ -143,7 +143,7 @@ fn redirected(ctx: &SockAddrContext, to: &Connection, cgroup: u64, hole: HoleId)
         reason: Reason::QUESTION,
         hole,
         session: session.id,
-        detail: is_udp,
+        by_udp: is_udp,
     };
     redirect.note(&cause, to, &resolver);
     u32::from(resolver.port)

@@ -1,37 +1,14 @@
-//! How often something may happen: in a second, or one after the other; and how much room the ring buffer has for it.
+//! How often something may happen: in a second, or one after the other.
 
 use guard_common::{BootTime, SessionId};
 
 use crate::{
     kernel,
-    maps::{self, EVENTS_SIZE, Shared},
+    maps::{self, Shared},
 };
 
 /// In nanoseconds.
 pub(crate) const SECOND: u64 = 1_000_000_000;
-
-/// Reports in a second of listeners to which a session and those inside it connect; and as many of the dials of those
-/// listeners' processes.
-const TOLD_A_SECOND: u64 = 64;
-/// Unread bytes of the ring buffer from which on listeners are not reported. A connection to one is held, so a later SYN
-/// reports it, or redirected, and then closed; a refusal that has no room is lost.
-const ROOM_FOR_LISTENERS: u64 = EVENTS_SIZE as u64 / 4;
-/// The same for dials. A listener whose dials could not be reported counts as having any upstream.
-pub(crate) const ROOM_FOR_DIALS: u64 = EVENTS_SIZE as u64 / 2;
-
-/// Whether a session may cause one more event, other than a refusal, in this second.
-#[inline(always)]
-pub(crate) fn may_tell(session: SessionId, of: Shared) -> bool {
-    count_together(session, of, kernel::boot_time()) < TOLD_A_SECOND
-}
-
-/// Whether one more listener to which a task of that cgroup connects may be reported in this second.
-///
-/// A function of its own in the kernel too, as [`crate::emit::due`].
-#[inline(never)]
-pub(crate) fn may_tell_of_listener(cgroup: u64) -> bool {
-    !is_filled(ROOM_FOR_LISTENERS) && may_tell(maps::session(cgroup).id, Shared::Listeners)
-}
 
 /// Counts one more event on a session's share, which it has in common with the sessions around and inside it. Returns how many
 /// there were in this second before.
@@ -77,12 +54,6 @@ pub(crate) fn may_begin(
             next.read_volatile() < now.0 + interval * at_once
         }
     }
-}
-
-/// Whether more than so many bytes of the ring buffer are unread.
-#[inline(always)]
-pub(crate) fn is_filled(bytes: u64) -> bool {
-    kernel::unread(maps::events()) > bytes
 }
 
 /// Counts one more in the time of that length, a second mostly, that began at `window`. Returns how many there were before.

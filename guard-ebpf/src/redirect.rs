@@ -24,8 +24,8 @@ pub(crate) struct RedirectCause {
     /// The hole for reads that it uses, or 0.
     pub(crate) hole: HoleId,
     pub(crate) session: SessionId,
-    /// Of a question 1 where it goes by UDP; else the low half of the ticket of what listens at the other destination.
-    pub(crate) detail: u32,
+    /// Of a question 1 where it goes by UDP.
+    pub(crate) by_udp: u32,
 }
 
 /// The record of a socket. A TCP one is connected under the socket's lock. Threads may send questions on one UDP socket at once:
@@ -74,16 +74,6 @@ impl Redirect {
         self.reason().0.is_for_proxy()
     }
 
-    /// The low half of the ticket of what listened at the other destination; 0 where nothing did.
-    #[inline(always)]
-    pub(crate) fn listener(self) -> u32 {
-        if !self.is_to_proxy() {
-            return 0;
-        }
-        // SAFETY: a live map value; one aligned word.
-        unsafe { (&raw const (*self.0).detail).read_volatile() }
-    }
-
     /// Clears it: the socket connects again.
     #[inline(always)]
     pub(crate) fn clear(self) {
@@ -102,13 +92,13 @@ impl Redirect {
             (&raw mut (*state).session).write_volatile(cause.session.0);
             (&raw mut (*state).port).write_volatile(asked.port);
             (&raw mut (*state).proxy).write_volatile(proxy.port);
-            (&raw mut (*state).detail).write_volatile(cause.detail);
+            (&raw mut (*state).by_udp).write_volatile(cause.by_udp);
             (&raw mut (*state).tgid).write_volatile(kernel::current_pid_tgid().1);
             (&raw mut (*state).reason).write_volatile(reason);
         }
     }
 
-    /// The original destination.
+    /// The original destination; another program's listener by `Address::of_listener`.
     #[inline(always)]
     pub(crate) fn asked(self) -> Connection {
         let state = self.0;
@@ -129,7 +119,7 @@ impl Redirect {
     #[inline(always)]
     pub(crate) fn is_datagram(self) -> bool {
         // SAFETY: a live map value; one aligned word.
-        self.reason().0 == Reason::QUESTION && unsafe { (*self.0).detail } != 0
+        self.reason().0 == Reason::QUESTION && unsafe { (*self.0).by_udp } != 0
     }
 
     #[inline(always)]
@@ -181,18 +171,12 @@ impl Proxy {
     }
 }
 
-/// Redirects a socket to the proxy, for a [`Reason`], if the decision is `read-only`, or that TLS has to show a name. False if that
+/// Redirects a socket to the proxy if the decision is `read-only`, or that TLS has to show a name. False if that
 /// could not be done: the connection is refused.
 ///
 /// A function of its own for the sake of the stack, as [`crate::emit::due`].
 #[inline(never)]
-pub(crate) fn begin(
-    ctx: &SockAddrContext,
-    asked: &Connection,
-    hook: Hook,
-    case: &Case,
-    reason: Reason,
-) -> bool {
+pub(crate) fn begin(ctx: &SockAddrContext, asked: &Connection, hook: Hook, case: &Case) -> bool {
     let connects = matches!(hook, Hook::Connect4 | Hook::Connect6);
     let readable = match case.verdict() {
         Verdict::ReadOnly => true,
@@ -217,12 +201,12 @@ pub(crate) fn begin(
         return false;
     };
     let cause = RedirectCause {
-        reason,
+        reason: Reason::REDIRECTED,
         hole: case.hole(),
         session: case.session.id,
-        detail: case.ticket() as u32,
+        by_udp: 0,
     };
-    redirect.note(&cause, asked, &proxy);
+    redirect.note(&cause, &case.to, &proxy);
     match hook {
         Hook::Connect4 => ctx::set_destination4(ctx, &localhost, proxy.port),
         _ => ctx::set_destination6(ctx, &localhost, proxy.port),
@@ -286,9 +270,13 @@ pub(crate) fn peer(ctx: &SockAddrContext, connected: &Connection) -> Option<Conn
     let is_redirected = redirect.is_redirected()
         && connected.to.is_localhost()
         && redirect.proxy().port == connected.port;
-    if is_redirected {
-        Some(redirect.asked())
-    } else {
-        None
+    if !is_redirected {
+        return None;
     }
+    let asked = redirect.asked();
+    Some(Connection::new(
+        asked.to.connected(),
+        asked.protocol,
+        asked.port,
+    ))
 }

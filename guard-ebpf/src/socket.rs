@@ -21,19 +21,6 @@ const WAY: u64 = 0x00ff_ffff;
 /// The bit of [`SocketState::way`] for an allowance to a packet.
 const BY_PACKET: u64 = 1 << 24;
 
-/// The bit of [`SocketState::generation`] for [`by_no_generation`].
-const OTHER_HOLE: u64 = 1 << 63;
-
-/// What [`Socket::cache`] takes for a generation where the next packet is judged again, and the socket has used another hole as well,
-/// or 0: no generation is as large.
-#[inline(always)]
-pub(crate) const fn by_no_generation(other: HoleId) -> u64 {
-    match other.0 {
-        0 => 0,
-        other => OTHER_HOLE | other as u64,
-    }
-}
-
 /// What was allowed: a call of a task, or a packet of a socket.
 #[derive(Clone, Copy)]
 pub(crate) enum Judge {
@@ -48,8 +35,6 @@ pub(crate) struct CachedVerdict {
     pub(crate) allowed: bool,
     /// The hole that this socket has used for it, or 0.
     pub(crate) hole: HoleId,
-    /// The other hole that this socket has used for it, where it needs two, or 0.
-    pub(crate) other_hole: HoleId,
     /// The socket belongs to a connection that came in from outside.
     pub(crate) inbound: bool,
 }
@@ -99,11 +84,9 @@ impl Socket {
         };
         let same = whole && differs == 0;
         let fresh = same && valid != 0 && valid == generation;
-        let has_other = same && valid & OTHER_HOLE != 0;
         CachedVerdict {
             allowed: fresh && (expires == 0 || kernel::boot_time().0 < expires),
             hole: HoleId(if same { (way >> 32) as u32 } else { 0 }),
-            other_hole: HoleId(if has_other { valid as u32 } else { 0 }),
             inbound: inbound != 0,
         }
     }

@@ -9,8 +9,8 @@
 
 use guard_common::{
     BootTime, Connection, Decision, HoleId, MAX_CHAIN, MAX_PATTERNS, NameId, NamedKey, NamesSaid,
-    Passage, PolicyId, PolicyVerdict, Said, Session, SessionId, UsedHoles, Verdict, Wanted,
-    find_hole, said_of, with_hole,
+    Passage, PolicyId, PolicyVerdict, Said, Session, SessionId, Wanted, find_hole, said_of,
+    with_hole,
 };
 
 use crate::{
@@ -64,13 +64,6 @@ pub(crate) fn unpacked(packed: u64) -> Decision {
         PolicyId((packed >> POLICY) as u32),
         PolicyVerdict::unpack(packed & u64::from(u32::MAX)),
     )
-}
-
-/// Whether TLS has to show a name there, out of [`packed`].
-#[inline(always)]
-pub(crate) fn asks_for_sni(packed: u64) -> bool {
-    let said = PolicyVerdict::unpack(packed & u64::from(u32::MAX));
-    Decision::by(PolicyId(0), said).is_by_sni() && !matches!(said.verdict, Verdict::Deny)
 }
 
 /// What one policy says, with the names by which the session knows the address.
@@ -143,7 +136,6 @@ pub(crate) fn hole(
     used: HoleId,
     wanted: Wanted,
 ) -> Option<Passage> {
-    let used = UsedHoles::of(used);
     let passage = find(session, to, used, wanted)?;
     passage.take(&Kernel, used, wanted).then_some(passage)
 }
@@ -153,11 +145,11 @@ pub(crate) fn hole(
 pub(crate) fn find(
     session: SessionId,
     to: &Connection,
-    used: UsedHoles,
+    used: HoleId,
     wanted: Wanted,
 ) -> Option<Passage> {
     let mut expires = 0;
-    let (id, used) = (session.0, used.pack());
+    let (id, used) = (session.0, used.0);
     let found = guard_find_hole(id, to, used, &raw mut expires, wanted as u32);
     (found != 0).then_some(Passage {
         hole: HoleId(found as u32),
@@ -268,7 +260,7 @@ extern "C" fn guard_said(policy: u32, pattern: u64, to: *const Connection) -> u6
 extern "C" fn guard_find_hole(
     session: u32,
     to: *const Connection,
-    used: u64,
+    used: u32,
     expires: *mut u64,
     wanted: u32,
 ) -> u64 {
@@ -277,7 +269,7 @@ extern "C" fn guard_find_hole(
     }
     // SAFETY: not null, and all callers, in this file, pass references.
     unsafe {
-        let (session, used) = (SessionId(session), UsedHoles::unpack(used));
+        let (session, used) = (SessionId(session), HoleId(used));
         // In the search's step: see `find_hole`.
         let wanted = move || Wanted::from_u32(kernel::opaque(u64::from(wanted)) as u32);
         match find_hole(&Kernel, session, &*to, used, wanted) {

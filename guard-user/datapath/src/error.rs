@@ -145,7 +145,7 @@ pub enum DatapathError {
 
 /// What the maps of the kernel half have an entry for each of that refuse one more, and for how many they have room. Those that evict the
 /// least recently used one are never full.
-const ROOMS: [(&str, &str, usize); 16] = [
+const ROOMS: [(&str, &str, usize); 17] = [
     ("POLICIES", "policies in the kernel", 4096),
     ("RANGES", "lists of port ranges", 65_536),
     ("SESSIONS", "sessions in the kernel", 4096),
@@ -161,7 +161,8 @@ const ROOMS: [(&str, &str, usize); 16] = [
     ("LSM_SESSIONS", "sessions with Unix sockets", 4096),
     ("LSM_SOCKETS", "Unix sockets of sessions", 16_384),
     ("LSM_NAMES", "names of Unix sockets", 16_384),
-    ("DIALERS", "processes of listeners", 65_536),
+    ("HERE", "addresses of this machine", 1024),
+    ("REMEMBERS", "sessions with remembered programs", 4096),
 ];
 
 /// How an operation is called that puts an entry into a map.

@@ -1,14 +1,11 @@
 //! The kernel's search for a hole against the sentences that say which holes help.
 
-use std::{
-    cell::RefCell,
-    collections::{BTreeMap, BTreeSet},
-};
+use std::{cell::RefCell, collections::BTreeMap};
 
 use guard_common::{
     Address, BootTime, BudgetId, Connection, Decision, HoleEntry, HoleId, HoleList, ListId,
-    NeededHoles, PolicyId, PolicyVerdict, PrefixValue, Protocol, RangeList, Session, SessionId,
-    Tables, UsedHoles, Verdict, Wanted, decide, find_hole,
+    PolicyId, PolicyVerdict, PrefixValue, Protocol, RangeList, Session, SessionId, Tables, Verdict,
+    Wanted, decide, find_hole,
 };
 use proptest::prelude::*;
 
@@ -54,7 +51,6 @@ impl Memory {
             ..PolicyVerdict::DENY
         };
         let (used, wanted) = asks;
-        let used = UsedHoles::of(used);
         decide(&session, wanted, says, |wanted| {
             let found = find_hole(self, SESSION, to, used, || wanted)?;
             found.take(self, used, wanted).then_some(found)
@@ -76,24 +72,6 @@ impl Memory {
             .collect();
         live.sort_by_key(|hole| hole.entry.id);
         live
-    }
-
-    /// The holes that a connection to all of these needs; none where one of them has no hole, or these are more than a socket caches.
-    fn needed(&self, to: &[Connection], used: UsedHoles) -> Option<NeededHoles> {
-        let mut needed = NeededHoles::default();
-        for to in to {
-            let found = find_hole(self, SESSION, to, used, || Wanted::All)?;
-            if !needed.add(&found) {
-                return None;
-            }
-        }
-        Some(needed)
-    }
-
-    /// Whether a connection to all of these passes, as `guard-ebpf/src/case.rs` has it: then it takes one from each hole that it needs.
-    fn passes(&self, to: &[Connection], used: UsedHoles) -> Option<NeededHoles> {
-        let needed = self.needed(to, used)?;
-        needed.take(self, used).then_some(needed)
     }
 }
 
@@ -250,31 +228,6 @@ fn naive(
     }
 }
 
-/// The first hole in the list that helps a connection.
-fn first(
-    memory: &Memory,
-    holes: &[NewHole],
-    to: &Connection,
-    used: UsedHoles,
-) -> Option<(HoleId, HoleEntry)> {
-    let helps = |entry: &&HoleEntry| {
-        let new = &holes[entry.id.0 as usize - 1];
-        let has_connections = new.connections != Some(0) || used.has(entry.id);
-        let is_there = entry.covers(&to.to, to.protocol, to.port) && new.expires > NOW;
-        is_there && !new.read_only && has_connections && new.bytes != Some(0)
-    };
-    let entry = hole_list::entries(&memory.list).iter().find(helps)?;
-    Some((entry.id, *entry))
-}
-
-/// Whether a socket caches them: one that counts bytes, and of those that count only connections two, or one beside that.
-fn fits<'e>(holes: impl Iterator<Item = &'e HoleEntry>) -> bool {
-    let (of_bytes, others): (Vec<_>, Vec<&HoleEntry>) =
-        holes.partition(|entry| entry.kind.counts_bytes());
-    let counted = others.iter().filter(|entry| entry.kind.is_counted());
-    of_bytes.len() <= 1 && of_bytes.len() + counted.count() <= 2
-}
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(10_000))]
 
@@ -315,63 +268,13 @@ proptest! {
         }
     }
 
-    /// Through a listener on this machine, which has several upstreams.
-    #[test]
-    fn a_connection_takes_one_of_each_hole_that_it_needs_or_none(
-        holes in prop::collection::vec(hole(), 0..7),
-        to in prop::collection::vec(connection(), 1..5),
-        used in [(0..8_u32).prop_map(HoleId), (0..8_u32).prop_map(HoleId)],
-    ) {
-        let [hole, other] = used;
-        let used = UsedHoles { hole, other };
-        let memory = Memory::with(&holes);
-        let before = memory.budgets.borrow().clone();
-        let passes = memory.passes(&to, used);
-        let chosen = to.iter().map(|to| first(&memory, &holes, to, used));
-        let chosen: Option<BTreeMap<_, _>> = chosen.collect();
-        let chosen = chosen.filter(|chosen| fits(chosen.values()));
-        prop_assert_eq!(passes.is_some(), chosen.is_some(), "{:?}", chosen);
-        let taken = chosen.clone().unwrap_or_default();
-        let is_new = |entry: &&HoleEntry| entry.kind.is_counted() && !used.has(entry.id);
-        let taken = taken.values().filter(is_new);
-        let taken: BTreeSet<_> = taken.map(|entry| BudgetId::of(entry.id, entry.kind).0).collect();
-        for (key, left) in &before {
-            let one = i64::from(taken.contains(key));
-            prop_assert_eq!(memory.left(BudgetId(*key)), Some(left - one));
-        }
-        let (Some(needed), Some(chosen)) = (passes, chosen) else {
-            return Ok(());
-        };
-        // All that count something are cached, the one that counts bytes as the first; and it ends with the first of all.
-        let cached = [needed.hole, needed.other.hole()];
-        let counting = |entry: &&HoleEntry| entry.kind.is_counted() || entry.kind.counts_bytes();
-        let mut counting = chosen.values().filter(counting);
-        prop_assert!(counting.all(|entry| cached.contains(&entry.id)), "{:?}", needed);
-        let mut of_bytes = chosen.values().filter(|entry| entry.kind.counts_bytes());
-        prop_assert!(of_bytes.all(|entry| entry.id == needed.hole), "{:?}", needed);
-        prop_assert!(chosen.contains_key(&needed.hole), "{:?}", needed);
-        let ends = chosen.values().map(|entry| entry.expires).min();
-        prop_assert_eq!(Some(needed.expires), ends);
-        prop_assert_eq!(needed.kind & Decision::SEVERAL != 0, chosen.len() > 1);
-        // Its next packet goes through the same, and takes nothing.
-        let then_used = UsedHoles { hole: needed.hole, other: needed.other.hole() };
-        let after = memory.budgets.borrow().clone();
-        prop_assert_eq!(memory.passes(&to, then_used), Some(needed));
-        prop_assert_eq!(&*memory.budgets.borrow(), &after);
-        // That packet gives nothing back, and the first one what it took.
-        needed.give_back(&memory, then_used);
-        prop_assert_eq!(&*memory.budgets.borrow(), &after);
-        needed.give_back(&memory, used);
-        prop_assert_eq!(&*memory.budgets.borrow(), &before);
-    }
-
     #[test]
     fn guardd_finds_the_hole_that_the_kernel_finds(
         holes in prop::collection::vec(hole(), 0..7),
         to in connection(),
     ) {
         let memory = Memory::with(&holes);
-        let found = find_hole(&memory, SESSION, &to, UsedHoles::default(), || Wanted::All);
+        let found = find_hole(&memory, SESSION, &to, HoleId::default(), || Wanted::All);
         let live = memory.live();
         let first = LiveHole::first(&live, SESSION, &to);
         prop_assert_eq!(first.map(|one| one.entry.id), found.map(|one| one.hole));

@@ -5,7 +5,6 @@
 //! exclusive: pins and cgroup root are locked while it lives. Dropping it leaves enforcement in place; [`teardown`] removes it.
 
 mod cgroup;
-mod dials;
 mod error;
 mod events;
 mod flows;
@@ -19,6 +18,7 @@ mod hooks;
 mod instructions;
 mod kernel_log;
 mod layout;
+mod listeners;
 mod loader;
 mod log_of;
 mod lsm;
@@ -30,7 +30,6 @@ mod policies;
 mod probe;
 mod proxies;
 mod recall;
-mod relays;
 mod resolvers;
 mod sessions;
 mod start;
@@ -46,7 +45,6 @@ use guard_common::{HoleId, PolicyId, SessionId};
 use guard_proto::HookStatus;
 
 pub use cgroup::{ChildCgroup, default_root};
-pub use dials::ServingProcess;
 pub use error::DatapathError;
 pub use events::{EventReader, KernelEvent};
 pub use gate::TlsBy;
@@ -57,7 +55,6 @@ pub use log_of::LogOf;
 pub use lsm::SecurityHooks;
 pub use object::Object;
 pub use probe::{has_types, security_hooks};
-pub use relays::EvictedRelay;
 pub use sessions::SessionCgroup;
 pub use start::Start;
 pub use sweep::Swept;
@@ -109,10 +106,7 @@ pub struct Datapath {
     unix: std::result::Result<unix::Unix, String>,
     /// Why sockets that were made outside are not refused, if they are not.
     outside: std::result::Result<(), String>,
-    /// The programs that report dials, or why there are none.
-    dials: std::result::Result<dials::Dials, String>,
-    /// None if the kernel half does not ask for listeners' upstreams.
-    relays: Option<relays::Relays>,
+    listeners: listeners::Listeners,
     /// The content of each slot; an adopted slot has none until it is installed again.
     slots: HashMap<PolicyId, policies::Slot>,
     _locks: [OwnedFd; 2],
@@ -144,7 +138,6 @@ impl Datapath {
         let at_the_top = [
             top::KnownHooks::new(&unix::HOOKS, self.unix.is_ok()),
             top::KnownHooks::new(&outside::HOOKS, self.outside.is_ok()),
-            top::KnownHooks::new(&dials::HOOKS, self.dials.is_ok()),
         ];
         hooks.extend(top::read_back(&live, &at_the_top));
         if self.gate.is_ok() {

@@ -41,8 +41,8 @@ pub(super) const NAMES: [&str; 39] = [
     "REFUSED",
     "HOLDS",
     "UNSENT",
-    "RELAYS",
-    "FOLLOWED",
+    "HERE",
+    "REMEMBERS",
     "NEAR",
     "OUTERMOST",
     "SHARES",
@@ -59,7 +59,7 @@ type Bytes<const N: usize> = [u8; N];
 pub(super) type Trie = LpmTrie<MapData, Bytes<16>, Bytes<{ size_of::<PrefixValue>() }>>;
 type Table<K, const N: usize> = HashMap<MapData, K, Bytes<N>>;
 
-/// The maps that guardd reads or writes, but for those of [`super::proxies`], [`super::holding`] and [`super::relays`].
+/// The maps that guardd reads or writes, but for those of [`super::proxies`], [`super::holding`] and [`super::listeners`].
 pub(super) struct Maps {
     pub(super) meta: Array<MapData, u64>,
     pub(super) policies: HashOfMaps<MapData, u32, Trie>,
@@ -215,7 +215,10 @@ pub(super) fn open<T: TryFrom<Map, Error = MapError>>(dir: &Path, name: &str) ->
 }
 
 /// None where another kernel half has no such map.
-fn open_if_there<T: TryFrom<Map, Error = MapError>>(dir: &Path, name: &str) -> Result<Option<T>> {
+pub(super) fn open_if_there<T: TryFrom<Map, Error = MapError>>(
+    dir: &Path,
+    name: &str,
+) -> Result<Option<T>> {
     if pins::map(dir, name).exists() {
         open(dir, name).map(Some)
     } else {

@@ -12,8 +12,6 @@ static BUILT_IN: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/
 pub struct Object {
     bytes: Cow<'static, [u8]>,
     build: u64,
-    asks: bool,
-    tells: bool,
     knows_names: bool,
     has_gate: bool,
 }
@@ -35,14 +33,11 @@ impl Object {
         let build = fnv1a(&bytes);
         // The name of a map is plain text in an ELF object.
         let has = |map: &[u8]| memmem::find(&bytes, map).is_some();
-        let (asks, tells) = (has(b"\0RELAYS\0"), has(b"\0DIALERS\0"));
         let knows_names = has(b"\0NAMED\0");
         let has_gate = has(b"\0GATE_SOCKETS\0");
         Self {
             bytes,
             build,
-            asks,
-            tells,
             knows_names,
             has_gate,
         }
@@ -50,16 +45,6 @@ impl Object {
 
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes
-    }
-
-    /// Whether it asks for the upstreams of listeners on this machine.
-    pub(super) fn asks(&self) -> bool {
-        self.asks
-    }
-
-    /// Whether it reports dials.
-    pub(super) fn tells(&self) -> bool {
-        self.tells
     }
 
     /// Whether it judges by names, and redirects questions to a resolver.
@@ -100,7 +85,7 @@ mod tests {
         let before = include_bytes!("../../../tests/fixtures/0.2.0/guard-ebpf.o");
         let before = Object::from_bytes(before.to_vec());
         let now = Object::built_in();
-        assert!(now.asks() && now.tells() && now.knows_names());
-        assert!(!before.asks() && !before.tells() && !before.knows_names());
+        assert!(now.knows_names());
+        assert!(!before.knows_names());
     }
 }

@@ -269,6 +269,7 @@ impl Datapath {
             .map_err(DatapathError::ebpf("remove a session"))?;
         // It may have been set by a guardd before this one.
         self.clear_hold_terms(session.id)?;
+        self.set_remembers(session.id, false)?;
         self.maps.forget_outermost(session.id)?;
         if let Some(map) = &mut self.maps.went_on {
             gone(map.remove(&session.id.0))

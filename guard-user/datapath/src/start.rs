@@ -13,17 +13,16 @@ use guard_sys::bpf;
 
 use super::{
     Datapath, DatapathError, LogOf, Object, Places, Result, cgroup,
-    dials::{self, Dials},
     flows::Flows,
     gate::{self, Gate, TlsBy},
     holding::Holding,
     hooks, layout,
+    listeners::Listeners,
     loader::{LoadSettings, Loader},
     lsm::Lsm,
     maps::Maps,
     outside, pins,
     proxies::Proxies,
-    relays::Relays,
     resolvers::Resolvers,
     top,
     unix::{self, Unix},
@@ -83,10 +82,6 @@ impl Datapath {
         };
         let holding = Holding::open(&live)?;
         let offered = Offered::attach(&live, object, &root, tls, &mut loader)?;
-        let relays = object
-            .asks()
-            .then(|| Relays::open(&live, object))
-            .transpose()?;
         let mut datapath = Self {
             places: places.clone(),
             object: object.clone(),
@@ -101,8 +96,7 @@ impl Datapath {
             lsm: offered.lsm,
             unix: offered.unix,
             outside: offered.outside,
-            dials: offered.dials,
-            relays,
+            listeners: Listeners::open(&live)?,
             slots: HashMap::new(),
             _locks: [pin_lock, root_lock],
         };
@@ -118,7 +112,6 @@ struct Offered {
     lsm: std::result::Result<Lsm, String>,
     unix: std::result::Result<Unix, String>,
     outside: std::result::Result<(), String>,
-    dials: std::result::Result<Dials, String>,
 }
 
 /// Turns the error of a kernel that lacks something into words.
@@ -154,7 +147,7 @@ impl Offered {
         let mut top = match with_types {
             Ok(types) => {
                 let unix = lsm.is_err().then_some(unix::MAPS);
-                let others: Vec<_> = unix.into_iter().flatten().chain(dials::MAPS).collect();
+                let others: Vec<_> = unix.into_iter().flatten().collect();
                 or_lacking(layout::load(loader, live, object, types, &others))?
             }
             Err(why) => Err(why),
@@ -165,14 +158,11 @@ impl Offered {
             (Err(_), Err(why)) => Err(why.clone()),
             (Err(_), Ok(top)) => or_lacking(Unix::attach(live, object, top))?,
         };
-        let (dials, outside) = match &mut top {
-            Err(why) => (Err(why.clone()), Err(why.clone())),
-            Ok(top) => {
-                let dials = Dials::attach(live, object, top);
-                let outside = top::attach(live, &outside::HOOKS, top);
-                (or_lacking(dials)?, or_lacking(outside)?)
-            }
+        let outside = match &mut top {
+            Err(why) => Err(why.clone()),
+            Ok(top) => or_lacking(top::attach(live, &outside::HOOKS, top))?,
         };
+        top::detach(live, &top::FORMER);
         let gate = match (tls, &mut top) {
             (TlsBy::Proxy, _) => {
                 gate::detach(live);
@@ -186,7 +176,6 @@ impl Offered {
             lsm,
             unix,
             outside,
-            dials,
         })
     }
 }

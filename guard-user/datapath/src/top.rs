@@ -31,6 +31,12 @@ impl NamedHook {
     }
 }
 
+/// Hooks of an earlier version, which reported the connections of other processes (`BPF_CGROUP_INET4_CONNECT`, `BPF_CGROUP_INET6_CONNECT`).
+pub(super) const FORMER: [NamedHook; 2] = [
+    NamedHook::new("top_dial4", 10),
+    NamedHook::new("top_dial6", 11),
+];
+
 /// Hooks, and whether this guardd has attached their programs.
 pub(super) struct KnownHooks {
     hooks: &'static [NamedHook],

@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use guard_policy::Destination;
 use guard_proto::{
-    Call, Failure, Hole, HoleTerms, HolesReply, LogRecord, Request, RequestsReply, record::Record,
-    requests::Denied,
+    Call, Failure, Hole, HoleTerms, HolesReply, LogRecord, Request, RequestsReply,
+    holes::AlwaysReply, record::Record, requests::Denied,
 };
 use jiff::Timestamp;
 
-use super::args::{ApproveArgs, CloseArgs, DenyArgs, OpenArgs, PendingArgs, TermsArgs};
+use super::args::{ApproveArgs, CloseArgs, DenyArgs, HolesArgs, OpenArgs, PendingArgs, TermsArgs};
 use super::ask::yes;
 use super::client::{Client, ReplyStream};
 use super::error::{CliError, Exit, read_or_not};
@@ -255,6 +255,7 @@ pub(crate) fn approve(
             prefix: args.prefix,
             tried: args.tried,
             address: args.address,
+            always: args.always,
             terms,
         };
         match client.call::<HolesReply>(&call) {
@@ -373,6 +374,7 @@ pub(crate) fn open(mut client: Client, args: OpenArgs, output: Output) -> Result
         session: args.session.clone(),
         reason: args.reason.clone(),
         wide,
+        always: args.always,
         terms: args.terms.clone().into(),
     };
     let mut answer = client.call(&to_open(args.wide));
@@ -451,7 +453,18 @@ fn opened(answer: &HolesReply, output: Output) -> Result<Exit, CliError> {
 }
 
 /// `guard holes`
-pub(crate) fn holes(mut client: Client, output: Output) -> Result<Exit, CliError> {
+pub(crate) fn holes(
+    mut client: Client,
+    args: &HolesArgs,
+    output: Output,
+) -> Result<Exit, CliError> {
+    if args.always {
+        let answer: AlwaysReply = client.call(&Call::Always { forget: Vec::new() })?;
+        output.print(answer.always.as_slice(), |all, _| {
+            render::holes::always(all)
+        })?;
+        return Ok(Exit::DONE);
+    }
     let answer: HolesReply = client.call(&Call::Holes {})?;
     output.warnings(&answer.warnings);
     let seen = seen(&mut client, answer.holes.len(), |all| all.holes);
@@ -463,7 +476,22 @@ pub(crate) fn holes(mut client: Client, output: Output) -> Result<Exit, CliError
 }
 
 /// `guard close`: of several holes, those are closed that are open.
-pub(crate) fn close(mut client: Client, args: CloseArgs, output: Output) -> Result<Exit, CliError> {
+pub(crate) fn close(
+    mut client: Client,
+    mut args: CloseArgs,
+    output: Output,
+) -> Result<Exit, CliError> {
+    let is_program = |id: &mut String| id.starts_with('a');
+    let forget: Vec<_> = args.ids.extract_if(.., is_program).collect();
+    if !forget.is_empty() {
+        let answer: AlwaysReply = client.call(&Call::Always { forget })?;
+        output.print(answer.always.as_slice(), |all, _| {
+            render::holes::forgotten(all)
+        })?;
+        if args.ids.is_empty() {
+            return Ok(Exit::DONE);
+        }
+    }
     are_ids("close", 'h', args.ids.iter())?;
     let mut close = |ids, all| client.call::<HolesReply>(&Call::Close { ids, all, by: None });
     if args.all {

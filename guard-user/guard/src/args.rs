@@ -103,7 +103,7 @@ pub enum Verb {
     Open(OpenArgs),
     /// List the open holes, as the kernel has them
     #[command(after_help = examples::HOLES)]
-    Holes,
+    Holes(HolesArgs),
     /// Close holes before they end by themselves
     #[command(after_help = examples::CLOSE, aliases = ["revoke"])]
     Close(CloseArgs),
@@ -303,6 +303,9 @@ pub struct ApproveArgs {
     /// Of a connection to an address that has a name: open that address alone [default: the name, whatever its addresses become]
     #[arg(long, conflicts_with_all = ["prefix", "tried", "path", "writes"])]
     pub address: bool,
+    /// Of a connection to another program on the loopback: also ask no more about this program, owner and port
+    #[arg(long, conflicts_with_all = ["prefix", "tried", "path", "writes", "address"])]
+    pub always: bool,
     /// How long.
     #[command(flatten)]
     pub terms: TermsArgs,
@@ -502,6 +505,9 @@ pub struct OpenArgs {
     /// Also prefixes wider than /8, or /32 in IPv6, without a question
     #[arg(long)]
     pub wide: bool,
+    /// Of a loopback address and a port: also ask no more about the program that listens there, its owner and port
+    #[arg(long)]
+    pub always: bool,
     /// For which session [default: the only one]
     #[arg(long, value_name = "ID", add = complete::sessions())]
     pub session: Option<String>,
@@ -513,10 +519,18 @@ pub struct OpenArgs {
     pub reason: Option<String>,
 }
 
+/// `guard holes`
+#[derive(Debug, Args)]
+pub struct HolesArgs {
+    /// List the programs on the loopback that are reached without a question; guard close forgets them
+    #[arg(long)]
+    pub always: bool,
+}
+
 /// `guard close`
 #[derive(Debug, Args)]
 pub struct CloseArgs {
-    /// Which holes, as `guard holes` lists them
+    /// Which holes, as `guard holes` lists them, or programs, as `guard holes --always` does
     #[arg(required_unless_present = "all", value_name = "ID", add = complete::holes())]
     pub ids: Vec<String>,
     /// All that you may close

@@ -117,7 +117,7 @@ fn dispatch(cli: Cli, output: Output) -> Result<Exit, CliError> {
         Verb::Deny(args) => answers::deny(connect()?, args, output),
         Verb::Notify(args) => notify::notify(socket, &args, output),
         Verb::Open(args) => answers::open(connect()?, args, output),
-        Verb::Holes => answers::holes(connect()?, output),
+        Verb::Holes(args) => answers::holes(connect()?, &args, output),
         Verb::Close(args) => answers::close(connect()?, args, output),
         Verb::Sessions => sessions::sessions(connect()?, output),
         Verb::Flows(args) => flows::flows(connect()?, args, output),

@@ -111,6 +111,14 @@ impl Paths {
             .join("approvers.toml")
     }
 
+    /// The programs on the loopback that people's sessions reach without a question. It outlives the boot.
+    #[must_use]
+    pub(crate) fn always(&self) -> PathBuf {
+        let dir = self.state_dir.as_deref();
+        dir.unwrap_or(Path::new("/var/lib/guard"))
+            .join("always.json")
+    }
+
     /// What people have decided about what is not production, and about the policies of projects. It outlives the boot.
     #[must_use]
     pub(crate) fn decisions(&self) -> PathBuf {

@@ -38,7 +38,7 @@ const LATER: Duration = Duration::from_secs(1);
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Hooks without which nothing more is open: programs get wrong addresses, wait longer, or are refused.
-const HELPERS: [&str; 11] = [
+const HELPERS: [&str; 9] = [
     "getpeername4",
     "getpeername6",
     "ingress",
@@ -48,8 +48,6 @@ const HELPERS: [&str; 11] = [
     "gate_ops",
     "gate_hello",
     "listen",
-    "top_dial4",
-    "top_dial6",
 ];
 
 /// The last result of the probes.

@@ -27,11 +27,10 @@ use crate::{
         server,
         status_line::{self, notify, one_line, status_line},
     },
-    doctor,
+    doctor, listeners,
     policies::load,
     proxy::worker::ProxyWorker,
     record::{audit::LogEntry, kernel_log, metrics},
-    relays,
     requests::on_request,
     resolver::worker::ResolverWorker,
     sessions::{arrivals, launchers, slice, units},
@@ -243,7 +242,7 @@ fn tasks(cli: &Cli, shared: &Rc<Shared>, sources: Sources) -> JoinSet<()> {
     tasks.spawn_local(launchers::follow(Rc::clone(shared), attending));
     tasks.spawn_local(arrivals::follow(Rc::clone(shared)));
     tasks.spawn_local(units::follow(Rc::clone(shared)));
-    tasks.spawn_local(relays::follow::follow(Rc::clone(shared)));
+    tasks.spawn_local(listeners::follow(Rc::clone(shared)));
     tasks.spawn_local(tick(Rc::clone(shared)));
     tasks.spawn_local(follow_policies(Rc::clone(shared)));
     tasks.spawn_local(kernel_log::follow(Rc::clone(shared)));

@@ -30,6 +30,7 @@ use crate::{
     flows::Flows,
     holds::Holds,
     holes::known::Holes,
+    listeners::Listeners,
     machine::Machine,
     policies::{
         self, Policies,
@@ -38,7 +39,6 @@ use crate::{
     },
     proxy::Proxy,
     record::{Recorder, audit::Audit},
-    relays::Relays,
     requests::{Requests, followers::Followers, turns::Events},
     resolver,
     sessions::{Sessions, launchers::Launchers},
@@ -243,11 +243,9 @@ fn owners(
         launchers,
         audit,
     } = opened;
-    let relays = Relays::recalled(datapath.relays_known()?, crate::relays::now());
     Ok(State {
         events: Events::of(datapath.events()?),
         datapath,
-        relays,
         machine,
         sockets: Sockets::default(),
         policies: Policies::new(
@@ -270,6 +268,7 @@ fn owners(
             &config,
         ),
         decisions: Decisions::read(paths.decisions()),
+        listeners: Listeners::new(paths.always()),
         fleet: Fleet::new(paths.fleet(), config.fleet.clone()),
         recorder: Recorder::new(audit),
         holds: Holds::default(),

@@ -27,12 +27,12 @@ use crate::{
     flows::{Flows, Knowledge, kept::KeptFlows},
     holds::Holds,
     holes::{hole::HoleOrigin, known::Holes, names::StoredName},
+    listeners::Listeners,
     machine::Machine,
     policies::{Policies, library::PolicyText, names::PolicyNames},
     process::SeenProcess,
     proxy::{Proxy, terms::TargetJudge},
     record::{Recorder, shelf::Shelf},
-    relays::Relays,
     requests::{
         Noted, RequestKey, Requests, StoredRequest,
         attempts::AttemptJudge,
@@ -195,8 +195,8 @@ pub(crate) struct State {
     pub(crate) recorder: Recorder,
     /// Held connections.
     pub(crate) holds: Holds,
-    /// Listeners on this machine that sessions connect to.
-    pub(crate) relays: Relays,
+    /// Other programs' listeners on the loopback.
+    pub(crate) listeners: Listeners,
     /// The proxy.
     pub(crate) proxy: Proxy,
     /// The resolver.
@@ -222,7 +222,6 @@ impl State {
         let known = Knowledge {
             sessions: &self.sessions,
             policies: &self.policies,
-            relays: &self.relays,
         };
         work(&mut self.flows, &mut self.datapath, known)
     }
@@ -271,7 +270,6 @@ impl State {
             kernel: &self.datapath,
             sessions: &self.sessions,
             policies: &self.policies,
-            relays: &self.relays,
             holes: &self.holes,
         }
     }
@@ -300,8 +298,8 @@ impl State {
         asker: SeenProcess,
         words: AskersWords<'_>,
     ) -> Result<Noted, CallError> {
-        let through = self.relays.tried_through(&key).cloned();
-        self.drafting().ask(key, at, asker, words, through)
+        let listener = self.listeners.shown(&key.destination);
+        self.drafting().ask(key, at, asker, words, listener)
     }
 
     /// What the kernel says of a peer, now.

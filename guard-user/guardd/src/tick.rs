@@ -53,8 +53,6 @@ impl State {
         self.end_spent_holes(None);
         self.end_sessions(now);
         self.settle_due_clients(now);
-        self.proxy.renew_if_due(now);
-        self.tell_scanned();
         (self.holds).renew(
             &mut self.datapath,
             &self.sessions,
@@ -93,7 +91,6 @@ impl State {
     fn first_due(&self) -> Option<BootTime> {
         let due = self.holes.next_expiry().into_iter();
         let due = due.chain(self.proxy.next_expiry());
-        let due = due.chain(self.proxy.next_renewal());
         due.chain(self.holds.next_review()).min()
     }
 }

@@ -21,7 +21,7 @@ use super::{
     compile::{Compiled, Value},
     model::{Policy, Rule},
     ports::PortSpec,
-    prefix::Prefix,
+    prefix::{LISTENERS, Prefix},
 };
 
 /// A side of a comparison.
@@ -337,7 +337,9 @@ fn is_border(first: u128) -> bool {
 /// The address space in pieces in each of which either policy has one answer.
 fn intervals(old: &Compiled, new: &Compiled) -> Vec<(u128, u128)> {
     let prefixes = [old, new].into_iter().flat_map(|side| &side.prefixes);
+    // What holds at listeners on the loopback follows from what holds at the loopback and at this machine.
     let prefixes = prefixes
+        .filter(|(prefix, _)| !LISTENERS.contains(prefix))
         .map(|(prefix, _)| *prefix)
         .chain([Prefix::EVERYTHING, Prefix::IPV4]);
     let mut starts: Vec<u128> = prefixes

@@ -43,6 +43,12 @@ impl Group {
         Self::GuardedHost,
     ];
 
+    /// The areas of [`Self::Loopback`].
+    pub(super) const LOOPBACK: [Prefix; 2] = [
+        Prefix::v4([127, 0, 0, 0], 8),
+        Prefix::v6([0, 0, 0, 0, 0, 0, 0, 1], 128),
+    ];
+
     /// The networks that a public name does not lead into unless its rule or its hole says so.
     pub const INNER: [Self; 2] = [Self::Private, Self::OnLink];
 
@@ -102,7 +108,7 @@ impl Group {
     pub fn areas(self, environment: &Environment) -> Vec<Prefix> {
         let hosts = |hosts: &[_]| hosts.iter().map(|ip| Prefix::from(*ip)).collect();
         match self {
-            Self::Loopback => LOOPBACK.to_vec(),
+            Self::Loopback => Self::LOOPBACK.to_vec(),
             Self::Private => PRIVATE.to_vec(),
             Self::LinkLocal => LINK_LOCAL.to_vec(),
             Self::OnLink => environment.on_link.clone(),
@@ -190,11 +196,6 @@ const OTHER_NAMES: [(&str, Group); 4] = [
     ("internet", Group::Public),
     ("lan", Group::Private),
     ("localnet", Group::Private),
-];
-
-const LOOPBACK: [Prefix; 2] = [
-    Prefix::v4([127, 0, 0, 0], 8),
-    Prefix::v6([0, 0, 0, 0, 0, 0, 0, 1], 128),
 ];
 
 const PRIVATE: [Prefix; 5] = [

@@ -58,6 +58,9 @@ pub struct Policy {
     pub dns_search_silent: bool,
     /// Its rules, in the order of the file, which means nothing.
     pub rules: Vec<Rule>,
+    /// Whether it only narrows a policy that it lies around or beside: what it does not name is that one's matter, other programs'
+    /// listeners on the loopback included. No file says so.
+    pub is_layer: bool,
 }
 
 /// One rule.

@@ -102,6 +102,7 @@ impl<'s> Reader<'s> {
             dns_names: dns.names,
             dns_search_silent: dns.search_silent,
             rules: self.rules(&table, default),
+            is_layer: false,
         }
     }
 

@@ -6,7 +6,7 @@ use std::{
     str::FromStr,
 };
 
-use guard_common::{Address, Mask};
+use guard_common::{Address, Mask, Ticket};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -187,8 +187,35 @@ impl From<IpAddr> for Prefix {
     }
 }
 
+/// The addresses that stand for other programs' listeners on the loopback.
+pub(super) const LISTENERS: Prefix = Prefix::v6([0x0100, 0, 0, 1, 0, 0, 0, 0], 64);
+
+impl Prefix {
+    /// Of a loopback address, all listeners of other programs there.
+    #[must_use]
+    pub fn listeners(&self) -> Self {
+        let first = self.address().of_listener(Ticket(0));
+        let length = if self.address().is_v4() { 25 } else { 1 };
+        Self::new(first.to_u128(), LISTENERS.len + length)
+    }
+
+    /// The loopback's addresses that these are listeners at.
+    fn listened_at(&self) -> Option<Self> {
+        let length = self.len.checked_sub(LISTENERS.len + 1)?;
+        let first = self.address().connected();
+        let area = if first.is_v4() { V4_OFFSET + 8 } else { 128 };
+        LISTENERS
+            .contains(self)
+            .then(|| Self::new(first.to_u128(), (area + length).min(128)))
+    }
+}
+
 impl fmt::Display for Prefix {
+    /// Listeners by the addresses that they are reached at.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(loopback) = self.listened_at() {
+            return loopback.fmt(f);
+        }
         if Self::IPV4.contains(self) {
             let address = Ipv4Addr::from_bits(self.bits() as u32);
             write!(f, "{address}/{}", self.len - V4_OFFSET)

@@ -1,4 +1,4 @@
-//! The listeners on loopback outside of every session: each may be a relay to somewhere else.
+//! The listeners on loopback outside of every session: each may lead on to somewhere else, or run what it is told.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -6,18 +6,18 @@ use std::path::Path;
 
 use guard_proto::Row;
 use guard_sys::cgroup2::{self, Hierarchy};
-use guard_sys::tcp_listeners::{TcpListening, holders, tcp_listeners};
+use guard_sys::tcp_listeners::{Listening, holders, tcp_listeners};
 
 use super::{Check, Family, ProbeResult, errno};
 
 const LISTENERS: Check = Check::way(
     Family::Helper,
     "listeners on loopback",
-    "in the policy: deny @loopback, allow the ports needed",
+    "in the policy: deny those ports of @guarded-host",
 )
 .optional();
 
-/// A connection to a session's own listener, which nobody has accepted yet, goes to a relay that shares its port: the socket stays the
+/// A connection to a session's own listener, which nobody has accepted yet, goes to a program that shares its port: the socket stays the
 /// session's, and no hook sees that its program is another.
 const MIGRATION: Check = Check::way(
     Family::Helper,
@@ -60,7 +60,7 @@ pub fn migration() -> Row {
     })
 }
 
-fn told(all: &[TcpListening]) -> ProbeResult {
+fn told(all: &[Listening]) -> ProbeResult {
     let holders = holders();
     let hierarchy = Hierarchy::find().ok();
     let is_inside = |pid: u32| {
@@ -69,7 +69,7 @@ fn told(all: &[TcpListening]) -> ProbeResult {
         path.zip(hierarchy)
             .is_some_and(|(path, hierarchy)| hierarchy.is_guarded(&path).unwrap_or(false))
     };
-    let reachable = |one: &&TcpListening| {
+    let reachable = |one: &&Listening| {
         let ip = one.at.ip().to_canonical();
         ip.is_loopback() || ip.is_unspecified()
     };
@@ -92,7 +92,7 @@ fn told(all: &[TcpListening]) -> ProbeResult {
         more => format!(", and {more} more"),
     };
     ProbeResult::no(format!(
-        "what these lead to a session may reach, where its policy allows the port: {}{more}",
+        "a session may reach these where its policy allows @guarded-host at the port, else it asks: {}{more}",
         named.join(", ")
     ))
 }

@@ -11,6 +11,7 @@ use crate::{
     explain::Explanations,
     fleet::{FleetPolicies, FleetTexts},
     flows::FlowsReply,
+    holes::AlwaysReply,
     inside::{Requested, WhyReport},
     production::{Appeared, ProductionReply},
     record::LogLine,
@@ -71,6 +72,10 @@ pub enum Call {
         /// Of a connection to an address that the session knows by a name: that address alone.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         address: bool,
+        /// Of a connection to another program on the loopback: the user's later sessions reach that program, owner and port without a
+        /// question.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        always: bool,
         /// How long the hole lives.
         #[serde(flatten)]
         terms: HoleTerms,
@@ -102,6 +107,9 @@ pub enum Call {
         /// Also where it is wider than /8, or /32 in IPv6.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         wide: bool,
+        /// At a loopback address: as in `Approve`, of the program that listens there now.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        always: bool,
         /// How long the hole lives.
         #[serde(flatten)]
         terms: HoleTerms,
@@ -109,6 +117,14 @@ pub enum Call {
     /// The open holes, read from the kernel. Answer: [`HolesReply`].
     #[serde(rename = "org.guardd.Control.Holes")]
     Holes {},
+    /// The programs on the loopback that are reached without a question; forgets some. Answer: [`AlwaysReply`], with those that were
+    /// forgotten, or else all.
+    #[serde(rename = "org.guardd.Control.Always")]
+    Always {
+        /// Those to forget.
+        #[serde(default)]
+        forget: Vec<String>,
+    },
     /// Close holes. Answer: [`HolesReply`] with those that were closed.
     #[serde(rename = "org.guardd.Control.Close")]
     Close {
@@ -154,7 +170,7 @@ pub enum Call {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         by: Option<String>,
         /// From a courier: so many at most, the latest of each outermost session, then the one before it of each, and so on; without
-        /// `names` and `leads_to`.
+        /// `names`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         latest: Option<u32>,
     },

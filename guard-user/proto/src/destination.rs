@@ -1,4 +1,4 @@
-//! Where something wanted to go, by which name, and through which listener.
+//! Where something wanted to go, by which name, and which program listens there.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -55,17 +55,15 @@ pub struct NameTold {
     pub also: Vec<String>,
 }
 
-/// A listener on this machine that has an upstream.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Through {
-    /// The address that was connected to.
-    pub address: String,
-    /// Its port.
-    pub port: u16,
-    /// The process that listens; null: unknown.
+/// Another program that listens at a loopback address.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listener {
+    /// Its process; null: it could not be identified.
     pub pid: Option<u32>,
-    /// Its executable's name.
-    pub comm: Option<String>,
+    /// Its executable's name; null: unknown.
+    pub program: Option<String>,
     /// Its command line.
     pub command: Vec<String>,
+    /// Whether the program is known to lead on to another place.
+    pub forwards: bool,
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 #[cfg(doc)]
 use crate::Call;
-use crate::destination::{Endpoint, Through};
+use crate::destination::Listener;
 
 /// The verdict for a destination.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -54,15 +54,12 @@ pub struct Explanation {
     /// A rule that has the name, where it opens nothing at these addresses, and why.
     #[serde(default)]
     pub barred: Option<String>,
-    /// For a loopback port; as `through`.
+    /// Of a loopback address: what holds where another program listens there; the rest is about a server of the session's own.
     #[serde(default)]
-    pub listener: Option<Through>,
-    /// The upstreams of the listener.
+    pub other_program: Option<Box<Self>>,
+    /// The program that listens there now; null: unknown.
     #[serde(default)]
-    pub leads_to: Vec<Endpoint>,
-    /// The listener may have unknown upstreams as well.
-    #[serde(default)]
-    pub leads_anywhere: bool,
+    pub listener: Option<Listener>,
 }
 
 impl From<policy::ExplainedVerdict> for Explanation {
@@ -87,9 +84,8 @@ impl From<policy::ExplainedVerdict> for Explanation {
             matched: one.matched,
             tls: one.tls,
             barred: one.barred,
+            other_program: None,
             listener: None,
-            leads_to: Vec::new(),
-            leads_anywhere: false,
         }
     }
 }

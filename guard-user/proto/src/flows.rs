@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 #[cfg(doc)]
 use crate::Call;
-use crate::{destination::Endpoint, moment};
+use crate::moment;
 
 /// What a session has reached: connections of one program to one port of an address.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,9 +42,6 @@ pub struct Flow {
     pub verdict: String,
     /// The rule; null: the policy's default.
     pub rule: Option<String>,
-    /// The upstreams of a listener on this machine.
-    #[serde(default)]
-    pub leads_to: Vec<Endpoint>,
 }
 
 /// Answer to [`Call::FlowsReply`].

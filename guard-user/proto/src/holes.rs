@@ -44,6 +44,30 @@ pub struct Hole {
     pub shut_by: Option<String>,
 }
 
+/// A program on the loopback that a user's sessions reach without a question.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remembered {
+    /// `a1`
+    pub id: String,
+    /// Whose sessions.
+    pub user: String,
+    /// Its executable.
+    pub program: String,
+    /// The user that runs it.
+    pub owner: String,
+    /// `tcp` or `udp`.
+    pub protocol: String,
+    /// Its port.
+    pub port: u16,
+}
+
+/// Answer to [`Call::Always`].
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct AlwaysReply {
+    /// By user.
+    pub always: Vec<Remembered>,
+}
+
 impl Hole {
     /// Whether a budget of it is used up: it lets nothing new through. Connections that it let through go on until it ends.
     #[must_use]

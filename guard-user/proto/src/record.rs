@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
-use crate::{DnsQuestion, Endpoint, HttpHole, HttpRequest, destination::Through, moment};
+use crate::{DnsQuestion, Endpoint, HttpHole, HttpRequest, destination::Listener, moment};
 
 /// One answer to [`Call::LogLines`](crate::Call::LogLines).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -357,7 +357,7 @@ kinds! {
         /// A fleet's or parent's, around the session.
         policy: String,
         verdict: String,
-        through: Through,
+        listener: Listener,
         hook: String,
         count: u64,
         pid: u32,
@@ -399,7 +399,7 @@ kinds! {
         exe: String,
         warnings: Vec<String>,
         note: String,
-        through: Through,
+        listener: Listener,
         /// Without body and harmless headers.
         http: HttpRequest,
         question: DnsQuestion,

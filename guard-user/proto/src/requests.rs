@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 #[cfg(doc)]
 use crate::Call;
 use crate::{
-    destination::{Endpoint, NameTold, Through},
+    destination::{Endpoint, Listener, NameTold},
     http::HttpRequest,
     moment,
 };
@@ -80,9 +80,9 @@ pub struct Request {
     /// Suggested answers; empty for HTTP.
     #[serde(default)]
     pub offers: Vec<Offer>,
-    /// The listener of this machine that was connected to, where the destination is its upstream.
+    /// The program that listens at a loopback address, where it is not the session's own; null otherwise.
     #[serde(default)]
-    pub through: Option<Through>,
+    pub listener: Option<Listener>,
     /// What a signed answer has to say; null: none.
     #[serde(default)]
     pub code: Option<String>,

@@ -40,7 +40,7 @@ pub struct RedirectTarget {
     pub address: IpAddr,
     /// The TCP port.
     pub port: u16,
-    /// What listened there when they began, on this machine: the low half of its number in the kernel half; 0 where nothing did.
+    /// The ticket of another program's listener that is wanted at a loopback address; 0 where there is none.
     pub listener: u32,
 }
 
@@ -59,12 +59,17 @@ pub enum ToDaemon {
         number: Number,
         /// Where to.
         target: RedirectTarget,
-        /// For a connection that begins, where guardd had not scanned what listens on that port of this machine: it does before it answers.
-        unscanned: Option<UnscannedListener>,
         /// guardd has told the proxy of that target before, and policies, sessions or holes have changed since: it is no new target of the
         /// session, and judged at another pace.
         #[serde(default)]
         again: bool,
+    },
+    /// Asks whether the wanted listener is the one that listens there, once the proxy is connected. Answered with [`ToProxy::Reached`].
+    Reached {
+        /// The number of this message.
+        number: Number,
+        /// Where to.
+        target: RedirectTarget,
     },
     /// Asks whether a client may show a name there, in TLS or in HTTP. Answered with [`ToProxy::Name`].
     Name {
@@ -167,6 +172,13 @@ pub enum ToProxy {
         number: Number,
         /// For what.
         scope: AuthorityScope,
+    },
+    /// Whether the wanted listener is the one that listens there.
+    Reached {
+        /// The number of the message that this answers.
+        number: Number,
+        /// `false` also where that cannot be told.
+        is_it: bool,
     },
     /// What holds for a target.
     Terms {
@@ -335,15 +347,6 @@ pub enum TransactionState {
     HasRead,
     /// It has failed: nothing passes before its program begins anew.
     HasFailed,
-}
-
-/// What listens on a port of this machine that a session may read from, where guardd had not scanned it when the session connected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct UnscannedListener {
-    /// The low half of its number in the kernel half.
-    pub ticket: u32,
-    /// Who connected.
-    pub client: Tgid,
 }
 
 /// The number of a process, as guardd sees it; 0 where it is not known.

@@ -3,7 +3,6 @@
 use std::{
     cell::{Cell, RefCell},
     error::Error,
-    net::SocketAddr,
     rc::Rc,
     sync::{
         Arc,
@@ -83,13 +82,10 @@ impl ConnectionContext {
         }
     }
 
-    /// Connects to the destination. On this machine that is by address, too: where another program has begun to listen there since the client's
-    /// SYN, that gets the connection, and guardd answers by the one before until it scans the port. The proxy is in no session, so the kernel
-    /// half does not judge what gets its connections; which listener that was only its socket's storage tells, which no program here can read.
+    /// Connects to the destination.
     pub(super) fn connect(&self) -> Rc<Upstream> {
-        let to = SocketAddr::new(self.target.address, self.target.port);
         let (network, link) = (Rc::clone(&self.network), Rc::clone(&self.link));
-        let upstream = Upstream::begin(network, link, to, Rc::clone(&self.upstream_ended));
+        let upstream = Upstream::begin(network, link, self.target, Rc::clone(&self.upstream_ended));
         if let Some(secure) = &self.secure {
             upstream.secure(Rc::clone(secure));
         }

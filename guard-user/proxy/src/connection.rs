@@ -86,11 +86,11 @@ pub(super) async fn serve(
     }
 }
 
-/// The account of a connection, once guardd has scanned what listens there; none: nothing passes. Of the terms nothing else is taken
+/// The account of a connection; none: nothing passes. Of the terms nothing else is taken
 /// here: the lane's turn may come late, and what holds then is for [`serve_to`] to ask.
 async fn account_of(link: &GuarddLink, origin: &ConnectionOrigin) -> Option<u32> {
     // Those that begin do not wait where their session connects too fast: nothing counts them yet.
-    let terms = link.terms_now(origin.target, origin.unscanned).await;
+    let terms = link.terms_now(origin.target).await;
     terms.ok().flatten().map(|terms| terms.account)
 }
 

@@ -24,7 +24,6 @@ use super::{
     terms_cache::{KnownTerms, TargetsTooFast, TermsCache},
     wire::{
         AskAnswer, Entry, HttpAttempt, NetworkId, Number, RedirectTarget, TargetTerms, ToDaemon,
-        UnscannedListener,
     },
 };
 
@@ -49,8 +48,6 @@ enum Waiting {
     Terms {
         target: RedirectTarget,
         epoch: u64,
-        /// They are for a connection that waits for a scan.
-        is_first: bool,
         /// It was judged before, as guardd was told.
         again: bool,
         /// Connections that want them at once have one answer.
@@ -58,6 +55,9 @@ enum Waiting {
     },
     Answer {
         tell: oneshot::Sender<AskAnswer>,
+    },
+    Reached {
+        tell: oneshot::Sender<bool>,
     },
     Name {
         shown: Shown,
@@ -99,7 +99,7 @@ pub(super) struct GuarddLink {
     epoch: watch::Sender<u64>,
     waiting: RefCell<HashMap<Number, Waiting>>,
     targets: RefCell<TermsCache>,
-    /// The last message about each target that waits for its answer, but for those about connections that wait for a scan.
+    /// The last message about each target that waits for its answer.
     asked_targets: RefCell<HashMap<RedirectTarget, Number>>,
     /// What is said of names.
     names: RefCell<NameCache>,
@@ -155,7 +155,7 @@ impl GuarddLink {
     pub(super) async fn terms(&self, target: RedirectTarget) -> KnownTerms {
         let last = Instant::now() + OVERDUE;
         loop {
-            match self.terms_now(target, None).await {
+            match self.terms_now(target).await {
                 Ok(terms) => return terms,
                 Err(TargetsTooFast { until }) if Instant::now() < last => {
                     // Boxed, as it is rare.
@@ -169,20 +169,38 @@ impl GuarddLink {
         }
     }
 
-    /// The same without such a wait. `unscanned`: what listens there, which guardd scans before it answers.
-    pub(super) async fn terms_now(
-        &self,
-        target: RedirectTarget,
-        unscanned: Option<UnscannedListener>,
-    ) -> ToldTerms {
-        if unscanned.is_none()
-            && let Some(known) = self.known(target)
-        {
+    /// The same without such a wait.
+    pub(super) async fn terms_now(&self, target: RedirectTarget) -> ToldTerms {
+        if let Some(known) = self.known(target) {
             return Ok(known);
         }
-        let told = self.ask_terms(target, unscanned)?;
+        let told = self.ask_terms(target)?;
         // Without an answer guardd has ended.
         told.await.unwrap_or(Ok(None))
+    }
+
+    /// Whether the wanted listener is the one that listens at a loopback address, once a connection there stands: another may have taken
+    /// the port. True elsewhere.
+    pub(super) async fn has_reached(&self, target: RedirectTarget) -> bool {
+        if target.listener == 0 {
+            return true;
+        }
+        let (tell, told) = oneshot::channel();
+        let number = self.number();
+        self.waiting
+            .borrow_mut()
+            .insert(number, Waiting::Reached { tell });
+        self.say(ToDaemon::Reached { number, target });
+        told.await.unwrap_or(false)
+    }
+
+    /// guardd's answer about a listener.
+    pub(super) fn reached(&self, number: Number, is_it: bool) {
+        let waiting = self.waiting.borrow_mut().remove(&number);
+        if let Some(Waiting::Reached { tell }) = waiting {
+            // It may be gone.
+            let _ = tell.send(is_it);
+        }
     }
 
     /// What is cached of a target and still holds.
@@ -194,11 +212,9 @@ impl GuarddLink {
     fn ask_terms(
         &self,
         target: RedirectTarget,
-        unscanned: Option<UnscannedListener>,
     ) -> Result<oneshot::Receiver<ToldTerms>, TargetsTooFast> {
-        let is_first = unscanned.is_some();
         let (tell, told) = oneshot::channel();
-        let Some(tell) = self.join_asked(target, is_first, tell) else {
+        let Some(tell) = self.join_asked(target, tell) else {
             return Ok(told);
         };
         let again = self.targets.borrow().was_judged(target);
@@ -211,18 +227,14 @@ impl GuarddLink {
         let waiting = Waiting::Terms {
             target,
             epoch,
-            is_first,
             again,
             tell: vec![tell],
         };
         self.waiting.borrow_mut().insert(number, waiting);
-        if !is_first {
-            self.asked_targets.borrow_mut().insert(target, number);
-        }
+        self.asked_targets.borrow_mut().insert(target, number);
         self.say(ToDaemon::Terms {
             number,
             target,
-            unscanned,
             again,
         });
         Ok(told)
@@ -232,13 +244,11 @@ impl GuarddLink {
     fn join_asked(
         &self,
         target: RedirectTarget,
-        is_first: bool,
         tell: oneshot::Sender<ToldTerms>,
     ) -> Option<oneshot::Sender<ToldTerms>> {
         let asked = self.asked_targets.borrow().get(&target).copied();
         let mut all = self.waiting.borrow_mut();
-        let same = asked.filter(|_| !is_first);
-        let same = same.and_then(|number| all.get_mut(&number));
+        let same = asked.and_then(|number| all.get_mut(&number));
         match same {
             Some(Waiting::Terms {
                 epoch,
@@ -258,7 +268,6 @@ impl GuarddLink {
         let Some(Waiting::Terms {
             target,
             epoch,
-            is_first,
             again,
             tell,
         }) = self.take_told(number)
@@ -269,10 +278,7 @@ impl GuarddLink {
             Some(until) => Err(self.pause(target, again, until)),
             None => {
                 let terms = terms.map(Rc::new);
-                // That a scan took too long is about one connection.
-                if terms.is_some() || !is_first {
-                    self.keep(target, terms.clone(), epoch);
-                }
+                self.keep(target, terms.clone(), epoch);
                 Ok(terms)
             }
         };
@@ -826,7 +832,7 @@ mod tests {
             let (number, _) = asked_target(&mut unsent);
             link.told(number, Some(terms()), None);
         };
-        let (known, ()) = tokio::join!(link.terms_now(target(1), None), tell);
+        let (known, ()) = tokio::join!(link.terms_now(target(1)), tell);
         assert!(known.is_ok());
         let until = clock::now().0 + 60_000_000_000;
         let tell = async {
@@ -834,7 +840,7 @@ mod tests {
             assert!(!again);
             link.told(number, None, Some(until));
         };
-        let (refused, ()) = tokio::join!(link.terms_now(target(2), None), tell);
+        let (refused, ()) = tokio::join!(link.terms_now(target(2)), tell);
         assert_eq!(refused, Err(TargetsTooFast { until }));
         // It has a record, of no rule.
         assert!(matches!(
@@ -842,7 +848,7 @@ mod tests {
             ToDaemon::Log { entry, .. } if entry.no_rule
         ));
         for port in [2, 3] {
-            let refused = link.terms_now(target(port), None).await;
+            let refused = link.terms_now(target(port)).await;
             assert_eq!(refused, Err(TargetsTooFast { until }), "{port}");
         }
         assert!(unsent.try_recv().is_err(), "asked again");
@@ -858,7 +864,7 @@ mod tests {
                 assert_eq!(again, was_judged);
                 link.told(number, Some(terms()), None);
             };
-            let (known, ()) = tokio::join!(link.terms_now(one, None), tell);
+            let (known, ()) = tokio::join!(link.terms_now(one), tell);
             assert!(known.is_ok_and(|terms| terms.is_some()));
         }
     }

@@ -2,14 +2,14 @@
 
 use std::{io, net::SocketAddr};
 
-use guard_common::{BootTime, NetnsCookie, Origin, OriginKey, Reason};
+use guard_common::{BootTime, NetnsCookie, Origin, OriginKey};
 use guard_sys::{bpf::Origins, clock, tcp};
 use tokio::net::TcpStream;
 
-use super::wire::{RedirectTarget, Tgid, UnscannedListener};
+use super::wire::{RedirectTarget, Tgid};
 
 /// For how long what listened at a port of this machine counts for a connection to it. A client may answer the proxy's SYN-ACK when it likes,
-/// and another may have the port by then, which nobody has scanned for it.
+/// and another may have the port by then.
 const LISTENER_COUNTS: u64 = 3_000_000_000;
 
 /// What the kernel half tells of a redirected connection.
@@ -18,8 +18,6 @@ pub(super) struct ConnectionOrigin {
     pub(super) target: RedirectTarget,
     /// The process that asked.
     pub(super) tgid: Tgid,
-    /// What listens there, where guardd had not scanned it.
-    pub(super) unscanned: Option<UnscannedListener>,
 }
 
 /// Takes a connection's entry out of `ORIGINS`. `None`: it was not redirected, or not to the proxy, or it is
@@ -45,20 +43,16 @@ pub(super) fn of(
             session: origin.session.0,
             address: origin.destination.to_ip(),
             port: origin.port,
-            listener: origin.hash,
+            listener: origin.destination.ticket().map_or(0, |ticket| ticket.0),
         },
         tgid: Tgid(origin.tgid),
-        unscanned: (origin.reason == Reason::UNSCANNED).then_some(UnscannedListener {
-            ticket: origin.hash,
-            client: Tgid(origin.tgid),
-        }),
     }))
 }
 
 /// Returns true if the entry was written for the proxy, and what listened there when the connection began still counts for it.
 fn is_served(origin: &Origin, now: BootTime) -> bool {
-    let is_of_now =
-        !origin.destination.is_loopback() || now.0 <= origin.at.0.saturating_add(LISTENER_COUNTS);
+    let is_of_now = !origin.destination.connected().is_loopback()
+        || now.0 <= origin.at.0.saturating_add(LISTENER_COUNTS);
     origin.reason.is_for_proxy() && is_of_now
 }
 
@@ -66,7 +60,7 @@ fn is_served(origin: &Origin, now: BootTime) -> bool {
 mod tests {
     use std::net::IpAddr;
 
-    use guard_common::SessionId;
+    use guard_common::{Reason, SessionId};
 
     use super::*;
 
@@ -78,7 +72,7 @@ mod tests {
         for (reason, address, after, is_its) in [
             (Reason::REDIRECTED, own, 0, true),
             (Reason::REDIRECTED, own, LISTENER_COUNTS, true),
-            (Reason::UNSCANNED, own, LISTENER_COUNTS + 1, false),
+            (Reason::REDIRECTED, own, LISTENER_COUNTS + 1, false),
             (Reason::REDIRECTED, other, LISTENER_COUNTS + 1, true),
             (Reason::QUESTION, other, 0, false),
             (Reason::NONE, other, 0, false),

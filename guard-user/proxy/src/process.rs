@@ -93,6 +93,7 @@ async fn hear(packets: &Packets, link: &GuarddLink, networks: &Networks, tls: &T
             }
             ToProxy::Forget { network } => networks.forget(network),
             ToProxy::Renew => link.renew(),
+            ToProxy::Reached { number, is_it } => link.reached(number, is_it),
             ToProxy::Name {
                 number,
                 why,

@@ -34,6 +34,7 @@ use super::{
     sieve::{Limits, Phase, SentRequest, SentRequests, Sieve, SievedIo},
     stream::Stream,
     tls::Secure,
+    wire::RedirectTarget,
 };
 
 /// How long an HTTP/2 server may take to send its SETTINGS.
@@ -150,13 +151,23 @@ impl Upstream {
     pub(super) fn begin(
         network: Rc<Network>,
         link: Rc<GuarddLink>,
-        to: SocketAddr,
+        target: RedirectTarget,
         tell: Rc<Notify>,
     ) -> Self {
         let concerns = Cell::new(true);
+        let to = SocketAddr::new(target.address, target.port);
+        // Nothing is sent to another program that has taken the port of the wanted one.
+        let connect = async move {
+            let stream = network.connect(&link, to).await?;
+            if link.has_reached(target).await {
+                Ok(stream)
+            } else {
+                Err(io::Error::other("another program listens there by now"))
+            }
+        };
         Self {
             to,
-            connecting: Connecting::begin(async move { network.connect(&link, to).await }),
+            connecting: Connecting::begin(connect),
             connected: OnceCell::new(),
             secure: std::cell::OnceCell::new(),
             opened: OnceCell::new(),

@@ -29,7 +29,7 @@ pub use program::{
     counting, encode, first_of_array, is_compiled, load_program, message_program, program_of,
 };
 pub use queues::Queues;
-pub use socket_storage::store_at_socket;
+pub use socket_storage::{Tickets, store_at_socket};
 
 const BPF_MAP_CREATE: libc::c_int = 0;
 const BPF_OBJ_GET: libc::c_int = 7;

@@ -31,7 +31,6 @@ pub mod service;
 pub mod signal;
 pub mod sock_destroy;
 mod sock_diag;
-pub mod sock_list;
 pub mod sock_owner;
 pub mod tcp;
 pub mod tcp_listeners;

@@ -5,6 +5,7 @@
 //! epoll(7) it may keep from being read for as long as it likes: see [`super::bounded`].
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     io::{self, Read as _},
     os::{fd::AsRawFd as _, unix::net::UnixStream},
@@ -27,6 +28,22 @@ pub fn of(proc: &Path, most: usize) -> io::Result<Vec<u64>> {
     let open = open.filter_map(|one| OpenFile::of(&one.path()).ok());
     let sockets = open.filter(|file| file.mount == sockets);
     Ok(sockets.map(|socket| socket.inode).collect())
+}
+
+/// The sockets among the first `most` descriptors of a process by their inodes, with the numbers of the descriptors.
+///
+/// # Errors
+///
+/// The system's.
+pub fn descriptors(proc: &Path, most: usize) -> io::Result<BTreeMap<u64, i32>> {
+    let sockets = file_system()?;
+    let open = fs::read_dir(proc.join("fdinfo"))?.take(most).flatten();
+    let open = open.filter_map(|one| {
+        let number = one.file_name().to_str()?.parse().ok()?;
+        let file = OpenFile::of(&one.path()).ok()?;
+        (file.mount == sockets).then_some((file.inode, number))
+    });
+    Ok(open.collect())
 }
 
 /// The mount of all sockets: it is the kernel's own, and stays the same.
@@ -81,6 +98,8 @@ mod tests {
             assert!(found.contains(&number(socket.as_fd())));
         }
         assert!(!found.contains(&number(file.as_fd())));
+        let numbers = descriptors(Path::new("/proc/self"), usize::MAX).unwrap();
+        assert_eq!(numbers.get(&number(one.as_fd())), Some(&one.as_raw_fd()));
         assert_eq!(of(Path::new("/proc/self"), 0).unwrap(), [0; 0]);
         assert!(of(Path::new("/proc/0"), 1).is_err());
     }

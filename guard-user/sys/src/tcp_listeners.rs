@@ -1,4 +1,4 @@
-//! The TCP listeners of this network namespace: inet_diag, sock_diag(7).
+//! The TCP listeners and UDP receivers of this network namespace: inet_diag, sock_diag(7).
 
 use std::collections::HashMap;
 use std::fs;
@@ -8,33 +8,46 @@ use std::path::Path;
 
 use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST};
 use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, SocketId, StateFlags};
-use netlink_packet_sock_diag::{AF_INET, AF_INET6, IPPROTO_TCP, SockDiagMessage};
+use netlink_packet_sock_diag::{AF_INET, AF_INET6, IPPROTO_TCP, IPPROTO_UDP, SockDiagMessage};
 
 use super::{open_sockets, sock_diag::Diag};
 
-/// A socket that listens.
+/// A socket that takes what anybody sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct TcpListening {
+pub struct Listening {
     /// Where; the unspecified address stands for all.
     pub at: SocketAddr,
     /// The number of its inode, as in the links of `/proc/PID/fd`.
     pub inode: u32,
 }
 
-/// All of them.
+/// All TCP listeners.
 ///
 /// # Errors
 ///
 /// The system's.
-pub fn tcp_listeners() -> io::Result<Vec<TcpListening>> {
+pub fn tcp_listeners() -> io::Result<Vec<Listening>> {
+    sockets(IPPROTO_TCP, || StateFlags::LISTEN)
+}
+
+/// All UDP sockets that are not connected.
+///
+/// # Errors
+///
+/// The system's.
+pub fn udp_receivers() -> io::Result<Vec<Listening>> {
+    sockets(IPPROTO_UDP, || StateFlags::CLOSE)
+}
+
+fn sockets(protocol: u8, states: fn() -> StateFlags) -> io::Result<Vec<Listening>> {
     let mut found = Vec::new();
     for family in [AF_INET, AF_INET6] {
         let mut diag = Diag::open()?;
         let asked = InetRequest {
             family,
-            protocol: IPPROTO_TCP,
+            protocol,
             extensions: ExtensionFlags::empty(),
-            states: StateFlags::LISTEN,
+            states: states(),
             socket_id: match family {
                 AF_INET => SocketId::new_v4(),
                 _ => SocketId::new_v6(),
@@ -46,7 +59,7 @@ pub fn tcp_listeners() -> io::Result<Vec<TcpListening>> {
             if let SockDiagMessage::InetResponse(response) = message {
                 let header = response.header;
                 let id = header.socket_id;
-                found.push(TcpListening {
+                found.push(Listening {
                     at: SocketAddr::new(id.source_address, id.source_port),
                     inode: header.inode,
                 });
@@ -86,6 +99,9 @@ mod tests {
             let found = tcp_listeners().unwrap();
             let found = found.iter().find(|one| one.at == at).unwrap();
             assert_eq!(holders().get(&found.inode), Some(&std::process::id()));
+            let receiver = std::net::UdpSocket::bind(loopback).unwrap();
+            let at = receiver.local_addr().unwrap();
+            assert!(udp_receivers().unwrap().iter().any(|one| one.at == at));
         }
     }
 }

@@ -2,13 +2,12 @@
 
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use guard_lab::{AGENT, Attempt, Report, Running, Shell, Tested, bins, eventually, patience};
+use guard_lab::{AGENT, Attempt, Report, Running, Shell, bins, eventually, patience};
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
@@ -23,7 +22,7 @@ pub(super) const DOMAIN: &str = "the session's Landlock domain";
 pub(super) const SIGNALS: &str = "that domain, or a security hook";
 const MIGRATION: &str = "`sysctl net.ipv4.tcp_migrate_req=0`, as kernels have it";
 const SHARED: &str = "egress lets no data go to a listener at a port that is shared";
-const PORTS: &str = "allow only the ports of loopback that the agent needs";
+const MACHINE: &str = "another program's server is this machine, which the policy asks about";
 
 family! { "A helper outside";
     alone: shared_by_cookie, shared_by_fast_open, shared_by_migration;
@@ -56,9 +55,11 @@ family! { "A helper outside";
     ) => netlink;
     fifo: open("a FIFO, file or message queue that a reader outside obeys", USER) => fifo;
     loopback: closed(
-        "a port forward on loopback (`ssh -L`), from the second request on",
-        "EPERM", "judged by where the listener connects",
+        "a forwarder on the loopback that dials on use (`ssh -L`); a debugger's port there (`node --inspect`)",
+        "EPERM", MACHINE,
     ).without("is answered") => loopback;
+    loopback_datagram: closed("the same by UDP", "EPERM", MACHINE).without("is answered")
+        => loopback_datagram;
     shared_by_cookie: shared(
         "such a port, shared with the session (`SO_REUSEPORT`) and handed a connection of its own (SYN cookies)",
     ).where_there_is("SYN cookies") => || shared_port("cookie", "tcp_syncookies", 1);
@@ -68,8 +69,6 @@ family! { "A helper outside";
         "such a connection that nobody has accepted yet, where `net.ipv4.tcp_migrate_req` is 1", MIGRATION,
     ).without("is answered").where_there_is("`net.ipv4.tcp_migrate_req`")
         => || shared_port("migration", "tcp_migrate_req", 1);
-    loopback_first: open("the first request there, if no command line tells", PORTS)
-        .without("is answered") => loopback_first;
     tmux: unheard("tmux: a command in a server outside").seen("Operation not permitted").where_there_is("tmux") => tmux;
     bus: unheard("D-Bus: a service that the bus starts outside").seen("refused").where_there_is("D-Bus") => bus;
     ssh_agent: unheard("ssh agent: a signature with the user's key").seen("No private key found")
@@ -286,45 +285,26 @@ fn settled(report: Report, scene: &EscapeScene, to: &str) -> Result<Report> {
     Ok(report)
 }
 
-fn loopback_first() -> Result<Tried> {
+/// Another program's server on the loopback: a debugger that runs what it is told is one, and so is a forwarder.
+fn loopback() -> Result<Tried> {
     let place = WayAddresses::new()?;
-    let (_relay, port) = forwarded(&place)?;
+    let (_forwarder, port) = forwarded(&place)?;
     place.scene.answer(&Attempt::tcp("127.0.0.1", port))
 }
 
-fn loopback() -> Result<Tried> {
+/// The same by datagrams.
+fn loopback_datagram() -> Result<Tried> {
     let place = WayAddresses::new()?;
-    let (_relay, port) = forwarded(&place)?;
-    let attempt = Attempt::tcp("127.0.0.1", port);
-    let came = |report: Report| Came::of(&report, report.ok.then(|| report.detail.clone()));
-    let without = came(attempt.outside(place.scene.network.dev(), AGENT)?);
-    // Where no hook reports the relay's own connections, one that goes on is found when guardd looks.
-    let is_reported = place.scene.daemon.has_hook("top_dial4")?;
-    let goes_on = || {
-        let mut other = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
-        other.write_all(b"other\n")?;
-        Ok(other)
-    };
-    let dev = place.scene.network.dev();
-    let _other = (!is_reported).then(|| dev.enter(goes_on)).transpose()?;
-    let mut shell = Shell::start(&place.scene.daemon, "denied")?;
-    let at = format!("127.0.0.1:{port}");
-    let explain = ["explain", &at, "--policy", "denied"];
-    // It is found out by its connections to where it leads: on a slow machine not by one that is over before guardd has looked.
-    eventually("guardd knows where it leads", || -> Tested<bool> {
-        let explained = place.scene.daemon.root(explain).json();
-        let is_known = explained.is_ok_and(|explained| explained["verdict"] == "deny");
-        if !is_known {
-            shell.attempt(&attempt)?;
-        }
-        Ok(is_known)
-    })?;
-    let mut with = came(shell.attempt(&attempt)?);
-    // One that guardd judges anew is ended, and the next is refused.
-    if matches!(&with, Came::Stopped(why) if why.starts_with("ECONNABORTED")) {
-        with = came(shell.attempt(&attempt)?);
-    }
-    Ok(Tried { without, with })
+    let server = "import socket\ns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\ns.bind(('127.0.0.1', 0))\n\
+        print(s.getsockname()[1], flush=True)\nwhile True: s.sendto(*s.recvfrom(9000))";
+    let mut command = place
+        .scene
+        .network
+        .dev()
+        .command_as(AGENT, "/usr/bin/python3");
+    let mut server = Running::start(command.args(["-c", server]))?;
+    let port = server.line(PATIENCE)?.trim().parse()?;
+    place.scene.answer(&Attempt::udp("127.0.0.1", port))
 }
 
 /// Relays, and what shares their ports.

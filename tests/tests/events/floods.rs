@@ -5,10 +5,9 @@ use std::fs;
 use guard_lab::{Attempt, Daemon, Network, PATIENCE, Running, Shell, Tested, eventually};
 use serde_json::Value;
 
-use super::{NEVER, V4, pending, started, stats};
+use super::{NEVER, started, stats};
 
 const FLOOD: &str = include_str!("flood.py");
-const SERVER: &str = include_str!("../relays/server.py");
 const PYTHON: &str = "/usr/bin/python3";
 /// What the agent brings.
 const INNER: &str = "version = 1\nname = \"inner\"\ndefault = \"allow\"\n";
@@ -34,48 +33,11 @@ fn denied(daemon: &Daemon, session: &str) -> Vec<Value> {
     records.filter(is_its).collect()
 }
 
-/// A server outside that nobody has connected to yet.
-fn fresh_server(network: &Network, daemon: &Daemon, port: u16) -> Tested<Running> {
-    let script = daemon.dir().join("server.py");
-    fs::write(&script, SERVER)?;
-    let mut command = network.dev().command(PYTHON);
-    command.arg(script).args(["127.0.0.1", &port.to_string()]);
-    let mut server = Running::start(&mut command)?;
-    server.line_with("listening", PATIENCE)?;
-    Ok(server)
-}
-
 /// So many destinations that are denied, one after the other.
 fn is_denied(shell: &mut Shell, times: u16) -> Tested {
     for port in 1..=times {
         assert!(!shell.reaches(&Attempt::tcp(NEVER, port))?);
     }
-    Ok(())
-}
-
-#[test]
-fn listeners_without_number_cost_another_session_nothing() -> Tested {
-    let network = Network::new()?;
-    let daemon = started(&network);
-    let mut quiet = Shell::start(&daemon, "asks")?;
-    let _before = fresh_server(&network, &daemon, 5001)?;
-    assert!(quiet.reaches(&Attempt::tcp("127.0.0.1", 5001))?);
-
-    let mut loud = flood(&daemon, "listeners", 3000);
-    loud.line_with("round 3", PATIENCE)?;
-    let _server = fresh_server(&network, &daemon, 5002)?;
-    let fresh = quiet.attempt(&Attempt::tcp("127.0.0.1", 5002))?;
-    assert!(fresh.ok, "{fresh:?}");
-    is_denied(&mut quiet, 40)?;
-    assert!(!quiet.reaches(&Attempt::tcp(V4, 443))?);
-    eventually("a person is asked", || pending(&daemon, "s1", V4).is_some())?;
-    let told = stats(&daemon, "s1");
-    assert_eq!((told.denied, told.reported, told.lost), (41, 41, 0));
-    eventually("all of it is in the audit log", || {
-        denied(&daemon, "s1").len() >= 40
-    })?;
-    loud.line_with("round", PATIENCE)?;
-    daemon.ask(["stop", "s2"])?.success()?;
     Ok(())
 }
 

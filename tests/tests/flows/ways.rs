@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use guard_lab::{AGENT, ALLOWS, Attempt, PATIENCE, Running, Shell, Tested, bins, eventually};
+use guard_lab::{ALLOWS, Attempt, PATIENCE, Running, Tested, bins, eventually};
 use serde_json::Value;
 
 use super::{BARE, INDEX, PKG, READ, find, flows, observed, scene};
@@ -36,46 +36,6 @@ fn what_is_read_through_the_proxy_is_listed_as_what_was_asked_for() -> Tested {
         .run()?
         .stdout;
     assert!(text.contains("action = \"read-only\""), "{text}");
-    Ok(())
-}
-
-#[test]
-fn a_tunnel_is_learned_with_where_it_leads() -> Tested {
-    let scene = scene()?;
-    let relay = include_str!("../relays/relay.py");
-    let relay = scene.daemon.write_for_agents("relay.py", relay)?;
-    let mut command = scene.network.dev().command_as(AGENT, "/usr/bin/python3");
-    command.arg(relay).args(["127.0.0.1", "5432", BARE, "443"]);
-    let mut relay = Running::start(&mut command)?;
-    relay.line_with("listening", PATIENCE)?;
-    let through = Attempt::tcp("127.0.0.1", 5432);
-    let mut shell = observed(&scene.daemon)?;
-    assert!(shell.reaches(&through)?);
-    eventually("guardd knows where it leads", || {
-        let all = flows(&scene.daemon, &[])?;
-        let flow = find(&all, "127.0.0.1", 5432).unwrap().clone();
-        Ok(flow["leads_to"][0]["address"] == BARE && flow["leads_to"][0]["port"] == 443)
-    })?;
-    let suggested = scene.daemon.agent(["suggest", "--from-flows"]).run()?;
-    let text = suggested.success()?.stdout;
-    assert!(text.contains("by way of tcp 127.0.0.1 port 5432"), "{text}");
-    let file = scene.daemon.write_for_agents("learned.toml", &text)?;
-    let learned = |text: &str| -> Tested<_> {
-        let file = scene.daemon.write_for_agents("other.toml", text)?;
-        let run = scene
-            .daemon
-            .agent(["run", "--policy", file.to_str().unwrap()]);
-        Ok(Shell::run_by(&scene.daemon, run)?)
-    };
-    let run = scene
-        .daemon
-        .agent(["run", "--policy", file.to_str().unwrap()]);
-    let mut shell = Shell::run_by(&scene.daemon, run)?;
-    assert!(shell.reaches(&through)?, "{text}");
-    assert!(!shell.reaches(&Attempt::tcp(PKG, 443))?);
-    // Without a rule for where it leads, it is closed.
-    let narrower = text.replace(BARE, "192.0.2.77");
-    assert!(!learned(&narrower)?.reaches(&through)?);
     Ok(())
 }
 

@@ -73,11 +73,12 @@ fn headline(request: &Request) -> Markup {
             (None, None) => { (connection(request)) }
         }
         (letters(names(request)))
-        @if let Some(through) = &request.through {
+        @if let Some(listener) = &request.listener {
             p.to {
-                "through " (seen(&program(through.comm.as_deref(), "a process"))) " at "
-                span.address { (seen(&place(&through.address, Some(through.port)))) }
+                "listener " (seen(&program(listener.program.as_deref(), "an unknown program")))
+                @if !listener.command.is_empty() { ": " (seen_long(&listener.command.join(" "))) }
             }
+            @if listener.forwards { p.beware { "it passes on what it gets to another place" } }
         }
     }
 }

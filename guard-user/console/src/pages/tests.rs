@@ -9,7 +9,7 @@ use guard_proto::{
     central::{
         HeardMachine, HoleThere, Hour, MachineState, Over, ReachedThere, SessionThere, Untold,
     },
-    destination::Through,
+    destination::Listener,
     flows::FlowsReply,
 };
 use guard_signed::{Document as _, Question, visible::visible_again};
@@ -101,12 +101,11 @@ fn request(text: &str, is_http: bool) -> Request {
             count: 3,
         }),
         offers: vec![],
-        through: Some(Through {
-            address: t(),
-            port: 1,
+        listener: Some(Listener {
             pid: Some(1),
-            comm: Some(t()),
+            program: Some(t()),
             command: vec![t()],
+            forwards: true,
         }),
         code: None,
         own_policy: None,
@@ -304,7 +303,6 @@ fn flow(text: &str) -> Flow {
         bytes_received: None,
         verdict: t(),
         rule: Some(t()),
-        leads_to: vec![],
     }
 }
 

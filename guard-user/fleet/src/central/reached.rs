@@ -135,7 +135,6 @@ fn flow(one: Flow) -> Flow {
         program: text(&one.program),
         verdict: visible(&one.verdict, 32),
         rule: text(&one.rule),
-        leads_to: Vec::new(),
         ..one
     }
 }

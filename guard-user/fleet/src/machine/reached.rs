@@ -368,7 +368,6 @@ fn short(mut there: ReachedThere) -> ReachedThere {
 fn as_shown(flow: Flow) -> Flow {
     Flow {
         names: Vec::new(),
-        leads_to: Vec::new(),
         ..flow
     }
 }
@@ -425,7 +424,6 @@ mod tests {
             bytes_received: None,
             verdict: "allow".to_owned(),
             rule: None,
-            leads_to: vec![],
         }
     }
 

@@ -112,6 +112,7 @@ fn calls_survive_the_wire() {
             prefix: false,
             tried: None,
             address: false,
+            always: false,
             terms,
         },
         false,

@@ -53,6 +53,7 @@ pub(super) fn tell(socket: &Path, request: &str, answer: ButtonChoice) -> Result
                 prefix,
                 tried,
                 address: false,
+                always: false,
                 terms,
             })?;
             let clock = Clock::system();

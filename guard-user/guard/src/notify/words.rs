@@ -151,6 +151,9 @@ fn details(request: &Request, to: &str, clock: &Clock) -> Vec<String> {
     if let Some(burst) = &request.burst {
         add("Tried", &requests::tried(burst));
     }
+    for (label, words) in request.listener.iter().flat_map(requests::listener) {
+        add(label, &words);
+    }
     request
         .warnings
         .iter()

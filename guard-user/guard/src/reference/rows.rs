@@ -99,8 +99,6 @@ pub const GROUPS: [RowGroup; 9] = [
             optional("hook recvmsg6", HELPS),
             optional("hook hold", HELPS),
             optional("hook listen", HELPS),
-            optional("hook top_dial4", HELPS),
-            optional("hook top_dial6", HELPS),
             optional("hook gate_ops", GATE),
             optional("hook gate_hello", GATE),
         ],

@@ -53,7 +53,7 @@ pub(crate) fn request() -> Request {
         question: None,
         named: None,
         opens_name: false,
-        through: None,
+        listener: None,
         code: None,
         own_policy: None,
         alike: None,
@@ -78,7 +78,6 @@ pub(crate) fn flow() -> Flow {
         bytes_received: Some(3 << 20),
         verdict: "allow".into(),
         rule: None,
-        leads_to: Vec::new(),
     }
 }
 
@@ -199,9 +198,8 @@ pub(crate) fn explanation() -> Explanation {
         matched: Some("192.0.2.0/24".into()),
         tls: None,
         barred: None,
+        other_program: None,
         listener: None,
-        leads_to: Vec::new(),
-        leads_anywhere: false,
     }
 }
 

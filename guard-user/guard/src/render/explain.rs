@@ -4,9 +4,8 @@ use anstyle::Style;
 use guard_policy::{self as policy, Destination};
 use guard_proto::explain::Explanation;
 
-use super::endpoint;
 use super::page::{BAD, GOOD, Page, STRONG, WARN};
-use super::requests::{ANYWHERE, through};
+use super::requests::listener;
 use super::time::Clock;
 
 /// One part of the destination.
@@ -30,11 +29,8 @@ pub(crate) fn one(explanation: &Explanation, _clock: &Clock) -> Page {
     for question in said.into_iter().flatten() {
         page.paragraph("question", question);
     }
-    if let Some(listener) = &explanation.listener {
-        page.field("listener", through(listener));
-    }
-    if let Some(leads_to) = leads_to(explanation) {
-        page.paragraph("leads to", leads_to);
+    if explanation.other_program.is_some() {
+        page.field("for", "a server of the session's own");
     }
     page.field("rule", rule(explanation))
         .field("policy", policy(explanation));
@@ -58,16 +54,20 @@ pub(crate) fn one(explanation: &Explanation, _clock: &Clock) -> Page {
         (Some(hole), _) => page.field("hole", format_args!("{hole} lets it through for now")),
         (None, _) => next(&mut page, explanation),
     };
-    page
-}
-
-/// The upstreams of the listener.
-fn leads_to(explanation: &Explanation) -> Option<String> {
-    let mut all: Vec<String> = explanation.leads_to.iter().map(endpoint::words).collect();
-    if explanation.leads_anywhere {
-        all.push(ANYWHERE.to_owned());
+    if let Some(other) = &explanation.other_program {
+        page.line("").styled(STRONG, destination(explanation));
+        page.text("  ")
+            .styled(style(&other.verdict), &other.verdict)
+            .end();
+        page.field("for", "another program's server there");
+        for (label, words) in explanation.listener.iter().flat_map(listener) {
+            page.paragraph(label, words);
+        }
+        page.field("rule", rule(other))
+            .field("policy", policy(other));
+        next(&mut page, other);
     }
-    (!all.is_empty()).then(|| all.join(", "))
+    page
 }
 
 /// How a verdict looks.

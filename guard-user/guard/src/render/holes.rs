@@ -1,11 +1,35 @@
 //! What a person has let through for a while.
 
-use guard_proto::{DnsQuestion, Hole, HttpHole, record::HoleOpen};
+use guard_proto::{DnsQuestion, Hole, HttpHole, holes::Remembered, record::HoleOpen};
 
 use super::page::{Page, STRONG, WARN};
 use super::seen::ListScope;
 use super::time::Clock;
 use crate::size;
+
+/// The programs on the loopback that are reached without a question.
+pub(crate) fn always(all: &[Remembered]) -> Page {
+    if all.is_empty() {
+        return Page::of("No program on the loopback is reached without a question.");
+    }
+    let mut page = Page::default();
+    let rows = all.iter().map(|one| {
+        let port = format!("{}/{}", one.protocol, one.port);
+        [&one.id, &one.user, &one.program, &one.owner, &port].map(String::clone)
+    });
+    page.table(["ID", "SESSIONS OF", "PROGRAM", "OWNER", "PORT"], rows);
+    page
+}
+
+/// That programs are asked about again.
+pub(crate) fn forgotten(all: &[Remembered]) -> Page {
+    let mut page = Page::default();
+    for one in all {
+        page.styled(STRONG, &one.id)
+            .line(format_args!(" {} is asked about again.", one.program));
+    }
+    page
+}
 
 /// All of them, those that are used up apart, and how to close the first.
 pub(crate) fn list(holes: &[Hole], clock: &Clock) -> Page {

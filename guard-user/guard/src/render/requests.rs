@@ -10,7 +10,7 @@ use guard_common::Verdict;
 use guard_policy::format_duration;
 use guard_proto::{
     Burst, DnsQuestion, Failure, HttpRequest, Offer, Request,
-    destination::{NameTold, Through},
+    destination::{Listener, NameTold},
     requests::{Alike, ChainLink},
 };
 use jiff::Timestamp;
@@ -348,28 +348,25 @@ fn service(request: &Request) -> String {
     }
 }
 
-/// Where a listener leads that may connect anywhere, as far as anybody can tell.
-pub(super) const ANYWHERE: &str = "wherever its client says, or nobody can tell";
-
-/// Whether a request is about the listener itself and none of its upstreams: guardd asks so where these may be anything.
-fn is_about(request: &Request, listener: &Through) -> bool {
-    let to = &request.destination;
-    to.address == listener.address && to.port == Some(listener.port)
-}
-
-/// "127.0.0.1:5432 (ssh, pid 4711)"
-pub(crate) fn through(way: &Through) -> String {
-    let at = if way.address.contains(':') {
-        format!("[{}]:{}", way.address, way.port)
-    } else {
-        format!("{}:{}", way.address, way.port)
+/// Another program that listens on the loopback: what it is, its command line, and that it leads on.
+pub(crate) fn listener(listener: &Listener) -> Vec<(&'static str, String)> {
+    let program = match (&listener.program, listener.pid) {
+        (Some(program), Some(pid)) => format!("{}, pid {pid}", escape::program(program)),
+        (None, Some(pid)) => format!("pid {pid}"),
+        _ => "another program: which one cannot be told".to_owned(),
     };
-    match (&way.comm, way.pid) {
-        (Some(comm), Some(pid)) => format!("{at} ({}, pid {pid})", escape::program(comm)),
-        (None, Some(pid)) => format!("{at} (pid {pid})"),
-        _ => at,
+    let mut said = vec![("listener", program)];
+    if !listener.command.is_empty() {
+        said.push(("runs", command_line(&listener.command)));
     }
+    if listener.forwards {
+        said.push(("leads on", LEADS_ON.to_owned()));
+    }
+    said
 }
+
+/// What is said of a known forwarder.
+const LEADS_ON: &str = "it passes on what it gets to another place";
 
 /// The addresses that were tried, as far as they are known.
 pub(crate) fn tried(burst: &Burst) -> String {
@@ -458,11 +455,8 @@ fn destination_fields(page: &mut Page, request: &Request, clock: &Clock) {
     if let Some(told) = &request.named {
         page.paragraph("name", named(request, told, clock));
     }
-    if let Some(way) = &request.through {
-        page.field("through", through(way));
-        if is_about(request, way) {
-            page.paragraph("leads to", ANYWHERE);
-        }
+    for (label, words) in request.listener.iter().flat_map(listener) {
+        page.paragraph(label, words);
     }
 }
 
@@ -739,36 +733,37 @@ mod tests {
     ];
 
     #[test]
-    fn a_request_about_a_listener_that_may_lead_anywhere_says_so() {
-        for (address, is_said) in [("127.0.0.1", true), ("192.0.2.10", false)] {
+    fn a_request_about_another_program_says_which_and_whether_it_leads_on() {
+        let of = |listener: Listener| {
             let mut asked = request();
-            asked.destination.address = address.into();
-            asked.through = Some(Through {
-                address: "127.0.0.1".into(),
-                port: 443,
-                pid: Some(4711),
-                comm: Some("sshd".into()),
-                command: Vec::new(),
-            });
-            let page = one(&asked, &clock()).plain();
-            let says = page.contains("    leads to wherever its client says, or nobody can tell\n");
-            assert_eq!(says, is_said, "{page}");
+            asked.listener = Some(listener);
+            one(&asked, &clock()).plain()
+        };
+        let ssh = of(Listener {
+            pid: Some(4711),
+            program: Some("ssh".into()),
+            command: vec!["ssh".into(), "-L".into(), "5432:db:5432".into()],
+            forwards: true,
+        });
+        for words in ["ssh, pid 4711", "ssh -L 5432:db:5432", LEADS_ON] {
+            assert!(ssh.contains(words), "{ssh}");
         }
+        let unknown = of(Listener::default());
+        assert!(unknown.contains("which one cannot be told"), "{unknown}");
+        assert!(!unknown.contains(LEADS_ON), "{unknown}");
     }
 
     #[test]
     fn a_programs_name_is_taken_for_no_words_of_ours() {
         for (name, shown) in FORGED {
-            let way = Through {
-                address: "127.0.0.1".into(),
-                port: 5432,
+            let way = Listener {
                 pid: Some(4711),
-                comm: Some(name.into()),
-                command: Vec::new(),
+                program: Some(name.into()),
+                ..Listener::default()
             };
             let asked = Request {
                 comm: Some(name.into()),
-                through: Some(way),
+                listener: Some(way),
                 programs: vec![name.into(), "curl".into()],
                 ..request()
             };
@@ -776,10 +771,7 @@ mod tests {
             let first = format!("r1  {shown} wants tcp 192.0.2.10:443");
             assert!(page.starts_with(&first), "{page}");
             let quoted = shown.trim_end_matches(" (4711)");
-            for words in [
-                format!("127.0.0.1:5432 ({quoted}, pid 4711)"),
-                format!("by {quoted}, curl"),
-            ] {
+            for words in [format!("{quoted}, pid 4711"), format!("by {quoted}, curl")] {
                 assert!(page.contains(&words), "{page}");
             }
             assert!(denied(&asked, None, &clock()).plain().contains(shown));

@@ -111,6 +111,10 @@ pub(crate) fn request_fields(request: &Request, clock: &Clock) -> Vec<LabelledTe
     if let Some(told) = &request.named {
         fields.push(("name", requests::named(request, told, clock), Tone::Plain));
     }
+    if let Some(listener) = &request.listener {
+        let said = requests::listener(listener).into_iter();
+        fields.extend(said.map(|(label, words)| (label, words, Tone::Plain)));
+    }
     let warnings = request.warnings.iter();
     fields.extend(warnings.map(|warning| ("beware", warning.clone(), Tone::Warn)));
     fields.push(("rule", requests::rule(request), Tone::Plain));

@@ -164,7 +164,7 @@ const OBJECTS: &[(&str, &[(&str, &str)])] = &[
             ("ChainLink", "`chain`"),
             ("DnsQuestion", "`question`"),
             ("NameTold", "`named`"),
-            ("Through", "`through`"),
+            ("Listener", "`listener`"),
             ("Hole", "hole"),
             ("HttpHole", "`http` of a hole"),
             ("Explanation", "explanation"),

@@ -1,7 +1,5 @@
 //! Applies a [`Change`]: the follow-ups, in their order.
 
-use guard_sys::clock;
-
 use super::Change;
 use crate::state::State;
 
@@ -26,7 +24,6 @@ impl State {
                 self.resolver.renew_names();
             }
             Change::Sessions => {
-                self.relays.note_sessions(&self.sessions);
                 self.resolver.renew();
             }
             Change::SessionsGone => {
@@ -48,21 +45,13 @@ impl State {
                 let (sessions, policies) = (&self.sessions, &self.policies);
                 (self.requests).settle(sessions, policies, &mut self.recorder);
                 self.review_names_shown();
-                self.relays.scan_again(&mut self.datapath);
                 self.proxy.renew();
                 self.settle_held_questions();
                 self.requests.keep();
             }
             Change::Chains => {
                 self.holes.try_left_out();
-                self.relays.scan_again(&mut self.datapath);
             }
-            Change::Listeners => {
-                self.proxy.renew_for_listeners(clock::now());
-                self.review_held();
-            }
-            // The kernel half was told of each.
-            Change::ListenersEvicted => self.proxy.renew_for_listeners(clock::now()),
             Change::NameServers => self.resolver.renew_names(),
             // The kernel and held clients come before the proxy.
             Change::Terms => self.settle_held_clients(),

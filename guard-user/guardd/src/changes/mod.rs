@@ -25,10 +25,6 @@ pub(crate) enum Change {
     Slots,
     /// Sessions are judged by a chain of policies that was not in use before.
     Chains,
-    /// A listener was scanned, so its upstreams are known.
-    Listeners,
-    /// Listeners were evicted: what they connect to is not noted any more.
-    ListenersEvicted,
     /// The machine has other name servers, or another search list.
     NameServers,
     /// The proxy is about to be told that it has old terms.
@@ -45,18 +41,12 @@ impl Change {
     #[must_use]
     pub(crate) fn has_tick(self) -> bool {
         match self {
-            Self::Answers
-            | Self::Holes
-            | Self::Sessions
-            | Self::Listeners
-            | Self::Approvers
-            | Self::Bundle => true,
+            Self::Answers | Self::Holes | Self::Sessions | Self::Approvers | Self::Bundle => true,
             Self::Requests
             | Self::SessionsGone
             | Self::Policies(_)
             | Self::Slots
             | Self::Chains
-            | Self::ListenersEvicted
             | Self::NameServers
             | Self::Terms => false,
         }

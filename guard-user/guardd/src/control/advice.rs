@@ -75,17 +75,6 @@ pub(crate) fn unsent(to: &Endpoint) -> String {
     )
 }
 
-/// For a connection through a listener, for which more holes with a budget are open than it can have.
-#[must_use]
-pub(crate) fn many_budgets(to: &Endpoint) -> String {
-    format!(
-        "A person has opened {} and what else the connection leads to, but more than two of these holes have a budget, or two of \
-         them one of bytes: a connection can have no more. Nothing was used up. Ask the person to open one of them without a budget, or \
-         the port that you connect to.",
-        destination(to)
-    )
-}
-
 /// For something that a `deny` rule refused.
 #[must_use]
 pub(crate) fn denied(to: &Endpoint, by: DecidingRule<'_>) -> String {

@@ -166,6 +166,7 @@ fn audience(call: &Call) -> Audience {
         | Call::Deny { .. }
         | Call::Open { .. }
         | Call::Holes {}
+        | Call::Always { .. }
         | Call::Close { .. }
         | Call::Sessions {}
         | Call::Stop { .. }
@@ -431,6 +432,7 @@ mod tests {
             session: None,
             reason: None,
             wide: false,
+            always: false,
             terms,
         };
         let explain = Call::Explain {
@@ -492,6 +494,7 @@ mod tests {
                 prefix: false,
                 tried: None,
                 address: false,
+                always: false,
                 terms,
             },
             Call::Deny {
@@ -501,6 +504,7 @@ mod tests {
             },
             open,
             Call::Holes {},
+            Call::Always { forget: vec![] },
             Call::Close { ids, all, by: None },
             Call::Sessions {},
             Call::Stop {

@@ -1,7 +1,5 @@
 //! The verdict for a destination, and the rule or hole that gives it.
 
-use std::net::IpAddr;
-
 use guard_common::{DNS_PORT, Protocol, SessionId, Verdict};
 use guard_datapath::LiveHole;
 use guard_policy::{
@@ -10,15 +8,17 @@ use guard_policy::{
 };
 use guard_proto::{
     PolicyRef,
+    destination::Listener,
     explain::{Explanation, Explanations},
 };
+use guard_sys::threads;
 
 use crate::{
     control::failure::CallError,
     holes::opening,
+    listeners::identify,
     policies::{InForce, library::PolicyText, load},
     quota::Account,
-    relays,
     shared::Shared,
 };
 
@@ -79,7 +79,8 @@ pub(crate) enum Under {
     },
 }
 
-/// The verdict for a destination. For a port of this machine's loopback it is the strictest over its upstreams.
+/// The verdict for a destination. At a loopback address it is for a server of the session's own, and
+/// [`Explanation::other_program`] for another program's.
 ///
 /// # Errors
 ///
@@ -91,86 +92,44 @@ pub(crate) async fn explain(
     ports: &[PortSpec],
 ) -> Result<Explanations, CallError> {
     let mut told = by_address(shared, under, to, ports).await?;
-    let Some((address, port)) = on_loopback(to, ports) else {
+    let Some(prefix) = on_loopback(to) else {
         return Ok(told);
     };
-    let found = match relays::follow::scan_now(shared, address, port).await {
-        Ok(found) if found.listens => found,
-        _ => return Ok(told),
+    let listeners = Destination {
+        target: policy::Target::Prefix(prefix.listeners()),
+        ..to.clone()
     };
-    let is_own = match under {
-        Under::Session(id) => shared.with(|state| state.sessions.is_own(*id, &found.cgroups)),
-        Under::Policy { .. } => false,
-    };
-    let mut upstreams = Vec::new();
-    for upstream in found.upstreams.iter().filter(|_| !is_own) {
-        let to = Destination {
-            target: policy::Target::Prefix(Prefix::host(upstream.to)),
-            ..to.clone()
-        };
-        let to = Destination { port: None, ..to };
-        let ports = [PortSpec::one(upstream.protocol, upstream.port)];
-        upstreams.extend(by_address(shared, under, &to, &ports).await?.explanations);
-    }
+    let others = by_address(shared, under, &listeners, ports).await?;
+    let listener = program_at(prefix, &to.ports(ports)).await;
     for one in &mut told.explanations {
-        by_way_of(one, address, port, &found, &upstreams);
-        if is_own {
-            Verdict::Allow.as_str().clone_into(&mut one.verdict);
-            (one.rule, one.matched, one.line) = (None, None, None);
-        }
+        let mut same = others.explanations.iter();
+        let other = same.find(|other| other.ports == one.ports);
+        let strictest = || {
+            let all = others.explanations.iter();
+            all.max_by_key(|other| strictness(&other.verdict))
+        };
+        one.other_program = other.or_else(strictest).cloned().map(Box::new);
+        one.listener.clone_from(&listener);
     }
     Ok(told)
 }
 
-/// The TCP port of this machine's loopback that the destination is, if it is one.
-fn on_loopback(to: &Destination, ports: &[PortSpec]) -> Option<(IpAddr, u16)> {
-    let policy::Target::Prefix(prefix) = &to.target else {
-        return None;
-    };
-    let is_port = |spec: &&PortSpec| {
-        spec.low == spec.high && matches!(spec.protocol, Protocol::ANY | Protocol::TCP)
-    };
-    let port = to.ports(ports).iter().find(is_port)?.low;
-    let is_loopback = prefix.length() == 128 && prefix.address().is_loopback();
-    is_loopback.then(|| (prefix.address().to_ip(), port))
+/// The loopback address that the destination is, if it is one.
+fn on_loopback(to: &Destination) -> Option<Prefix> {
+    match &to.target {
+        policy::Target::Prefix(prefix) if prefix.is_host() && prefix.address().is_loopback() => {
+            Some(*prefix)
+        }
+        _ => None,
+    }
 }
 
-/// Adds the listener and its upstreams to an answer, which becomes as strict as these.
-fn by_way_of(
-    one: &mut Explanation,
-    address: IpAddr,
-    port: u16,
-    found: &relays::scan::ScanResult,
-    upstreams: &[Explanation],
-) {
-    one.listener = Some(relays::through(address.into(), port, found));
-    one.leads_to = found.upstreams.iter().map(relays::shown).collect();
-    one.leads_anywhere = found.may_connect_anywhere();
-    for upstream in upstreams {
-        // The proxy is not used for upstreams of a listener: `read-only` becomes `confirm`.
-        let verdict = match upstream.verdict.as_str() {
-            "read-only" => Verdict::Confirm.as_str(),
-            verdict => verdict,
-        };
-        if strictness(verdict) > strictness(&one.verdict) {
-            verdict.clone_into(&mut one.verdict);
-            let upstream = upstream.clone();
-            (one.rule, one.reason, one.policy) = (upstream.rule, upstream.reason, upstream.policy);
-            (one.file, one.line, one.hole, one.matched) = (
-                upstream.file,
-                upstream.line,
-                upstream.hole,
-                upstream.matched,
-            );
-        }
-    }
-    // Nobody looks at what the listener sends to where TLS has to show a name.
-    let asks =
-        found.may_connect_anywhere() || upstreams.iter().any(|upstream| upstream.tls.is_some());
-    if asks && strictness(&one.verdict) < Verdict::Confirm.strictness() {
-        Verdict::Confirm.as_str().clone_into(&mut one.verdict);
-        (one.rule, one.reason, one.matched, one.line) = (None, None, None, None);
-    }
+/// The program that listens at a port of guardd's own loopback now, if one is asked about.
+async fn program_at(prefix: Prefix, ports: &[PortSpec]) -> Option<Listener> {
+    let one = ports.iter().find(|spec| spec.low == spec.high)?;
+    let (protocol, port) = (one.protocol, one.low);
+    let found = threads::run(move || identify::at(prefix.address(), protocol, port)).await;
+    found.ok().flatten().map(|program| program.shown())
 }
 
 async fn by_address(

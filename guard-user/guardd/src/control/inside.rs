@@ -310,9 +310,6 @@ impl StopExplainer<'_> {
         let advised = Advised(&destination, &then);
         let advice = match judge.passes_by_tcp(attempt) {
             Some(_) => advice::unsent(&destination),
-            None if attempt.verdict == AttemptKey::MANY_BUDGETS => {
-                advice::many_budgets(&destination)
-            }
             None => self.advice(&key, &now, advised, asked, holes),
         };
         let other = decides_now(&now, &then);

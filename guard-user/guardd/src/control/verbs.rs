@@ -27,6 +27,7 @@ use crate::{
     doctor,
     fleet::{heard::HeardAt, offering::offer},
     holes::opening::WantedByHand,
+    listeners::{self, ProgramAskedAbout},
     policies::load,
     proxy::{approve::Widening, worker},
     quota::{self, Account},
@@ -540,6 +541,7 @@ async fn act(shared: &Shared, by: &Answering, call: Call) -> Result<Vec<u8>, Cal
             prefix,
             tried,
             address,
+            always,
             terms,
         } => {
             let widening = Widening { path, writes };
@@ -548,11 +550,17 @@ async fn act(shared: &Shared, by: &Answering, call: Call) -> Result<Vec<u8>, Cal
                 tried,
                 address,
             };
-            let opened = shared.with(|state| state.approve(by, &id, &widening, extent, &terms))?;
+            let opened = shared.with(|state| {
+                let program = always.then(|| state.program_asked_about(&id)).transpose()?;
+                let opened = state.approve(by, &id, &widening, extent, &terms)?;
+                program.map_or(Ok(()), |program| state.remember(&program))?;
+                Ok::<_, CallError>(opened)
+            })?;
             one(&reached(shared, opened).await)
         }
         Call::Deny { id, seconds, .. } => one(&shared.with(|state| state.deny(by, &id, seconds))?),
         Call::Close { ids, all, .. } => one(&shared.with(|state| state.close(by, &ids, all))?),
+        Call::Always { forget } => one(&shared.with(|state| state.always(by.who, &forget))?),
         Call::Apply(call) => one(&apply::apply(shared, by, call).await?),
         Call::Open {
             destination,
@@ -560,10 +568,15 @@ async fn act(shared: &Shared, by: &Answering, call: Call) -> Result<Vec<u8>, Cal
             session,
             reason,
             wide,
+            always,
             terms,
         } => {
             let (to, ports) = explain::parse(&destination, &ports)?;
             look_up(shared, &to).await;
+            let program = match always {
+                true => Some(listeners::program_at(&to, &ports).await?),
+                false => None,
+            };
             let wanted = WantedByHand {
                 to: &to,
                 ports: &ports,
@@ -574,7 +587,18 @@ async fn act(shared: &Shared, by: &Answering, call: Call) -> Result<Vec<u8>, Cal
             let opened = shared.with(|state| {
                 let (kernel, session) = (&state.datapath, session.as_deref());
                 let session = state.sessions.meant(kernel, by.who, session)?;
-                state.open(by, session, wanted)
+                let opened = state.open(by, session, wanted)?;
+                if let Some((program, protocol, port)) = program {
+                    let owner = state.sessions.live(session).map(|live| live.about.uid);
+                    let user = owner.ok_or_else(|| ids::no_session(&ids::session(session)))?;
+                    state.remember(&ProgramAskedAbout {
+                        user,
+                        program,
+                        protocol,
+                        port,
+                    })?;
+                }
+                Ok::<_, CallError>(opened)
             })?;
             one(&reached(shared, opened).await)
         }

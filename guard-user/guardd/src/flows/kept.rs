@@ -3,7 +3,6 @@
 use std::{collections::BTreeMap, net::IpAddr};
 
 use guard_common::{Address, BootTime, FlowKey, SessionId};
-use guard_proto::Endpoint;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -74,9 +73,6 @@ pub(crate) struct FlowTotals {
     /// How many connections there were when a name was looked for last.
     #[serde(default)]
     pub(super) named: u64,
-    /// The upstreams of a listener on this machine.
-    #[serde(default, rename = "leads")]
-    pub(crate) upstreams: Vec<Endpoint>,
 }
 
 /// What a session has reached.
@@ -173,7 +169,6 @@ impl KeptFlows {
                     first_at: known.first_at,
                     named: known.named,
                     names: std::mem::take(&mut known.names),
-                    upstreams: std::mem::take(&mut known.upstreams),
                     ..now
                 }
             }
@@ -208,19 +203,6 @@ impl KeptFlows {
             flow.names.insert(0, name);
             flow.names.truncate(MAX_NAMES);
             self.is_unwritten = true;
-        }
-    }
-
-    /// Notes the upstreams of a listener.
-    pub(super) fn note_upstreams(&mut self, spot: ProgramTarget, upstreams: &[Endpoint]) {
-        let Some(flow) = self.flows.get_mut(&spot) else {
-            return;
-        };
-        for upstream in upstreams {
-            if !flow.upstreams.contains(upstream) && flow.upstreams.len() < MAX_NAMES {
-                flow.upstreams.push(upstream.clone());
-                self.is_unwritten = true;
-            }
         }
     }
 
@@ -296,7 +278,6 @@ mod tests {
             first: 10,
             names: Vec::new(),
             named: 0,
-            upstreams: Vec::new(),
         }
     }
 

@@ -221,7 +221,6 @@ fn latest_of(mine: &[&KeptFlows], most: usize, now: Timestamp) -> Listed {
     latest.truncate(most);
     let flows = latest.into_iter().map(|(_, (id, spot, flow))| Flow {
         names: Vec::new(),
-        leads_to: Vec::new(),
         ..one(&ids::session(id), spot, flow)
     });
     let flows: Vec<_> = flows.collect();
@@ -270,7 +269,6 @@ fn one(session: &str, spot: &ProgramTarget, flow: &FlowTotals) -> Flow {
         bytes_received: is_counted.then_some(flow.received),
         verdict: flow.verdict.clone(),
         rule: flow.rule.clone(),
-        leads_to: flow.upstreams.clone(),
     }
 }
 
@@ -311,7 +309,6 @@ mod tests {
                 first: 1,
                 names: vec!["api.example.com".to_owned(); 16],
                 named: 1,
-                upstreams: Vec::new(),
             });
         }
         kept

@@ -10,17 +10,15 @@ use std::{
 };
 
 use guard_common::{
-    AnsweredKey, BootTime, Flow, FlowKey, PolicyId, PolicyVerdict, Protocol, SessionId, Verdict,
+    AnsweredKey, BootTime, Flow, FlowKey, PolicyId, PolicyVerdict, SessionId, Verdict,
 };
 use guard_datapath::{Datapath, DatapathError};
-use guard_proto::Endpoint;
 use guard_sys::clock::Clocks;
 
 use self::kept::{Began, FlowTotals, KeptFlows, ProgramTarget};
 use crate::{
     policies::Policies,
     record::shelf::Shelf,
-    relays::Relays,
     sessions::{Session, SessionFacts, Sessions},
     times::after,
 };
@@ -57,8 +55,6 @@ pub(crate) struct Knowledge<'a> {
     pub(crate) sessions: &'a Sessions,
     /// Their policies, and the names that they know.
     pub(crate) policies: &'a Policies,
-    /// Listeners on this machine.
-    pub(crate) relays: &'a Relays,
 }
 
 impl Flows {
@@ -136,7 +132,6 @@ impl Flows {
                 kept.take(ProgramTarget::of(&key), || {
                     reached(&key, &flow, &clocks, known)
                 });
-                note_upstreams(kept, &key, known);
             }
         }
         let servers = known.policies.teachers();
@@ -277,7 +272,6 @@ fn reached(key: &FlowKey, flow: &Flow, clocks: &Clocks, known: Knowledge<'_>) ->
         first: flow.first.0,
         named: 0,
         names: Vec::new(),
-        upstreams: Vec::new(),
     }
 }
 
@@ -291,18 +285,11 @@ fn rule_beside(key: &FlowKey, verdict: Verdict, known: Knowledge<'_>) -> Option<
     Some(judged.rule?.name.clone())
 }
 
-/// Notes the upstreams of a listener on this machine.
-fn note_upstreams(kept: &mut KeptFlows, key: &FlowKey, known: Knowledge<'_>) {
-    if key.protocol == Protocol::TCP && key.address.is_loopback() {
-        let upstreams: Vec<Endpoint> = known.relays.upstreams(key.address, key.port);
-        kept.note_upstreams(ProgramTarget::of(key), &upstreams);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::IpAddr;
 
+    use guard_common::Protocol;
     use jiff::Timestamp;
 
     use super::*;
@@ -345,7 +332,6 @@ mod tests {
                 first: 1,
                 names: Vec::new(),
                 named: 0,
-                upstreams: Vec::new(),
             },
         );
         flows.files.keep(&kept.file(), kept);

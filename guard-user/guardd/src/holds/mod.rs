@@ -209,6 +209,11 @@ impl Holds {
         (!time.is_zero()).then_some(time.min(LONGEST_HOLD))
     }
 
+    /// Has a review decide soon about a connection that is held.
+    pub(crate) fn review_soon(&mut self, event: &Event) {
+        self.review_by(event.at);
+    }
+
     /// Has a review find the next connection, after one was refused: it may be held without an event.
     pub(crate) fn expect(&mut self, event: &Event) {
         if self.held_for.contains_key(&event.session) {

@@ -22,14 +22,13 @@ use crate::{
     policies::Policies,
     process::{Process, SeenProcess},
     record::{Recorder, audit::LogEntry},
-    relays::{self, Opened, Relays, Upstreams},
-    requests::{Noted, RequestKey, Requests, drafts::AskersWords, events::MANY_BUDGETS},
+    requests::{Noted, RequestKey, Requests, drafts::AskersWords},
     sessions::Sessions,
     state::State,
     times::after,
 };
 
-/// Why connections end that were held for a scan, if an approver would have to answer.
+/// Why connections end whose first packet had to be judged, if an approver would have to answer.
 const NOBODY: &str = "a person has to be asked, and nobody follows";
 
 /// Why held connections end that no approver answered.
@@ -85,12 +84,46 @@ impl Looked {
     }
 }
 
+/// What the open holes of a session let through at a destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Opened {
+    /// Nothing.
+    Nothing,
+    /// Reads, by way of the proxy.
+    Reads,
+    /// Everything.
+    All,
+}
+
+impl Opened {
+    /// What some holes open to a session. Those that are used up open nothing new.
+    fn by(holes: &[LiveHole], session: SessionId, to: &Connection) -> Self {
+        let over = holes.iter().filter(|hole| {
+            let is_its = hole.session == session && !hole.is_used_up();
+            is_its && hole.entry.covers(&to.to, to.protocol, to.port)
+        });
+        over.fold(Self::Nothing, |opened, hole| {
+            match (opened, hole.entry.kind.reads()) {
+                (Self::All, _) | (_, false) => Self::All,
+                (Self::Nothing | Self::Reads, true) => Self::Reads,
+            }
+        })
+    }
+
+    /// A verdict of policies, with it.
+    const fn over(self, verdict: Verdict) -> Verdict {
+        match (verdict, self) {
+            (Verdict::Confirm | Verdict::ReadOnly, Self::All) => Verdict::Allow,
+            (Verdict::Confirm, Self::Reads) => Verdict::ReadOnly,
+            (verdict, _) => verdict,
+        }
+    }
+}
+
 /// What becomes of held connections.
 enum Fate {
     /// The next packet passes, or is about to.
     Passes,
-    /// The scan of their listener is not done.
-    Unscanned,
     /// They are held for an answer to this request.
     Held(String),
     /// Nobody will allow them.
@@ -99,14 +132,12 @@ enum Fate {
 
 /// What an approver is asked about a held connection.
 struct HeldFor {
-    /// What it is about: the upstream of its listener, if that is on the loopback.
+    /// What it is about.
     key: RequestKey,
     /// With the holes that were asked for. None: no session has it.
     verdict: Option<Verdict>,
     /// A hole made it milder.
     is_opened: bool,
-    /// Whether `key` is a listener's upstream.
-    is_upstream: bool,
 }
 
 impl State {
@@ -159,10 +190,9 @@ impl State {
         }
         let holes = self.datapath.holes().unwrap_or_default();
         let gone = self.holds.take_gone(&held);
-        let mut judge = HeldJudge {
+        let judge = HeldJudge {
             sessions: &self.sessions,
             policies: &self.policies,
-            relays: &mut self.relays,
         };
         let mut log = HeldLog {
             sessions: &self.sessions,
@@ -171,19 +201,19 @@ impl State {
             recorder: &mut self.recorder,
         };
         let went_through = |cookie| self.datapath.went_through(cookie);
-        log.write_given_up(&mut judge, went_through, &gone, began, &holes);
+        log.write_given_up(&judge, went_through, &gone, began, &holes);
         let (overdue, held): (Vec<_>, Vec<_>) =
             held.into_iter().partition(|(_, one)| one.until <= began);
         let mut ending = Vec::new();
         for (key, group) in grouped(&overdue) {
-            let why = judge.why_in_vain(&key, &group, &holes);
+            let why = judge.why_in_vain(&key, &holes);
             ending.push((group, why.unwrap_or(TOO_LATE)));
         }
         let mut asked: HashMap<String, BootTime> = HashMap::new();
         let mut looked = Looked::default();
         for (key, group) in grouped(&held) {
             match self.fate(&key, &group, &mut looked, &holes) {
-                Fate::Passes | Fate::Unscanned => {}
+                Fate::Passes => {}
                 Fate::Held(id) => {
                     let until = asked.entry(id).or_insert(BootTime(0));
                     *until = (*until).max(latest(&group));
@@ -230,20 +260,23 @@ impl State {
         looked: &mut Looked,
         holes: &[LiveHole],
     ) -> Fate {
-        let mut judge = HeldJudge {
+        let judge = HeldJudge {
             sessions: &self.sessions,
             policies: &self.policies,
-            relays: &mut self.relays,
         };
-        let held = match judge.fate_unasked(&self.requests, key, group, holes) {
+        let held = match judge.fate_unasked(&self.requests, key, holes) {
             Ok(held) => held,
             Err(fate) => return fate,
         };
         let key = &held.key;
+        let mut is_unknown = |(_, one): &HeldSocket| self.listeners.held_waits(one);
+        if group.first().is_some_and(&mut is_unknown) {
+            return Fate::Passes;
+        }
         let fate = self.request_for(key, group, looked);
         match (fate, self.holds.may_hold(key.session)) {
-            // It was held for a scan, and no approver will follow.
-            (Fate::Held(_), false) if held.is_upstream => Fate::Ends(NOBODY),
+            // Its first packet had to be judged, and no approver will follow.
+            (Fate::Held(_), false) if key.destination.is_listener() => Fate::Ends(NOBODY),
             (fate, _) => fate,
         }
     }
@@ -271,70 +304,34 @@ impl State {
     }
 }
 
-/// Judges held connections: by the policies of their sessions, and by where listeners lead.
+/// Judges held connections by the policies of their sessions.
 struct HeldJudge<'s> {
     sessions: &'s Sessions,
     policies: &'s Policies,
-    relays: &'s mut Relays,
 }
 
 impl HeldJudge<'_> {
-    /// What a held connection is about, and the verdict on it with these holes: on the upstream of its listener, if that is on the loopback.
-    /// Else what becomes of it, whatever an approver says.
-    fn judge_held(
-        &mut self,
-        key: &RequestKey,
-        since: BootTime,
-        holes: &[LiveHole],
-    ) -> Result<HeldFor, Fate> {
+    /// What a held connection is about, and the verdict on it with these holes. Else what becomes of it, whatever an approver says.
+    fn judge_held(&self, key: &RequestKey, holes: &[LiveHole]) -> Result<HeldFor, Fate> {
         let Some(session) = self.sessions.live(key.session) else {
             return Err(Fate::Ends("the session has ended"));
         };
-        let (sessions, policies) = (self.sessions, self.policies);
-        if !relays::is_on_loopback(key) {
-            let (to, port) = (key.destination, key.port);
-            let judged = policies.judge(session.subject(), to, Protocol::TCP, port);
-            let by_policy = judged.map(|judged| judged.verdict);
-            let to = Connection::new(to, Protocol::TCP, port);
-            let opened = Opened::by(holes, key.session, &to);
-            let verdict = by_policy.map(|verdict| opened.over(verdict));
-            return Ok(HeldFor {
-                key: key.clone(),
-                verdict,
-                is_opened: verdict != by_policy,
-                is_upstream: false,
-            });
-        }
-        match (self.relays).strictest_upstream(sessions, policies, key, since, holes) {
-            Upstreams::Own => Err(Fate::Passes),
-            Upstreams::Unscanned => Err(Fate::Unscanned),
-            Upstreams::Judged {
-                verdict: Verdict::Allow,
-                is_remembered: false,
-                ..
-            } => Err(Fate::Ends(MANY_BUDGETS)),
-            Upstreams::Judged {
-                key,
-                verdict,
-                is_opened,
-                ..
-            } => Ok(HeldFor {
-                key,
-                verdict: Some(verdict),
-                is_opened,
-                is_upstream: true,
-            }),
-        }
+        let (to, port) = (key.destination, key.port);
+        let judged = (self.policies).judge(session.subject(), to, Protocol::TCP, port);
+        let by_policy = judged.map(|judged| judged.verdict);
+        let to = Connection::new(to, Protocol::TCP, port);
+        let opened = Opened::by(holes, key.session, &to);
+        let verdict = by_policy.map(|verdict| opened.over(verdict));
+        Ok(HeldFor {
+            key: key.clone(),
+            verdict,
+            is_opened: verdict != by_policy,
+        })
     }
 
     /// Why held connections end that a hole would let through by now; none: nobody has answered.
-    fn why_in_vain(
-        &mut self,
-        key: &RequestKey,
-        group: &Group,
-        holes: &[LiveHole],
-    ) -> Option<&'static str> {
-        let held = self.judge_held(key, first(group), holes).ok()?;
+    fn why_in_vain(&self, key: &RequestKey, holes: &[LiveHole]) -> Option<&'static str> {
+        let held = self.judge_held(key, holes).ok()?;
         match held.verdict.filter(|_| held.is_opened)? {
             Verdict::Allow => Some(OPEN_BY_NOW),
             Verdict::ReadOnly => Some(READ_IT),
@@ -354,13 +351,12 @@ impl HeldJudge<'_> {
 
     /// What becomes of held connections, unless an approver is to be asked about them.
     fn fate_unasked(
-        &mut self,
+        &self,
         requests: &Requests,
         key: &RequestKey,
-        group: &Group,
         holes: &[LiveHole],
     ) -> Result<HeldFor, Fate> {
-        let held = self.judge_held(key, first(group), holes)?;
+        let held = self.judge_held(key, holes)?;
         let key = &held.key;
         match held.verdict {
             Some(Verdict::Allow) if held.is_opened && self.has_to_show_name(key) => {
@@ -451,7 +447,7 @@ impl HeldLog<'_> {
     /// kernel notes, or since a policy lets it.
     fn write_given_up(
         &mut self,
-        judge: &mut HeldJudge<'_>,
+        judge: &HeldJudge<'_>,
         went_through: impl Fn(u64) -> bool,
         gone: &[HeldSocket],
         now: BootTime,
@@ -463,7 +459,7 @@ impl HeldLog<'_> {
             if group.is_empty() {
                 continue;
             }
-            let by_policies = judge.judge_held(&key, first(&group), &[]);
+            let by_policies = judge.judge_held(&key, &[]);
             if !by_policies.is_ok_and(|held| held.verdict == Some(Verdict::Confirm)) {
                 continue;
             }
@@ -473,7 +469,7 @@ impl HeldLog<'_> {
             } else {
                 GAVE_UP
             };
-            let answered = judge.why_in_vain(&key, &group, holes);
+            let answered = judge.why_in_vain(&key, holes);
             self.write_end(&group, seen, answered.unwrap_or(unanswered));
         }
     }
@@ -560,13 +556,6 @@ fn grouped(held: &[HeldSocket]) -> Vec<(RequestKey, Group)> {
     asked.collect()
 }
 
-/// When the first of them began.
-fn first(group: &Group) -> BootTime {
-    group
-        .first()
-        .map_or(BootTime(0), |(_, earliest)| earliest.since)
-}
-
 /// The last deadline of them.
 fn latest(group: &Group) -> BootTime {
     let ends = group.iter().map(|(_, one)| one.until);
@@ -616,7 +605,7 @@ mod tests {
             Ok(_) => "an approver is asked",
             Err(Fate::Passes) => "it passes",
             Err(Fate::Ends(why)) => why,
-            Err(Fate::Unscanned | Fate::Held(_)) => "it is held",
+            Err(Fate::Held(_)) => "it is held",
         }
     }
 
@@ -625,10 +614,9 @@ mod tests {
         let policies = of_texts(&[TEXT.to_owned()]);
         let sessions = none_but(&[(1, None)]);
         let mut requests = Requests::without_files(10);
-        let mut judge = HeldJudge {
+        let judge = HeldJudge {
             sessions: &sessions,
             policies: &policies,
-            relays: &mut Relays::default(),
         };
         let to = Prefix::host(key(1, 1).destination);
         let hole = LiveHole {
@@ -653,15 +641,15 @@ mod tests {
             (9, 1, &[][..], "the session has ended"),
         ] {
             let key = key(session, last);
-            let fate = judge.fate_unasked(&requests, &key, &group(&key), holes);
+            let fate = judge.fate_unasked(&requests, &key, holes);
             assert_eq!(said(&fate), expected, "{key:?} {holes:?}");
         }
         let own = key(1, 1);
-        assert_eq!(judge.why_in_vain(&own, &group(&own), &[]), None);
-        let answered = judge.why_in_vain(&own, &group(&own), &[hole]);
+        assert_eq!(judge.why_in_vain(&own, &[]), None);
+        let answered = judge.why_in_vain(&own, &[hole]);
         assert_eq!(answered, Some(OPEN_BY_NOW));
         requests.refuse(own.clone(), None, shown(1), BootTime(u64::MAX));
-        let fate = judge.fate_unasked(&requests, &own, &group(&own), &[]);
+        let fate = judge.fate_unasked(&requests, &own, &[]);
         assert_eq!(said(&fate), "a person said no");
     }
 
@@ -672,10 +660,9 @@ mod tests {
         let sessions = none_but(&[(1, None)]);
         let (mut recorder, _dir) = recorder();
         let path = recorder.audit().path().to_owned();
-        let mut judge = HeldJudge {
+        let judge = HeldJudge {
             sessions: &sessions,
             policies: &policies,
-            relays: &mut Relays::default(),
         };
         let mut log = HeldLog {
             sessions: &sessions,
@@ -685,11 +672,11 @@ mod tests {
         };
         let gone = group(&key(1, 1));
         for went_through in [true, false] {
-            log.write_given_up(&mut judge, |_| went_through, &gone, BootTime(5), &[]);
+            log.write_given_up(&judge, |_| went_through, &gone, BootTime(5), &[]);
             let text = fs::read_to_string(&path)?;
             assert_eq!(text.contains(GAVE_UP), !went_through, "{text}");
         }
-        log.write_given_up(&mut judge, |_| false, &gone, BootTime(10), &[]);
+        log.write_given_up(&judge, |_| false, &gone, BootTime(10), &[]);
         assert!(fs::read_to_string(&path)?.contains(TOO_LATE));
         Ok(())
     }

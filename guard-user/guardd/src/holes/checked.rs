@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use guard_common::{Connection, PolicyId, Protocol, SessionId, Verdict};
+use guard_common::{PolicyId, Protocol, SessionId, Verdict};
 use guard_policy::{self as policy, Opening, PortSpec, Prefix};
 use guard_proto::HoleTerms;
 
@@ -148,7 +148,7 @@ impl CheckedHole {
             };
             longest = [longest, most].into_iter().flatten().min();
         }
-        // A listener on this machine may lead to destinations that the policies do not allow.
+        // Another program's listener there is judged as this machine.
         let longest =
             longest.or_else(|| self.is_on_loopback().then(|| policies.longest_hole(chain)));
         self.cap(longest.ok_or_else(|| self.nothing_to_open())?);
@@ -217,16 +217,6 @@ impl CheckedHole {
         let mut own = self.ports.iter();
         let is_own = own.any(|own| ports.iter().any(|port| own.intersection(port).is_some()));
         is_own || (self.ports.is_empty() && !ports.is_empty())
-    }
-
-    /// Whether it is for connections to there.
-    pub(crate) fn covers(&self, to: &Connection) -> bool {
-        let is_for = |spec: &PortSpec| {
-            spec.protocol.covers(to.protocol) && (spec.low..=spec.high).contains(&to.port)
-        };
-        let host = Prefix::host(to.to);
-        (self.ports.is_empty() || self.ports.iter().any(is_for))
-            && self.prefixes.iter().any(|prefix| prefix.contains(&host))
     }
 
     /// Whether it is for connections to ports of this machine's loopback.

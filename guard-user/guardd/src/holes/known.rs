@@ -45,13 +45,10 @@ struct EndedHole {
 }
 
 impl EndedHole {
-    /// Whether it let such a packet through: to its destination, or to a listener of this machine whose upstream that is.
+    /// Whether it let such a packet through.
     fn let_through(&self, event: &Event) -> bool {
-        self.covered.iter().any(|one| {
-            let to = |to: &Address, port| one.covers(to, event.protocol, port);
-            let is_by_listener = |port| one.prefix.is_loopback() && to(&one.prefix, port);
-            to(&event.destination, event.port) || event.through().is_some_and(is_by_listener)
-        })
+        let mut covered = self.covered.iter();
+        covered.any(|one| one.covers(&event.destination, event.protocol, event.port))
     }
 }
 
@@ -504,17 +501,6 @@ mod tests {
                 ..sends(1, Hook::Egress, 101)
             };
             assert!(!holes.is_aftermath(&other), "{to:?} {port} {protocol:?}");
-        }
-        // A listener's upstream goes by the hole for the listener's port.
-        holes.note_end(&over("127.0.0.1", 2), at(100));
-        for (port, is_by_listener) in [(443_u16, true), (5432, false)] {
-            let upstream = Event {
-                destination: IpAddr::from([192, 0, 2, 12]).into(),
-                port: 5432,
-                through: port.to_be_bytes(),
-                ..sends(1, Hook::Egress, 101)
-            };
-            assert_eq!(holes.is_aftermath(&upstream), is_by_listener, "{port}");
         }
         assert!(!holes.is_aftermath(&sends(1, Hook::Egress, 102)));
         assert!(!holes.is_aftermath(&sends(2, Hook::Egress, 101)));

@@ -23,7 +23,6 @@ use crate::{
     },
     proxy::worker::ProxyWorker,
     record::{Recorder, audit::LogEntry},
-    relays::{ClientSession, Relays},
     requests::{
         RequestKey, Requests,
         given::{self, HoleCoverage, YesOrNo},
@@ -197,9 +196,7 @@ impl State {
                 self.apply(change);
             }
         }
-        let beside_others = counted_beside_others(&self.sessions, &self.relays, &checked);
         let mut warnings = checked.warnings;
-        warnings.extend(beside_others);
         if checked.read_only {
             self.survey_networks::<ProxyWorker>();
         } else if checked.can_be_read {
@@ -230,25 +227,6 @@ fn forget_budgets(kernel: &mut Datapath, id: HoleId) {
     if let Err(error) = kernel.settle_budgets(id) {
         tracing::warn!(%error, hole = id.0, "its budget takes up room until guardd restarts");
     }
-}
-
-/// The warning of a budget, where a connection may need more holes than its socket remembers.
-fn counted_beside_others(
-    sessions: &Sessions,
-    relays: &Relays,
-    checked: &CheckedHole,
-) -> Option<String> {
-    if checked.connections.is_none() && checked.bytes.is_none() {
-        return None;
-    }
-    let session = sessions.live(checked.session)?;
-    let client = ClientSession::of(session);
-    let several = relays.with_several_upstreams(client, |to| checked.covers(to));
-    let (at, count) = several?;
-    Some(format!(
-        "a connection through {at} may need a hole for each of {count} destinations: two of these may have a budget, and one of them \
-         for bytes; more let nothing pass"
-    ))
 }
 
 /// Who opens holes.

@@ -38,6 +38,9 @@ pub(crate) struct PolicyText {
     /// It is a project's, which judges beside a policy: an agent may have written it.
     #[serde(default)]
     pub(crate) project: bool,
+    /// It judges one session alone beside a policy.
+    #[serde(default)]
+    pub(crate) apart: bool,
     /// Its names are not looked up: the name server that answers for a name reads it.
     #[serde(default)]
     pub(crate) unasked: bool,
@@ -53,6 +56,7 @@ impl PolicyText {
             observe: false,
             base: false,
             project: false,
+            apart: false,
             unasked: false,
         }
     }
@@ -140,9 +144,16 @@ impl PolicyText {
              [[rule]]\nname = \"name servers\"\nto = [\"@dns\"]\nports = [\"tcp/53\", \"udp/53\"]\naction = \"allow\"\n"
         );
         Self {
+            apart: true,
             unasked: !may_ask,
             ..Self::new(None, Some(file), text)
         }
+    }
+
+    /// Whether what it does not name is another policy's matter, or is only observed.
+    #[must_use]
+    pub(crate) const fn is_layer(&self) -> bool {
+        self.base || self.project || self.apart || self.observe
     }
 
     /// With one more rule, unless it has one of that name already.

@@ -428,6 +428,7 @@ pub(crate) async fn refresh(shared: &Shared) {
 async fn refit_all(shared: &Shared) {
     let _one_at_a_time = shared.loading.lock().await;
     let depending = shared.with(|state| {
+        state.tell_host();
         let now = state.environment();
         let slots = state.policies.iter();
         let moved = slots.filter(|(_, policy)| {
@@ -502,7 +503,6 @@ impl State {
 
     /// Empties slots that judge nothing.
     pub(crate) fn empty_slots(&mut self, unused: &[PolicyId]) {
-        self.relays.forget_slots(unused);
         if let Some(change) = self.policies.empty(&mut self.datapath, unused) {
             self.apply(change);
         }

@@ -356,20 +356,6 @@ impl Policies {
         policies.any(InForce::speaks_of_names)
     }
 
-    /// Whether a policy of a chain has a rule for names that is stricter than `allow`.
-    #[must_use]
-    pub(crate) fn closes_by_name(&self, chain: &[PolicyId]) -> bool {
-        let mut policies = chain.iter().filter_map(|slot| self.slots.get(slot));
-        policies.any(|of| {
-            let mut rules = of.policy.rules.iter();
-            of.speaks_of_names()
-                && rules.any(|rule| {
-                    let mut names = rule.to.iter().filter_map(policy::NamePattern::of);
-                    rule.action != Verdict::Allow && names.next().is_some()
-                })
-        })
-    }
-
     /// The name servers of this machine: `@dns`.
     #[must_use]
     pub(crate) fn name_servers(&self) -> Vec<IpAddr> {

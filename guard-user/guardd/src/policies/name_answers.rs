@@ -2,7 +2,7 @@
 //! itself); and by which name a process went somewhere (`known_names.rs`, `answered_names.rs`).
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
+    collections::{BTreeSet, HashSet},
     net::IpAddr,
     time::Duration,
 };
@@ -347,19 +347,6 @@ impl Policies {
         policies.flat_map(|policy| policy.names()).collect()
     }
 
-    /// What those names stand for. What a session has had looked up says nothing of the upstream of a listener outside: to that
-    /// one, the name may stand for another address.
-    #[must_use]
-    pub(crate) fn peoples_addresses(
-        &self,
-        of_people: &HashSet<PolicyId>,
-    ) -> BTreeMap<String, Vec<IpAddr>> {
-        let names = self.peoples_names(of_people);
-        let mut known = self.names.addresses();
-        known.retain(|name, _| names.contains(name.as_str()));
-        known
-    }
-
     /// How many names only policies have that sessions brought, in these slots, and none of people's.
     #[must_use]
     pub(crate) fn names_brought<'s>(
@@ -558,7 +545,6 @@ mod tests {
         assert_eq!(names.into_iter().collect::<Vec<_>>(), ["both.example.com"]);
         let brought = [PolicyId(2), PolicyId(2)];
         assert_eq!(policies.names_brought(brought.iter(), &people), 1);
-        assert!(policies.peoples_addresses(&people).is_empty());
     }
 
     #[test]

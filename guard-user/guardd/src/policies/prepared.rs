@@ -64,9 +64,10 @@ pub(crate) fn parse(source: &PolicyText) -> Result<ParsedPolicy, CallError> {
 /// `Invalid` if it does not fit into the kernel's tables, or has a wildcard that nothing could hold sessions to.
 pub(crate) fn compile(
     source: PolicyText,
-    read: ParsedPolicy,
+    mut read: ParsedPolicy,
     now: &Environment,
 ) -> Result<Prepared, CallError> {
+    read.policy.is_layer = source.is_layer();
     let compiled = policy::compile(&read.policy, now)
         .map_err(|wrong| invalid(&source.shown_file(), &wrong))?;
     if let Some(wildcard) = unheld(&read.policy, now) {

@@ -45,21 +45,6 @@ impl Policies {
             .find(|rule| rule.sni_ports().iter().any(looks))
     }
 
-    /// Whether TLS has to show a name there.
-    #[must_use]
-    pub(crate) fn is_by_sni(&self, subject: VerdictSubject<'_>, to: &Connection) -> bool {
-        to.protocol == Protocol::TCP && self.sni_rule(subject, to.to, to.port).is_some()
-    }
-
-    /// Whether a policy of a chain may have TLS show a name there, whatever the address is known by.
-    #[must_use]
-    pub(crate) fn looks_at_sni(&self, chain: &[PolicyId], to: &Connection) -> bool {
-        let looks = |spec: &guard_policy::PortSpec| spec.covers(to.protocol, to.port);
-        let policies = chain.iter().filter_map(|slot| self.get(*slot));
-        let mut rules = policies.flat_map(|of| &of.policy.rules);
-        rules.any(|rule| rule.sni_ports().iter().any(looks))
-    }
-
     /// Why a client may not show a name at a TCP port of an address; none if it may. What is no host's name is none that a rule
     /// has.
     #[must_use]
@@ -347,30 +332,6 @@ action = "read-only"
             with_names(elsewhere, &[(api, 20), (shut, live)]),
             [Verdict::Deny; 2]
         );
-    }
-
-    #[test]
-    fn a_policy_looks_at_tls_at_the_ports_of_its_rules() {
-        let policies = in_force();
-        let chain = [PolicyId(1)];
-        let at = |last: u8, protocol, port| {
-            let to = IpAddr::from([192, 0, 2, last]).into();
-            let to = Connection::new(to, protocol, port);
-            let subject = VerdictSubject::from(&chain[..]);
-            (
-                policies.looks_at_sni(&chain, &to),
-                policies.is_by_sni(subject, &to),
-            )
-        };
-        for last in [40, 41] {
-            assert_eq!(at(last, Protocol::TCP, 443), (true, true));
-            assert_eq!(at(last, Protocol::TCP, 22), (false, false));
-            assert_eq!(at(last, Protocol::UDP, 443), (false, false));
-        }
-        // Any address may be known by such a name.
-        assert_eq!(at(99, Protocol::TCP, 443), (true, false));
-        let to = Connection::new(IpAddr::from([192, 0, 2, 40]).into(), Protocol::TCP, 443);
-        assert!(!policies.looks_at_sni(&[PolicyId(2)], &to));
     }
 
     #[test]

@@ -6,7 +6,10 @@ use guard_proto::wire::{Entry, RedirectTarget, ToDaemon, ToProxy};
 use guard_sys::clock;
 
 use super::{Proxy, closings::Closing, record_pass::rule_of, terms::ShownName};
-use crate::{control::ids, record::audit::LogEntry, requests::RequestKey, state::State};
+use crate::{
+    control::ids, listeners::destination, record::audit::LogEntry, requests::RequestKey,
+    state::State,
+};
 
 /// Bytes that the audit log keeps of each text.
 const MAX_WORD: usize = 1024;
@@ -20,16 +23,23 @@ impl State {
             ToDaemon::Terms {
                 number,
                 target,
-                unscanned,
                 again,
             } => match self.proxy.refuses_target(&self.sessions, &target, again) {
-                None => self.proxy_wants_terms(number, target, unscanned),
+                None => {
+                    let terms = self.targets().terms(&target);
+                    self.proxy.say(ToProxy::Terms {
+                        number,
+                        terms,
+                        until: None,
+                    });
+                }
                 Some(end) => self.proxy.say(ToProxy::Terms {
                     number,
                     terms: None,
                     until: Some(end.0),
                 }),
             },
+            ToDaemon::Reached { number, target } => self.proxy_reached(number, target),
             ToDaemon::Name {
                 number,
                 target,
@@ -86,7 +96,7 @@ impl State {
         };
         let key = RequestKey::new(
             id,
-            target.address.into(),
+            destination(target),
             guard_common::Protocol::TCP,
             target.port,
         );
@@ -128,7 +138,7 @@ impl Proxy {
             && entry.outcome == "refused"
         {
             let closing = Closing {
-                to: target.address.into(),
+                to: destination(target),
                 port: target.port,
                 why: why.clone(),
             };

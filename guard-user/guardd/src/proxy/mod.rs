@@ -17,7 +17,6 @@ pub(crate) mod record_pass;
 pub(crate) mod requests;
 pub(crate) mod stopped;
 pub(crate) mod terms;
-pub(crate) mod unscanned;
 pub(crate) mod worker;
 
 use std::{os::fd::OwnedFd, path::PathBuf, time::Duration};
@@ -33,35 +32,25 @@ use crate::{
     policies::{InForce, Policies},
     requests::Requests,
     sessions::{Session, Sessions, stops::Stop},
-    times::{after, is_past},
+    times::is_past,
     workers::link::WorkerLink,
 };
 use authority::Vouching;
 use closings::{Closing, Closings};
 use held::HeldClients;
 use paces::Paces;
-use unscanned::UnscannedClients;
 
 /// The interval between two scans of all processes of sessions.
 const SURVEYS: Duration = Duration::from_secs(5);
-
-/// The interval between two renewals that only listeners cause: a session may have guardd learn of them without end, and the proxy asks
-/// again about all targets in use.
-const LISTENERS_APART: Duration = Duration::from_millis(100);
 
 /// Owns what guardd knows about its proxy.
 #[derive(Debug, Default)]
 pub(crate) struct Proxy {
     link: WorkerLink<ToProxy>,
-    /// When listeners last had the proxy renew its terms, and when they next do.
-    listeners_renewed: BootTime,
-    listeners_due: Option<BootTime>,
     /// When the processes of all sessions were last scanned for their network namespaces.
     surveyed: BootTime,
     /// Requests whose clients are held.
     held: HeldClients,
-    /// Clients that wait for the scan of a listener.
-    unscanned: UnscannedClients,
     /// What was closed without asking anybody.
     closings: Closings,
     /// How many names, targets and requests of each account were judged lately.
@@ -84,34 +73,10 @@ impl Proxy {
 
     /// Has the proxy renew its cached terms: policies, sessions or holes have changed.
     pub(crate) fn renew(&mut self) {
-        self.listeners_due = None;
         self.link.renew();
     }
 
-    /// The same, or soon: what listeners connect to has become known.
-    pub(crate) fn renew_for_listeners(&mut self, now: BootTime) {
-        let next = after(self.listeners_renewed, LISTENERS_APART);
-        if now < next {
-            self.listeners_due = Some(next);
-        } else {
-            self.listeners_renewed = now;
-            self.renew();
-        }
-    }
-
-    /// Has the proxy renew its terms where listeners have made that due.
-    pub(crate) fn renew_if_due(&mut self, now: BootTime) {
-        if self.listeners_due.is_some_and(|due| due <= now) {
-            self.renew_for_listeners(now);
-        }
-    }
-
-    /// When that is due.
-    pub(crate) fn next_renewal(&self) -> Option<BootTime> {
-        self.listeners_due
-    }
-
-    fn say(&mut self, message: ToProxy) {
+    pub(crate) fn say(&mut self, message: ToProxy) {
         self.link.say(message, Vec::new());
     }
 
@@ -130,7 +95,6 @@ impl Proxy {
     /// Notes that no proxy runs any more: no client is held.
     fn gone(&mut self, requests: &mut Requests) {
         self.vouching.clear();
-        self.unscanned.clear();
         for id in self.held.take_all() {
             requests.show_held_until(&id, None);
         }
@@ -146,11 +110,10 @@ impl Proxy {
         self.closings.forget(session);
     }
 
-    /// When the time of the next client is up that is held, or waits for a scan.
+    /// Returns the deadline of the next client that is held.
     #[must_use]
     pub(crate) fn next_expiry(&self) -> Option<BootTime> {
-        let unscanned = self.unscanned.next_expiry().into_iter();
-        unscanned.chain(self.held.next_expiry()).min()
+        self.held.next_expiry()
     }
 
     /// Whether a proxy runs, and is connected.
@@ -212,29 +175,6 @@ mod tests {
         quota::Account,
         requests::{RequestKey, tests::shown},
     };
-
-    #[test]
-    fn listeners_have_terms_renewed_at_once_and_then_at_intervals() {
-        let mut proxy = Proxy::default();
-        let at = |millis: u64| BootTime(1_000_000_000 + millis * 1_000_000);
-        proxy.renew_for_listeners(at(0));
-        assert!(proxy.link.takes_change());
-        for soon in [1, 2] {
-            proxy.renew_for_listeners(at(soon));
-            assert!(!proxy.link.takes_change());
-            assert_eq!(proxy.next_renewal(), Some(at(100)));
-        }
-        proxy.renew_if_due(at(99));
-        assert!(!proxy.link.takes_change());
-        proxy.renew_if_due(at(100));
-        assert!(proxy.link.takes_change());
-        assert_eq!(proxy.next_renewal(), None);
-        // What has them renewed at once does so for listeners, too.
-        proxy.renew_for_listeners(at(101));
-        proxy.renew();
-        assert!(proxy.link.takes_change());
-        assert_eq!(proxy.next_renewal(), None);
-    }
 
     const SESSION: SessionId = SessionId(1);
 

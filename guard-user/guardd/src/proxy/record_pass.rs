@@ -90,14 +90,14 @@ pub(super) fn rule_of(access: TargetAccess) -> Option<String> {
     }
 }
 
-/// The target of a request, whatever listens there. A held client has its own.
+/// The target of a request.
 #[must_use]
 pub(crate) fn target(key: &RequestKey) -> RedirectTarget {
     RedirectTarget {
         session: key.session.0,
         address: key.destination.to_ip(),
         port: key.port,
-        listener: 0,
+        listener: key.destination.ticket().map_or(0, |ticket| ticket.0),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, rc::Rc, time::Duration};
 
-use guard_common::{Address, BootTime, HoleId, SessionId};
+use guard_common::{BootTime, HoleId, SessionId};
 use guard_proto::{
     self as proto, HttpRequest,
     wire::{
@@ -21,6 +21,7 @@ use super::{
 use crate::{
     changes::Change,
     control::advice,
+    listeners::destination,
     requests::{HttpRequestKey, Noted, RequestKey, Requests, drafts::AskersWords},
     sessions::Session,
     state::State,
@@ -258,7 +259,7 @@ impl Proxy {
         asked: HttpAttempt,
         is_held: bool,
     ) -> Option<RequestKey> {
-        let (id, to) = (SessionId(target.session), Address::from(target.address));
+        let (id, to) = (SessionId(target.session), destination(target));
         let is_cut = asked
             .host
             .as_ref()
@@ -520,7 +521,7 @@ pub(crate) fn in_words(http: &proto::HttpRequest, address: &str) -> String {
 mod tests {
     use std::{convert::Infallible, net::IpAddr};
 
-    use guard_common::Protocol;
+    use guard_common::{Address, Protocol};
 
     use super::*;
     use crate::{quota::Account, requests::tests::shown};

@@ -2,9 +2,7 @@
 
 use std::{cell::OnceCell, time::Duration};
 
-use guard_common::{
-    Address, BootTime, Connection, HoleEntry, HoleKind, Protocol, SessionId, Verdict,
-};
+use guard_common::{Address, BootTime, HoleEntry, HoleKind, Protocol, SessionId, Verdict};
 use guard_datapath::{Datapath, LiveHole};
 use guard_judge::http::Rules;
 use guard_policy::{Profile, Rule};
@@ -15,8 +13,8 @@ use crate::{
     config::GateBy,
     control::failure::CallError,
     holes::known::Holes,
+    listeners::destination,
     policies::{Policies, VerdictSubject},
-    relays::Relays,
     sessions::Sessions,
 };
 
@@ -208,8 +206,6 @@ pub(crate) struct TargetJudge<'s, K = Datapath> {
     pub(crate) sessions: &'s Sessions,
     /// Their policies.
     pub(crate) policies: &'s Policies,
-    /// Listeners on this machine.
-    pub(crate) relays: &'s Relays,
     /// Holes for HTTP requests and SQL statements.
     pub(crate) holes: &'s Holes,
 }
@@ -222,7 +218,6 @@ impl<'s, K> TargetJudge<'s, K> {
             kernel,
             sessions: self.sessions,
             policies: self.policies,
-            relays: self.relays,
             holes: self.holes,
         }
     }
@@ -235,7 +230,7 @@ impl<K: TargetFacts> TargetJudge<'_, K> {
         let Some(session) = self.sessions.live(SessionId(target.session)) else {
             return ShownName::refused("its session has ended".to_owned());
         };
-        let to = Address::from(target.address);
+        let to = destination(target);
         let subject = VerdictSubject {
             stands: true,
             ..session.subject()
@@ -269,7 +264,7 @@ impl<K: TargetFacts> TargetJudge<'_, K> {
         let Some(session) = self.sessions.live(SessionId(target.session)) else {
             return TargetAccess::Closed;
         };
-        let to = Address::from(target.address);
+        let to = destination(target);
         let subject = VerdictSubject {
             stands: true,
             ..session.subject()
@@ -277,9 +272,6 @@ impl<K: TargetFacts> TargetJudge<'_, K> {
         // The connection may be here before the resolver has told by which name it was made.
         if let Err(error) = self.kernel.recall_names(self.policies, subject, to) {
             tracing::error!(%error, "cannot read what a session knows an address by");
-            return TargetAccess::Closed;
-        }
-        if self.is_shut_upstream(target) {
             return TargetAccess::Closed;
         }
         let access =
@@ -308,47 +300,6 @@ impl<K: TargetFacts> TargetJudge<'_, K> {
         }
     }
 
-    /// Whether a target on this machine has an upstream to which neither a policy nor a hole lets the session: upstreams may be known only
-    /// after the connection was redirected. Of a listener that was evicted since they are not noted.
-    fn is_shut_upstream(&self, target: &RedirectTarget) -> bool {
-        let Some(session) = self.sessions.live(SessionId(target.session)) else {
-            return true;
-        };
-        if self.relays.is_evicted(target.listener, target.port) {
-            return true;
-        }
-        let asked = Connection::new(Address::from(target.address), Protocol::TCP, target.port);
-        let subject = VerdictSubject {
-            stands: true,
-            ..session.subject()
-        };
-        let judge = |to: &Connection| {
-            let judged = self.policies.judge(subject, to.to, to.protocol, to.port);
-            judged.map_or(Verdict::Deny, |judged| judged.verdict)
-        };
-        let by_sni = |to: &Connection| self.policies.is_by_sni(subject, to);
-        let listener = target.listener;
-        let upstreams =
-            (self.relays).stricter_than_reading(session, &asked, listener, judge, by_sni);
-        if upstreams.is_empty() {
-            return false;
-        }
-        let holes = self.kernel.open_holes();
-        // A hole for either lets it pass; one for reads is for what the proxy sees.
-        let lets = |to: &Connection, reads: bool| {
-            holes.iter().any(|hole| {
-                hole.session.0 == target.session
-                    && hole.entry.covers(&to.to, to.protocol, to.port)
-                    && (reads || !hole.entry.kind.reads())
-            })
-        };
-        let is_denied = upstreams
-            .iter()
-            .any(|upstream| judge(upstream) == Verdict::Deny);
-        let passes = |upstream: &Connection| lets(upstream, *upstream == asked);
-        is_denied || (!lets(&asked, false) && !upstreams.iter().all(passes))
-    }
-
     /// [`Self::access`] as the proxy is told of it, with what else it needs to know of the target; `None` if nothing passes there.
     #[must_use]
     pub(crate) fn terms(&self, target: &RedirectTarget) -> Option<TargetTerms> {
@@ -362,7 +313,7 @@ impl<K: TargetFacts> TargetJudge<'_, K> {
         let id = SessionId(target.session);
         let session = self.sessions.live(id)?;
         let account = session.outermost().0;
-        let to = Address::from(target.address);
+        let to = destination(target);
         let subject = VerdictSubject {
             stands: true,
             ..session.subject()
@@ -380,13 +331,13 @@ impl<K: TargetFacts> TargetJudge<'_, K> {
         })
     }
 
-    /// When the first hole ends by which a target may be open: one that covers it, or on this machine any, as its upstreams count there.
+    /// When the first hole ends by which a target may be open: one that covers it.
     fn first_end(&self, target: &RedirectTarget) -> Option<BootTime> {
-        let (session, to) = (SessionId(target.session), Address::from(target.address));
+        let (session, to) = (SessionId(target.session), destination(target));
         let connections = self.kernel.open_holes().into_iter();
         let connections = connections.filter(|hole| {
             let covers = |hole: &HoleEntry| hole.covers(&to, Protocol::TCP, target.port);
-            hole.session == session && (to.is_loopback() || covers(&hole.entry))
+            hole.session == session && covers(&hole.entry)
         });
         let requests = self
             .holes
@@ -398,7 +349,7 @@ impl<K: TargetFacts> TargetJudge<'_, K> {
     /// The kinds of the kernel's holes that cover a target. The kernel half has counted the connection. No hole counts if a policy
     /// denies.
     fn holes_over(&self, target: &RedirectTarget) -> Vec<HoleKind> {
-        let (session, to) = (SessionId(target.session), Address::from(target.address));
+        let (session, to) = (SessionId(target.session), destination(target));
         let policies = self.policies;
         let live = self.sessions.live(session);
         let judged =
@@ -584,7 +535,6 @@ mod tests {
             kernel: &WithHoles(holes.to_vec()),
             sessions: &none_but(&[(1, None)]),
             policies: &of_texts(&[text.to_owned()]),
-            relays: &Relays::default(),
             holes: &Holes::new(Shelf::nowhere(), Shelf::nowhere()),
         })
     }

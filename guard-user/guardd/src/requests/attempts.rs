@@ -2,9 +2,7 @@
 
 use guard_common::{AttemptKey, DNS_PORT, Event, Protocol, Verdict};
 use guard_policy::Rule;
-use guard_proto::destination::Through;
 
-use super::RequestKey;
 use crate::{
     policies::{ChainVerdict, Policies},
     sessions::Sessions,
@@ -96,24 +94,6 @@ impl<'s> AttemptJudge<'s> {
                 why: None,
             },
         }
-    }
-}
-
-/// The policies' verdict, but at least `confirm` for a request about a listener itself, whose upstream may be anything: a rule for its
-/// address is not enough. `through` looks up the listener by which it was tried.
-pub(super) fn verdict_at_listener<'t>(
-    key: &RequestKey,
-    judged: Verdict,
-    through: impl FnOnce() -> Option<&'t Through>,
-) -> Verdict {
-    let is_milder = judged.strictness() < Verdict::Confirm.strictness();
-    let is_itself = |through: &Through| {
-        through.port == key.port && through.address == key.destination.to_ip().to_string()
-    };
-    if is_milder && through().is_some_and(is_itself) {
-        Verdict::Confirm
-    } else {
-        judged
     }
 }
 
@@ -215,27 +195,5 @@ mod tests {
                 ..RefusedBy::default()
             }
         );
-    }
-
-    #[test]
-    fn what_a_listener_itself_connects_to_is_asked_about_whatever_rules_say_of_its_address() {
-        let through = Through {
-            address: "127.0.0.1".to_owned(),
-            port: 5432,
-            pid: None,
-            comm: None,
-            command: Vec::new(),
-        };
-        let verdict = |address: [u8; 4], judged: Verdict, through: Option<&Through>| {
-            let to = IpAddr::from(address).into();
-            let key = RequestKey::new(SessionId(1), to, Protocol::TCP, 5432);
-            verdict_at_listener(&key, judged, || through)
-        };
-        let (itself, upstream) = ([127, 0, 0, 1], [192, 0, 2, 1]);
-        let by = Some(&through);
-        assert_eq!(verdict(itself, Verdict::Allow, by), Verdict::Confirm);
-        assert_eq!(verdict(itself, Verdict::Deny, by), Verdict::Deny);
-        assert_eq!(verdict(itself, Verdict::Allow, None), Verdict::Allow);
-        assert_eq!(verdict(upstream, Verdict::Allow, by), Verdict::Allow);
     }
 }

@@ -64,7 +64,6 @@ pub(crate) const fn counted_as(event: &Event) -> AttemptKey {
         protocol: event.protocol,
         verdict: match Cause::from_u8(event.cause) {
             Cause::NothingSent => AttemptKey::NOTHING_SENT,
-            Cause::ManyBudgets => AttemptKey::MANY_BUDGETS,
             _ => event.verdict,
         },
     }

@@ -7,14 +7,14 @@ use guard_common::{BootTime, SessionId, Verdict};
 use guard_datapath::Datapath;
 use guard_proto::{
     self as proto, Endpoint,
-    destination::Through,
+    destination::Listener,
     record::{self, Field, Gathered, RecordedDestination},
 };
 use guard_sys::clock::Clocks;
 
 use super::{
-    Noted, Pending, RequestKey, Requests, attempts::verdict_at_listener, hosts,
-    questions::AskingProgram, reason, shown::for_log, tries,
+    Noted, Pending, RequestKey, Requests, hosts, questions::AskingProgram, reason, shown::for_log,
+    tries,
 };
 use crate::{
     control::{failure::CallError, ids},
@@ -69,8 +69,8 @@ pub(crate) struct Drafting<'s, N = Datapath> {
 }
 
 impl<N: RequestNumbers> Drafting<'_, N> {
-    /// Makes a request, or counts one more attempt for the one that is pending, and writes a new one to the audit log. `through`: the
-    /// listener by which it was tried.
+    /// Makes a request, or counts one more attempt for the one that is pending, and writes a new one to the audit log. `listener`: what
+    /// listens there.
     ///
     /// # Errors
     ///
@@ -81,7 +81,7 @@ impl<N: RequestNumbers> Drafting<'_, N> {
         at: BootTime,
         asker: SeenProcess,
         words: AskersWords<'_>,
-        through: Option<Through>,
+        listener: Option<Listener>,
     ) -> Result<Noted, CallError> {
         let (sessions, policies) = (self.sessions, self.policies);
         let Some(session) = sessions.live(key.session) else {
@@ -115,19 +115,18 @@ impl<N: RequestNumbers> Drafting<'_, N> {
             unknown.map(|name| hosts::as_it_says(name, &key.destination.to_ip().to_string()));
         let strictest = each.iter().max_by_key(|one| one.verdict.strictness());
         let strictest = strictest.unwrap_or(judged).verdict;
-        let verdict = verdict_at_listener(&key, strictest, || through.as_ref());
         let said = words.note.as_deref().and_then(|note| {
             let rule = judged.rule.map(|rule| rule.name.as_str());
             reason::warning(note, &key.endpoint(host.clone()), rule)
         });
         let draft = proto::Request {
-            verdict: verdict.as_str().to_owned(),
+            verdict: strictest.as_str().to_owned(),
             chain: chain(session, &each),
             own_policy: own_policy(session, &each, judged),
             beside: beside(session, &each, &besides),
             named,
             opens_name: used.is_opened,
-            through,
+            listener,
             user: self.machine.user(owner.uid()),
             pid,
             comm: process.comm,
@@ -237,7 +236,7 @@ impl<N: RequestNumbers> Drafting<'_, N> {
             exe: shown.exe.clone().into(),
             warnings: warnings.cloned().into(),
             note: shown.note.clone().into(),
-            through: shown.through.clone().into(),
+            listener: shown.listener.clone().map_or(Field::Absent, Field::Is),
             http: shown.http.as_ref().map(for_log).into(),
             question: shown.question.clone().map_or(Field::Absent, Field::Is),
             burst: burst.cloned().into(),
@@ -395,7 +394,7 @@ pub(crate) fn blank(
         note: None,
         burst: None,
         offers: Vec::new(),
-        through: None,
+        listener: None,
         code: None,
         own_policy: None,
         alike: None,
@@ -455,37 +454,6 @@ mod tests {
         assert_eq!(said, Some(("lab", Some("web"))));
         let written = fs::read_to_string(&log).unwrap_or_default();
         assert_eq!(written.lines().count(), 1, "{written}");
-        Ok(())
-    }
-
-    #[tokio::test]
-    async fn a_request_about_a_listener_itself_says_that_a_person_is_asked() -> Result<(), CallError>
-    {
-        let (mut recorder, _dir) = recorder();
-        let mut drafting = Drafting {
-            numbers: &mut Counted::default(),
-            sessions: &none_but(&[(1, None)]),
-            policies: &of_texts(&["version = 1\ndefault = \"allow\"\n".to_owned()]),
-            requests: &mut Requests::without_files(10),
-            machine: &mut machine(Path::new("/nonexistent")),
-            recorder: &mut recorder,
-        };
-        let through = Through {
-            address: "127.0.0.1".to_owned(),
-            port: 5432,
-            pid: None,
-            comm: None,
-            command: Vec::new(),
-        };
-        for (address, verdict) in [([127, 0, 0, 1], "confirm"), ([192, 0, 2, 1], "allow")] {
-            let (nobody, nothing) = (SeenProcess::default(), AskersWords::default());
-            let key = key(1, address);
-            let by = Some(through.clone());
-            drafting.ask(key.clone(), BootTime(1), nobody, nothing, by)?;
-            let asked = drafting.requests.find(&key).map(|one| &one.shown);
-            let said = asked.map(|shown| (shown.verdict.as_str(), shown.through.as_ref()));
-            assert_eq!(said, Some((verdict, Some(&through))), "{address:?}");
-        }
         Ok(())
     }
 }

@@ -1,33 +1,28 @@
 //! The kernel half's events.
 //!
-//! `State::read_events` takes each event out of the ring buffer, and handles them in turn (`turns.rs`). A listener or a dial goes to
-//! `relays`. A refusal is judged again, by the policies of now (`refusals.rs`), and becomes a `denied` record, a request as well where a
+//! `State::read_events` takes each event out of the ring buffer, and handles them in turn (`turns.rs`). What
+//! is about another program's listener waits until `listeners` has identified that. A refusal is judged again, by the policies of now (`refusals.rs`), and becomes a `denied` record, a request as well where a
 //! hole could allow it (`drafts.rs`), or nothing. A connection that is held goes to `holds/review.rs`, which asks too.
 
 use std::time::{Duration, Instant};
 
 use guard_common::{Cause, Event, Hook, SessionId};
-use guard_datapath::{Datapath, KernelEvent};
+use guard_datapath::KernelEvent;
 
 use crate::{
     changes::Change,
     control::failure::CallError,
-    policies::Policies,
     proxy::worker::ProxyWorker,
     record::Recorder,
-    relays::Relays,
     requests::{
         Noted,
         drafts::AskersWords,
         refusals::{Handling, RefusalLog, key},
-        turns::{self, Causer, Wanted},
+        turns::Wanted,
     },
     sessions::Sessions,
     state::State,
 };
-
-/// Why a connection is refused, or one that was held ends, for which holes are open: its socket does not remember them all.
-pub(crate) const MANY_BUDGETS: &str = "more than two of the holes that it needs have a budget, or two of them one of bytes: open one without";
 
 /// Why a connection to the guard's own proxy is refused.
 const OWN_PROXY: &str = "guard's own proxy listens there, for what guard redirects to it alone: connect to the destination itself";
@@ -40,11 +35,6 @@ const TURN: Duration = Duration::from_millis(20);
 const BEFORE_A_CALL: Duration = Duration::from_millis(200);
 const BEFORE_AN_END: Duration = Duration::from_secs(1);
 const BEFORE_THE_STOP: Duration = Duration::from_secs(3);
-
-/// Whether it is about a listener on this machine, and nothing was refused.
-fn is_of_listener(event: &Event) -> bool {
-    event.hook == Hook::Listener as u8 || turns::is_dial(event.hook)
-}
 
 /// Whether that was a UDP socket refused at `connect`, which sends nothing: so the C library sorts the addresses of a name (RFC 6724).
 fn sends_nothing(event: &Event) -> bool {
@@ -60,13 +50,7 @@ impl State {
     /// Handles those of a session that is about to end, and of those around and inside it.
     pub(crate) fn read_events_of(&mut self, session: SessionId) {
         let outermost = self.sessions.outermost_of(session);
-        self.read_events_for(Wanted::Of(Causer::Refused(outermost)), BEFORE_AN_END);
-    }
-
-    /// Handles the listeners that an outermost session and those inside it connect to, or that anybody does, for a short while: each has few.
-    pub(crate) fn read_listeners(&mut self, outermost: Option<SessionId>) {
-        let of = outermost.map_or(Wanted::Listeners, |id| Wanted::Of(Causer::Connects(id)));
-        self.read_events_for(of, TURN);
+        self.read_events_for(Wanted::Of(outermost), BEFORE_AN_END);
     }
 
     /// Handles events for a short while. False where there are more: sessions may cause events without end, and others wait for guardd.
@@ -121,12 +105,7 @@ impl State {
 
     /// Handles one about a connection.
     pub(crate) fn note_event(&mut self, event: &Event) -> Result<(), CallError> {
-        if is_of_listener(event) {
-            let (kernel, sessions) = (&mut self.datapath, &self.sessions);
-            let noted = (self.relays).note_reported(kernel, sessions, &self.policies, event);
-            if let Some(change) = noted {
-                self.apply(change);
-            }
+        if self.listeners.event_waits(event) {
             return Ok(());
         }
         // To port 0 no program wants to go.
@@ -137,7 +116,6 @@ impl State {
             self.note_refusal(event, Some(event.session), Some(why));
             return Ok(());
         }
-        self.relays.note_tried(event);
         if event.hook == Hook::Egress as u8 {
             self.end_spent_holes(Some(event.session));
         }
@@ -150,9 +128,12 @@ impl State {
             .recall_names(kernel, subject, event.destination)?;
         self.requests
             .note_decided(&self.sessions, &self.policies, event);
-        let through = || self.relays.tried_through(&key(event));
+        if event.held != 0 {
+            // It may have to be ended, whatever becomes of the event.
+            self.holds.review_soon(event);
+        }
         let is_aftermath = || self.holes.is_aftermath(event);
-        let handling = self.attempts().handling(event, through, is_aftermath);
+        let handling = self.attempts().handling(event, is_aftermath);
         self.handle(event, handling)
     }
 
@@ -161,9 +142,6 @@ impl State {
         let (session, process) = (event.session, event.tgid);
         match handling {
             Handling::Outdated => {}
-            Handling::ManyBudgets => {
-                self.note_refusal(event, Some(session), Some(MANY_BUDGETS.to_owned()));
-            }
             Handling::OwnProxy => {
                 self.note_refusal(event, Some(session), Some(OWN_PROXY.to_owned()));
             }
@@ -222,15 +200,14 @@ impl State {
             machine: &self.machine,
             recorder: &mut self.recorder,
         };
-        let through = || self.relays.tried_through(&key(event));
-        log.write(event, session, why, through);
+        let listener = self.listeners.shown(&event.destination);
+        log.write(event, session, why, listener);
     }
 }
 
-/// Counts an event that is not handled as a record that is lacking. The kernel half reports a listener again when somebody connects.
+/// Counts an event that is not handled as a record that is lacking.
 fn note_left_out(sessions: &Sessions, recorder: &mut Recorder, event: &KernelEvent) {
     let session = match event {
-        KernelEvent::Connection(event) if event.hook == Hook::Listener as u8 => None,
         // Of one that is forgotten no record would ever say so.
         KernelEvent::Connection(event) => {
             let is_kept = event.session == NO_SESSION || sessions.get(event.session).is_some();
@@ -242,23 +219,6 @@ fn note_left_out(sessions: &Sessions, recorder: &mut Recorder, event: &KernelEve
     };
     if let Some(session) = session {
         recorder.note_left_out(session, 1);
-    }
-}
-
-impl Relays {
-    /// Notes a listener that is to be scanned, or what one's processes connect to.
-    fn note_reported(
-        &mut self,
-        kernel: &mut Datapath,
-        sessions: &Sessions,
-        policies: &Policies,
-        event: &Event,
-    ) -> Option<Change> {
-        if event.hook == Hook::Listener as u8 {
-            self.note_listener(kernel, sessions, event)
-        } else {
-            self.note_dial(kernel, sessions, policies, event)
-        }
     }
 }
 

@@ -95,10 +95,11 @@ impl RequestKey {
         }
     }
 
-    /// Whether a burst may hold both: they are about connections and differ only in the address.
+    /// Whether a burst may hold both: they are about connections and differ only in the address. Each listener is asked about by itself.
     pub(super) fn is_beside(&self, other: &Self) -> bool {
         let of = |one: &Self| (one.session, one.protocol, one.port, one.http.is_none());
-        of(self) == of(other) && self.is_connection() && other.is_connection()
+        let is_plain = |one: &Self| one.is_connection() && !one.destination.is_listener();
+        of(self) == of(other) && is_plain(self) && is_plain(other)
     }
 
     /// Whether it is about connections: neither about what is sent through one, nor a question for a name.

@@ -3,15 +3,11 @@
 use guard_common::{Cause, Event, Hook, Protocol, SessionId, Verdict};
 use guard_policy::protocol_name;
 use guard_proto::{
-    destination::Through,
+    destination::Listener,
     record::{Denied, Field, RecordedDestination},
 };
 
-use super::{
-    RequestKey,
-    attempts::{AttemptJudge, verdict_at_listener},
-    decided::counted_as,
-};
+use super::{RequestKey, attempts::AttemptJudge, decided::counted_as};
 use crate::{
     control::ids,
     machine::Machine,
@@ -26,8 +22,6 @@ use crate::{
 pub(super) enum Handling {
     /// Nothing: it was refused under a policy that has been replaced since.
     Outdated,
-    /// A record: holes let it pass, of which too many have a budget.
-    ManyBudgets,
     /// A record: the guard's own proxy listens there, and no hole helps.
     OwnProxy,
     /// The connection is held, and an approver is asked.
@@ -48,21 +42,13 @@ pub(super) enum Handling {
 }
 
 impl AttemptJudge<'_> {
-    /// What becomes of a refusal. `through` looks up the listener by which it was tried, and `is_aftermath` whether a hole has just ended that
-    /// let it through: neither is called for a refusal that they change nothing about.
-    pub(super) fn handling<'t>(
-        self,
-        event: &Event,
-        through: impl FnOnce() -> Option<&'t Through>,
-        is_aftermath: impl Fn() -> bool,
-    ) -> Handling {
+    /// What becomes of a refusal. `is_aftermath` looks up whether a hole has just ended that let it through: it is not called for a refusal
+    /// that it changes nothing about.
+    pub(super) fn handling(self, event: &Event, is_aftermath: impl Fn() -> bool) -> Handling {
         let is_tcp = event.protocol == Protocol::TCP;
-        match self.verdict_on(event, through) {
+        match self.verdict_on(event) {
             _ if is_own_proxy(event) => Handling::OwnProxy,
             Some(Verdict::Confirm | Verdict::ReadOnly) if is_aftermath() => Handling::Aftermath,
-            Some(Verdict::Confirm | Verdict::ReadOnly) if has_many_budgets(event) => {
-                Handling::ManyBudgets
-            }
             Some(Verdict::Confirm) if event.held != 0 => Handling::Held,
             Some(Verdict::Allow) if self.sni_rule(event).is_some() => Handling::Nameless,
             Some(Verdict::Allow) if self.is_question(event) => Handling::Unresolved,
@@ -75,13 +61,8 @@ impl AttemptJudge<'_> {
     }
 
     /// The verdict of the session's policies on the event now. If a hole for reads had it redirected, that is `read-only`.
-    fn verdict_on<'t>(
-        self,
-        event: &Event,
-        through: impl FnOnce() -> Option<&'t Through>,
-    ) -> Option<Verdict> {
-        let judged = self.judge(event)?.verdict;
-        let verdict = verdict_at_listener(&key(event), judged, through);
+    fn verdict_on(self, event: &Event) -> Option<Verdict> {
+        let verdict = self.judge(event)?.verdict;
         match (verdict, Verdict::from_u8(event.verdict)) {
             (Verdict::Confirm, by_hole @ Verdict::ReadOnly) => Some(by_hole),
             _ => Some(verdict),
@@ -104,13 +85,13 @@ pub(super) struct RefusalLog<'s> {
 
 impl RefusalLog<'_> {
     /// Writes a refusal as a `denied` record, unless its session has caused too many. `session`: the one that is refused something; none
-    /// where that has ended. `why`: where no policy refuses it. `through` looks up the listener by which it was tried, for the record.
-    pub(super) fn write<'t>(
+    /// where that has ended. `why`: where no policy refuses it. `listener`: what listens there.
+    pub(super) fn write(
         &mut self,
         event: &Event,
         session: Option<SessionId>,
         why: Option<String>,
-        through: impl FnOnce() -> Option<&'t Through>,
+        listener: Option<Listener>,
     ) {
         let (sessions, policies) = (self.sessions, self.policies);
         let Some(admitted) = sessions.admit(self.recorder, event.session, event.at) else {
@@ -135,7 +116,7 @@ impl RefusalLog<'_> {
             rule: by.rule.into(),
             policy: by.policy.map_or(Field::Absent, Into::into),
             verdict: Verdict::from_u8(event.verdict).as_str().into(),
-            through: through().cloned().into(),
+            listener: listener.map_or(Field::Absent, Field::Is),
             hook: hook.into(),
             why: by.why.map_or(Field::Absent, Into::into),
             count: event.count.into(),
@@ -151,11 +132,6 @@ impl RefusalLog<'_> {
         };
         self.recorder.note(entry.admitted(admitted));
     }
-}
-
-/// Whether more of the holes that let it pass have a budget than a socket remembers.
-fn has_many_budgets(event: &Event) -> bool {
-    Cause::from_u8(event.cause) == Cause::ManyBudgets
 }
 
 /// Whether it asked for the guard's own proxy.
@@ -254,17 +230,11 @@ mod tests {
             (socket, Handling::Denied),
             // A hole for reads had it redirected.
             (by_hole, Handling::Direct),
-            (caused(Cause::ManyBudgets, ASKED), Handling::ManyBudgets),
-            (caused(Cause::ManyBudgets, DENIED), Handling::Denied),
             (caused(Cause::OwnProxy, DENIED), Handling::OwnProxy),
         ] {
-            assert_eq!(
-                judge.handling(&event, || None, || false),
-                handling,
-                "{event:?}"
-            );
+            assert_eq!(judge.handling(&event, || false), handling, "{event:?}");
         }
-        let after = |to| judge.handling(&event(to), || None, || true);
+        let after = |to| judge.handling(&event(to), || true);
         assert_eq!(after(ASKED), Handling::Aftermath);
         assert_eq!(after(DENIED), Handling::Denied);
     }
@@ -279,22 +249,16 @@ mod tests {
         };
         for (to, expected, expected_look_ups) in [
             (DENIED, Handling::Denied, 0),
-            // By which listener it was tried.
-            (ALLOWED, Handling::Outdated, 1),
+            (ALLOWED, Handling::Outdated, 0),
             // Whether a hole has just ended.
             (ASKED, Handling::Aftermath, 1),
         ] {
             let look_ups = Cell::new(0);
-            let count = || look_ups.set(look_ups.get() + 1);
-            let through = || {
-                count();
-                None
-            };
             let is_aftermath = || {
-                count();
+                look_ups.set(look_ups.get() + 1);
                 true
             };
-            let handling = judge.handling(&event(to), through, is_aftermath);
+            let handling = judge.handling(&event(to), is_aftermath);
             let found = (handling, look_ups.get());
             assert_eq!(found, (expected, expected_look_ups), "{to:?}");
         }
@@ -314,7 +278,7 @@ mod tests {
             port: DNS_PORT,
             ..event(ALLOWED)
         };
-        let handling = judge.handling(&question, || None, || false);
+        let handling = judge.handling(&question, || false);
         assert_eq!(handling, Handling::Unresolved);
     }
 
@@ -332,12 +296,12 @@ mod tests {
             machine: &machine(Path::new("/nonexistent")),
             recorder: &mut recorder,
         };
-        refusals.write(&event(DENIED), Some(SessionId(1)), None, || None);
+        refusals.write(&event(DENIED), Some(SessionId(1)), None, None);
         let by_rule = last();
         assert!(by_rule.contains(r#""rule":"never""#), "{by_rule}");
         assert!(by_rule.contains(r#""session":"s1""#), "{by_rule}");
         let why = Some("it is too late".to_owned());
-        refusals.write(&event(DENIED), None, why, || None);
+        refusals.write(&event(DENIED), None, why, None);
         let by_reason = last();
         let reason = r#""why":"it is too late""#;
         assert!(by_reason.contains(reason), "{by_reason}");

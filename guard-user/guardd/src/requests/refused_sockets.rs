@@ -26,7 +26,7 @@ pub(crate) struct SocketRefusals {
 #[must_use]
 const fn cause(event: &Event) -> Option<&'static str> {
     match Cause::from_u8(event.cause) {
-        Cause::Policies | Cause::NothingSent | Cause::ManyBudgets | Cause::OwnProxy => None,
+        Cause::Policies | Cause::NothingSent | Cause::OwnProxy => None,
         Cause::ConnectedAgain => {
             Some("the socket was connected again before what it was connected to was judged")
         }

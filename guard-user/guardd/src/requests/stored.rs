@@ -69,7 +69,7 @@ impl StoredRequest {
     fn of(key: &RequestKey, shown: &proto::Request, refused_until: Option<u64>) -> Self {
         Self {
             session: key.session.0,
-            destination: key.destination.to_ip(),
+            destination: key.destination.as_ip(),
             protocol: key.protocol.0,
             port: key.port,
             // The next guardd holds no connection for it.

@@ -69,7 +69,7 @@ pub(crate) fn shown(id: u32) -> proto::Request {
         opens_name: false,
         note: None,
         burst: None,
-        through: None,
+        listener: None,
         code: None,
         own_policy: None,
         alike: None,

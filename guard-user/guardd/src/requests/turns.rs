@@ -7,38 +7,25 @@ use std::{
     rc::Rc,
 };
 
-use guard_common::{Event, Hook, SessionId};
+use guard_common::SessionId;
 use guard_datapath::{EventReader, KernelEvent};
 use tokio::sync::Notify;
 
 use crate::sessions::{Session, Sessions};
 
-/// Events of one [`Causer`] that wait, and dials.
+/// Events of one outermost session that wait.
 const MAX_OF_ONE: usize = 1024;
 /// Events that wait in all. Where there are so many, only those of whom fewer than [`MIN_OF_ONE`] wait are kept.
 const MAX_WAITING: usize = 4096;
 const MIN_OF_ONE: usize = 64;
 
-/// What an event was caused by, that is no dial.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Causer {
-    /// Refusals of an outermost session and those inside it, and what is refused to them at a security hook.
-    Refused(SessionId),
-    /// Listeners that they connect to. The kernel half reports a listener once in a while, whoever connects: another may wait for its scan.
-    Connects(SessionId),
-}
-
-impl Causer {
-    fn of(event: &KernelEvent, sessions: &Sessions) -> Self {
-        match event {
-            KernelEvent::Connection(event) if event.hook == Hook::Listener as u8 => {
-                Self::Connects(sessions.outermost_of(event.session))
-            }
-            KernelEvent::Connection(event) => Self::Refused(sessions.outermost_of(event.session)),
-            KernelEvent::Other(event) => {
-                let session = sessions.of_cgroup(event.cgroup);
-                Self::Refused(session.map_or(SessionId(0), Session::outermost))
-            }
+/// The outermost session that an event is charged to.
+fn causer(event: &KernelEvent, sessions: &Sessions) -> SessionId {
+    match event {
+        KernelEvent::Connection(event) => sessions.outermost_of(event.session),
+        KernelEvent::Other(event) => {
+            let session = sessions.of_cgroup(event.cgroup);
+            session.map_or(SessionId(0), Session::outermost)
         }
     }
 }
@@ -47,10 +34,8 @@ impl Causer {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Wanted {
     All,
-    /// Those of one causer.
-    Of(Causer),
-    /// Listeners that anybody connects to.
-    Listeners,
+    /// Those of one outermost session and those inside it.
+    Of(SessionId),
 }
 
 /// The kernel half's events, each in its turn.
@@ -71,7 +56,7 @@ impl Events {
         }
     }
 
-    /// The next of the wanted events, if there is one now, or what is handled at once. `left_out` gets those that find no room.
+    /// The next of the wanted events, if there is one now. `left_out` gets those that find no room.
     pub(super) fn next(
         &mut self,
         wanted: Wanted,
@@ -79,14 +64,8 @@ impl Events {
         mut left_out: impl FnMut(KernelEvent),
     ) -> Option<KernelEvent> {
         while let Some(event) = self.reader.next() {
-            let put = match event {
-                KernelEvent::Connection(dial) if is_dial(dial.hook) => self.waiting.put_dial(dial),
-                _ => self.waiting.put(Causer::of(&event, sessions), event),
-            };
-            match put {
-                Queued::Waits => {}
-                Queued::AtOnce(event) => return Some(event),
-                Queued::LeftOut(event) => left_out(event),
+            if let Some(event) = self.waiting.put(causer(&event, sessions), event) {
+                left_out(event);
             }
         }
         self.waiting.take(wanted)
@@ -94,7 +73,7 @@ impl Events {
 
     /// Wakes the task that handles events where some wait.
     pub(super) fn stir_if_some_wait(&self) {
-        if self.waiting.turns.count > 0 || !self.waiting.dials.is_empty() {
+        if self.waiting.turns.count > 0 {
             self.stir.notify_one();
         }
     }
@@ -112,78 +91,30 @@ impl AsFd for Events {
     }
 }
 
-/// Whether it is about what a listener's process connects to.
-pub(super) const fn is_dial(hook: u8) -> bool {
-    hook == Hook::Dial as u8 || hook == Hook::ManyDials as u8
-}
-
-/// What becomes of an event.
-#[derive(Debug)]
-enum Queued {
-    Waits,
-    /// It is handled before all that wait.
-    AtOnce(KernelEvent),
-    /// Too many wait of whoever causes it.
-    LeftOut(KernelEvent),
-}
-
 /// Those that wait.
 #[derive(Debug, Default)]
 struct WaitingEvents {
-    turns: FairQueues<Causer, KernelEvent>,
-    /// They have every second turn: by what a listener's process connects to, others are judged.
-    dials: VecDeque<Event>,
-    is_dials_turn: bool,
+    turns: FairQueues<SessionId, KernelEvent>,
 }
 
 impl WaitingEvents {
-    /// Where very many wait, more may be connected to than they tell: it counts as the kernel half's word that it left some out.
-    fn put_dial(&mut self, dial: Event) -> Queued {
-        if self.dials.len() < MAX_OF_ONE {
-            self.dials.push_back(dial);
-            return Queued::Waits;
-        }
-        Queued::AtOnce(KernelEvent::Connection(Event {
-            hook: Hook::ManyDials as u8,
-            ..dial
-        }))
-    }
-
-    fn put(&mut self, by: Causer, event: KernelEvent) -> Queued {
+    /// Has an event wait. Gives it back where too many wait of whoever causes it.
+    fn put(&mut self, by: SessionId, event: KernelEvent) -> Option<KernelEvent> {
         let waiting = self.turns.of(by);
         let is_full =
             waiting >= MAX_OF_ONE || (self.turns.count >= MAX_WAITING && waiting >= MIN_OF_ONE);
-        match by {
-            _ if !is_full => {
-                self.turns.put(by, event);
-                Queued::Waits
-            }
-            // The kernel half reports few, and guardd keeps few of a session.
-            Causer::Connects(_) => Queued::AtOnce(event),
-            Causer::Refused(_) => Queued::LeftOut(event),
+        if is_full {
+            return Some(event);
         }
+        self.turns.put(by, event);
+        None
     }
 
     fn take(&mut self, wanted: Wanted) -> Option<KernelEvent> {
         match wanted {
-            Wanted::All => self.take_any(),
+            Wanted::All => self.turns.take(),
             Wanted::Of(causer) => self.turns.take_of(causer),
-            Wanted::Listeners => {
-                let connects = |causer: &Causer| matches!(causer, Causer::Connects(_));
-                self.turns.take_where(connects)
-            }
         }
-    }
-
-    fn take_any(&mut self) -> Option<KernelEvent> {
-        self.is_dials_turn = !self.is_dials_turn;
-        if self.is_dials_turn
-            && let Some(dial) = self.dials.pop_front()
-        {
-            return Some(KernelEvent::Connection(dial));
-        }
-        let other = self.turns.take();
-        other.or_else(|| self.dials.pop_front().map(KernelEvent::Connection))
     }
 }
 
@@ -220,13 +151,7 @@ impl<K: Copy + PartialEq, T> FairQueues<K, T> {
     }
 
     fn take(&mut self) -> Option<T> {
-        self.take_where(|_| true)
-    }
-
-    /// The first of whose turn it is among those.
-    fn take_where(&mut self, is_one: impl Fn(&K) -> bool) -> Option<T> {
-        let mut keys = self.queues.iter().map(|(key, _)| *key);
-        let key = keys.find(is_one)?;
+        let key = self.queues.front()?.0;
         self.take_of(key)
     }
 
@@ -245,6 +170,7 @@ impl<K: Copy + PartialEq, T> FairQueues<K, T> {
 
 #[cfg(test)]
 mod tests {
+    use guard_common::Event;
     use proptest::prelude::*;
 
     use super::*;
@@ -264,97 +190,24 @@ mod tests {
         assert_eq!(turns.count, 998);
     }
 
-    fn event(hook: Hook) -> KernelEvent {
-        KernelEvent::Connection(Event {
-            hook: hook as u8,
-            ..Event::default()
-        })
-    }
-
-    /// The hook of one that was taken.
-    fn hook(event: Option<KernelEvent>) -> Option<Hook> {
-        match event? {
-            KernelEvent::Connection(event) => Hook::from_u8(event.hook),
-            KernelEvent::Other(_) => None,
-        }
-    }
-
     #[test]
     fn who_has_very_many_is_left_out_and_others_are_not() {
         let mut waiting = WaitingEvents::default();
-        let mut put = |session, hook| match hook {
-            Hook::Listener => waiting.put(Causer::Connects(SessionId(session)), event(hook)),
-            _ => waiting.put(Causer::Refused(SessionId(session)), event(hook)),
+        let mut put = |session| {
+            let event = KernelEvent::Connection(Event::default());
+            waiting.put(SessionId(session), event).is_none()
         };
         for session in 1..=4 {
             for _ in 0..MAX_OF_ONE {
-                assert!(matches!(put(session, Hook::Connect4), Queued::Waits));
+                assert!(put(session));
             }
-            assert!(matches!(put(session, Hook::Connect4), Queued::LeftOut(_)));
+            assert!(!put(session));
         }
         // There are 4,096.
         for _ in 0..MIN_OF_ONE {
-            assert!(matches!(put(5, Hook::Connect4), Queued::Waits));
+            assert!(put(5));
         }
-        assert!(matches!(put(5, Hook::Connect4), Queued::LeftOut(_)));
-        // What a scan waits for never is.
-        for _ in 0..MIN_OF_ONE {
-            assert!(matches!(put(1, Hook::Listener), Queued::Waits));
-        }
-        assert!(matches!(put(1, Hook::Listener), Queued::AtOnce(_)));
-    }
-
-    #[test]
-    fn dials_have_every_second_turn_and_very_many_say_that_there_are_more() {
-        let mut waiting = WaitingEvents::default();
-        for session in 1..=3 {
-            waiting.put(Causer::Refused(SessionId(session)), event(Hook::Connect4));
-        }
-        let dial = Event {
-            hook: Hook::Dial as u8,
-            ..Event::default()
-        };
-        for _ in 0..MAX_OF_ONE {
-            assert!(matches!(waiting.put_dial(dial), Queued::Waits));
-        }
-        let Queued::AtOnce(more) = waiting.put_dial(dial) else {
-            panic!("it waits");
-        };
-        assert_eq!(hook(Some(more)), Some(Hook::ManyDials));
-        let taken: Vec<_> = (0..7).map(|_| hook(waiting.take_any())).collect();
-        let (dial, refusal) = (Some(Hook::Dial), Some(Hook::Connect4));
-        assert_eq!(taken, [dial, refusal, dial, refusal, dial, refusal, dial]);
-        assert_eq!(hook(waiting.take_any()), dial, "nothing else waits");
-    }
-
-    #[test]
-    fn where_listeners_are_wanted_each_sessions_come_in_turn_and_all_else_waits() {
-        let mut waiting = WaitingEvents::default();
-        for session in [1, 1, 2].map(SessionId) {
-            waiting.put(Causer::Refused(session), event(Hook::Connect4));
-            let listener = KernelEvent::Connection(Event {
-                hook: Hook::Listener as u8,
-                session,
-                ..Event::default()
-            });
-            waiting.put(Causer::Connects(session), listener);
-        }
-        waiting.put_dial(Event {
-            hook: Hook::Dial as u8,
-            ..Event::default()
-        });
-        let mut next = |wanted| match waiting.take(wanted)? {
-            KernelEvent::Connection(event) => Some((Hook::from_u8(event.hook)?, event.session.0)),
-            KernelEvent::Other(_) => None,
-        };
-        let of_second = Wanted::Of(Causer::Connects(SessionId(2)));
-        assert_eq!(next(of_second), Some((Hook::Listener, 2)));
-        assert_eq!(next(of_second), None);
-        for _ in 0..2 {
-            assert_eq!(next(Wanted::Listeners), Some((Hook::Listener, 1)));
-        }
-        assert_eq!(next(Wanted::Listeners), None);
-        assert_eq!((waiting.turns.count, waiting.dials.len()), (3, 1));
+        assert!(!put(5));
     }
 
     #[test]

@@ -77,7 +77,7 @@ impl State {
         self.adopt_requests()?;
         self.recall();
         self.with_flows(Flows::adopt)?;
-        self.relays.follow_none(&mut self.datapath);
+        self.tell_all_remembered();
         tracing::info!(
             sessions = self.sessions.all_live().count(),
             holes = self.holes.len(),

@@ -596,7 +596,10 @@ impl State {
             let (policies, requests) = (&self.policies, &self.requests);
             self.holds
                 .begin(&mut self.datapath, session, policies, requests);
+            let user = session.about.uid;
+            self.tell_remembered(user);
         }
+        self.tell_host();
         unix::judge_unix(&mut self.datapath, &self.sessions, id)?;
         let session = self.shown(id);
         let session = session.ok_or_else(|| ids::no_session(&ids::session(id)))?;

@@ -588,32 +588,6 @@ impl Sessions {
         chains.copied().collect()
     }
 
-    /// The policy chains in use, the outermost last; `default` is the one for cgroups that no session owns.
-    #[must_use]
-    pub(crate) fn chains(&self, default: Option<Vec<PolicyId>>) -> HashSet<Vec<PolicyId>> {
-        let live = self.all_live().map(|session| session.chain.clone());
-        live.chain(default).collect()
-    }
-
-    /// The cgroup of the session that owns all of these cgroups; 0 if none does, or several.
-    #[must_use]
-    pub(crate) fn owner_of(&self, cgroups: &[u64]) -> u64 {
-        let mut owners = cgroups
-            .iter()
-            .map(|id| self.of_cgroup(*id).map_or(0, |_| *id));
-        match owners.next() {
-            Some(first) if owners.all(|other| other == first) => first,
-            _ => 0,
-        }
-    }
-
-    /// Whether all of these cgroups are a live session's own.
-    #[must_use]
-    pub(crate) fn is_own(&self, id: SessionId, cgroups: &[u64]) -> bool {
-        let own = self.live(id).map(|session| session.cgroup.cgroup_id);
-        own.is_some_and(|own| self.owner_of(cgroups) == own)
-    }
-
     /// Those that ended long enough ago to be removed.
     #[must_use]
     pub(crate) fn drained(&self, now: BootTime) -> Vec<SessionId> {
@@ -788,20 +762,6 @@ mod tests {
         assert_eq!(sessions.outermost(SessionId(9)), None);
         let brought: Vec<_> = sessions.brought_into(Some(SessionId(1))).collect();
         assert_eq!(brought, [&PolicyId(2)]);
-        let chains = sessions.chains(Some(vec![PolicyId(7)]));
-        assert!(chains.contains(&vec![PolicyId(2), PolicyId(1)]));
-        assert!(chains.contains(&vec![PolicyId(7)]));
-    }
-
-    #[test]
-    fn listeners_are_a_sessions_own_where_all_are() {
-        let sessions = none_but(&[(1, None), (2, None)]);
-        assert_eq!(sessions.owner_of(&[101, 101]), 101);
-        assert_eq!(sessions.owner_of(&[101, 102]), 0);
-        assert_eq!(sessions.owner_of(&[101, 5]), 0);
-        assert_eq!(sessions.owner_of(&[]), 0);
-        assert!(sessions.is_own(SessionId(1), &[101]));
-        assert!(!sessions.is_own(SessionId(2), &[101]));
     }
 
     #[test]

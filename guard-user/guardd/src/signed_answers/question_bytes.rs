@@ -186,7 +186,6 @@ impl State {
         Judging {
             sessions: &self.sessions,
             policies: &self.policies,
-            relays: &self.relays,
         }
     }
 

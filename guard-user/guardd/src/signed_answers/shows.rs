@@ -39,13 +39,18 @@ impl Shows {
                 more => shows.line(format_args!("tried {tried} and {more} more")),
             }
         }
-        if let Some(way) = &request.through {
-            let name = way.comm.as_deref();
-            let name = name.map_or_else(|| "a process".to_owned(), visible::program);
-            shows.line(format_args!(
-                "through {name} at {} port {}",
-                way.address, way.port
-            ));
+        if let Some(listener) = &request.listener {
+            let name = listener.program.as_deref();
+            let name = name.map_or_else(|| "an unknown program".to_owned(), visible::program);
+            let leads_on = if listener.forwards {
+                ", which leads on"
+            } else {
+                ""
+            };
+            shows.line(format_args!("listener {name}{leads_on}"));
+            if !listener.command.is_empty() {
+                shows.line(format_args!("runs {}", command_line(&listener.command)));
+            }
         }
         if !request.command.is_empty() {
             shows.line(format_args!("command {}", command_line(&request.command)));

@@ -4,13 +4,11 @@
 
 use std::time::Duration;
 
-use guard_common::{Connection, Verdict};
-use guard_policy::Rule;
+use guard_common::Verdict;
 use guard_proto::{Request, requests::ChainLink};
 
 use crate::{
-    policies::{ChainVerdict, InForce, Policies},
-    relays::{ClientSession, Relays},
+    policies::{ChainVerdict, Policies},
     requests::{Pending, bursts::Burst, hosts},
     sessions::{Session, Sessions},
 };
@@ -72,8 +70,6 @@ pub(super) struct Judging<'s> {
     pub(super) sessions: &'s Sessions,
     /// Their policies.
     pub(super) policies: &'s Policies,
-    /// Where listeners on this machine lead.
-    pub(super) relays: &'s Relays,
 }
 
 impl Judging<'_> {
@@ -103,7 +99,7 @@ impl Judging<'_> {
         judged.filter(|one| one.verdict != Verdict::Allow).collect()
     }
 
-    /// The shortest `max_hole` of all rules that ask about what a yes to connections opens, a listener's upstreams included; none: no rule
+    /// The shortest `max_hole` of all rules that ask about what a yes to connections opens, none: no rule
     /// asks, or that cannot be told.
     pub(super) fn longest_by_rules(&self, asked: &Pending) -> Option<Duration> {
         let judged = self
@@ -128,10 +124,6 @@ impl Judging<'_> {
         for to in std::iter::once(key.destination).chain(tried) {
             let each = policies.judge_each(session.subject(), to, key.protocol, key.port)?;
             judged.extend(each.into_iter().skip(inside));
-            if key.is_connection() {
-                let to = Connection::new(to, key.protocol, key.port);
-                judged.extend(self.judged_upstreams(session, inside, &to)?);
-            }
         }
         let Some(prefix) = asked.burst.as_ref().map(Burst::prefix) else {
             return Some(judged);
@@ -147,64 +139,6 @@ impl Judging<'_> {
         }
         Some(judged)
     }
-
-    /// The same of a listener's upstreams: a hole for its address opens all of them.
-    fn judged_upstreams(
-        &self,
-        session: &Session,
-        inside: usize,
-        to: &Connection,
-    ) -> Option<Vec<ChainVerdict<'_>>> {
-        let reachable = self
-            .relays
-            .reachable_upstreams(ClientSession::of(session), to);
-        let mut judged = Vec::new();
-        for upstream in &reachable.upstreams {
-            let subject = session.subject();
-            let each =
-                self.policies
-                    .judge_each(subject, upstream.to, upstream.protocol, upstream.port)?;
-            let each = each.into_iter().skip(inside);
-            judged.extend(each.map(|one| ChainVerdict {
-                verdict: if one.rule.is_some_and(|rule| shows_name(rule, upstream)) {
-                    // Nobody reads what the listener sends to its upstream.
-                    Verdict::Confirm
-                } else {
-                    one.verdict
-                },
-                ..one
-            }));
-        }
-        if reachable.anywhere {
-            for slot in session.chain.iter().skip(inside) {
-                judged.extend(all_that_stops(self.policies.get(*slot)?));
-            }
-        }
-        Some(judged)
-    }
-}
-
-/// Whether a rule has TLS show a name there.
-fn shows_name(rule: &Rule, to: &Connection) -> bool {
-    let mut ports = rule.sni_ports().into_iter();
-    ports.any(|spec| spec.covers(to.protocol, to.port))
-}
-
-/// All by which a policy stops anything: where connections may get anywhere, a yes may open each of it. A project's, which an agent may
-/// have written, only narrows what the others say.
-fn all_that_stops(policy: &InForce) -> Vec<ChainVerdict<'_>> {
-    let rules = policy.policy.rules.iter().map(Some).chain([None]);
-    let all = rules.map(|rule| ChainVerdict {
-        verdict: match rule {
-            Some(rule) if rule.by_sni => Verdict::Confirm,
-            Some(rule) => rule.action,
-            None => policy.policy.default,
-        },
-        rule,
-        policy,
-    });
-    all.filter(|one| one.verdict != Verdict::Allow && !policy.source.project)
-        .collect()
 }
 
 #[cfg(test)]
@@ -215,7 +149,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        policies::{self, library::PolicyText, of_texts},
+        policies::of_texts,
         quota::Account,
         requests::{RequestKey, Requests, tests::shown},
         sessions::none_but,
@@ -244,7 +178,6 @@ mod tests {
         let judging = Judging {
             sessions: &sessions,
             policies: &policies,
-            relays: &Relays::default(),
         };
         for session in [1, 2] {
             let requests = asked(session);
@@ -323,33 +256,5 @@ mod tests {
         // An earlier guardd kept no chain.
         let earlier = counts(("mine", None), &[], &[]);
         assert_eq!(earlier, said(&["prod", "mine"], &[""]));
-    }
-
-    #[test]
-    fn where_a_listener_may_lead_anywhere_all_that_a_policy_stops_counts() {
-        let stops = |default: &str, is_project: bool| {
-            let text = format!(
-                "version = 1\nname = \"floor\"\ndefault = \"{default}\"\n\
-                 [[rule]]\nname = \"open\"\nto = [\"192.0.2.1\"]\naction = \"allow\"\n\
-                 [[rule]]\nname = \"ask\"\nto = [\"192.0.2.2\"]\naction = \"confirm\"\n\
-                 [[rule]]\nname = \"never\"\nto = [\"192.0.2.3\"]\naction = \"deny\"\n\
-                 [[rule]]\nname = \"forge\"\nto = [\"forge.example.com\"]\naction = \"allow\"\ntls = \"name\"\n"
-            );
-            let mut source = PolicyText::brought(None, text);
-            source.project = is_project;
-            let read = policies::parse(&source).unwrap();
-            let environment = guard_policy::Environment {
-                judges_names: true,
-                ..guard_policy::Environment::default()
-            };
-            let compiled = policies::compile(source, read, &environment);
-            let policy: InForce = compiled.unwrap().into();
-            let all = all_that_stops(&policy).into_iter();
-            let named = all.map(|one| one.rule.map_or("", |rule| rule.name.as_str()).to_owned());
-            named.collect::<Vec<_>>()
-        };
-        assert_eq!(stops("allow", false), ["ask", "never", "forge"]);
-        assert_eq!(stops("deny", false), ["ask", "never", "forge", ""]);
-        assert_eq!(stops("deny", true), [""; 0]);
     }
 }

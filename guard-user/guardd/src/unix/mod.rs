@@ -217,11 +217,6 @@ impl Sockets {
         if let Some(problem) = kernel.outside_problem() {
             tracing::warn!("{problem}: sessions may use sockets that are handed in");
         }
-        if let Some(problem) = kernel.dials_problem() {
-            tracing::warn!(
-                "{problem}: a relay that connects again for each request may not be found out"
-            );
-        }
         if let Some(problem) = kernel.lsm_problem() {
             tracing::info!(
                 "{problem}: nothing there judges signals, and sockets that are connected and handed in"

@@ -158,6 +158,47 @@ impl<'p> AddressVerdicts<'p> {
         self.intern(answer)
     }
 
+    /// The stricter of two answers for each port, of equals the first. `prefix` is where, for complaints.
+    pub(super) fn stricter_of(
+        &mut self,
+        one: AddressVerdictId,
+        other: AddressVerdictId,
+        prefix: &Prefix,
+    ) -> AddressVerdictId {
+        let (one, other) = (self.get(one), self.get(other));
+        let mut ranges = Vec::new();
+        for range in &one.ranges {
+            let met = other.ranges.iter();
+            let met = met.filter_map(|both| Some((both, within(*range, &spec_of(both))?)));
+            ranges.extend(met.map(|(other, both)| stricter(both, other.verdict, other.rule)));
+            ranges.push(stricter(*range, other.verdict as u8, other.rule));
+        }
+        let rest = other.ranges.iter();
+        ranges.extend(rest.map(|range| {
+            let whole = RangeEntry {
+                verdict: one.verdict as u8,
+                rule: one.rule,
+                ..*range
+            };
+            stricter(whole, range.verdict, range.rule)
+        }));
+        let mut covered = Covered::default();
+        ranges.retain(|range| covered.add(range.protocol, range.low, range.high));
+        let is_stricter = other.verdict.strictness() > one.verdict.strictness();
+        let strictest = if is_stricter { other } else { one };
+        let answer = AddressVerdict {
+            ranges,
+            verdict: strictest.verdict,
+            rule: strictest.rule,
+            own: Own::default(),
+        };
+        if answer.ranges.len() > MAX_RANGES {
+            self.overlong.push((*prefix, answer));
+            return Self::DEFAULT;
+        }
+        self.intern(answer)
+    }
+
     /// The same with each range marked that may be said of private addresses, by its rule.
     pub(super) fn mark_private(
         &mut self,

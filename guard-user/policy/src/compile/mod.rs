@@ -1,13 +1,14 @@
 //! From a model to the tables in which the kernel half looks up verdicts.
 //!
 //! Rules become entries at prefixes (`entries.rs`). One sweep in the order of the prefixes (`sweep.rs`) gives each prefix its
-//! whole answer (`answer.rs`), what it inherits from wider prefixes included, so that the kernel half looks up once. Then
-//! prefixes that change nothing are dropped (`aggregate.rs`). Names and wildcards have answers of their own (`patterns.rs`). The result
+//! whole answer (`answer.rs`), what it inherits from wider prefixes included, so that the kernel half looks up once. Other programs'
+//! listeners on the loopback have addresses of their own there (`listeners.rs`). Then prefixes that change nothing are dropped (`aggregate.rs`). Names and wildcards have answers of their own (`patterns.rs`). The result
 //! depends on what the rules say, never on their order in the file, but for the indices by which it names them.
 
 mod aggregate;
 mod answer;
 mod entries;
+mod listeners;
 mod patterns;
 mod sweep;
 
@@ -100,8 +101,9 @@ pub fn compile(policy: &Policy, environment: &Environment) -> Result<Compiled, V
     let closed = judges_names.then(|| Closed::new(&ranking, environment));
     let entries = entries::collect(&ranking, environment, closed.as_ref());
     let mut answers = AddressVerdicts::new(&ranking, policy.default, judges_names);
-    let swept = sweep::sweep(&entries, &mut answers);
+    let mut swept = sweep::sweep(&entries, &mut answers);
     drop(entries);
+    listeners::add(&mut swept, policy, &ranking, &mut answers);
     let patterns = match &closed {
         Some(closed) => patterns::answered(policy, &ranking, closed, &mut answers)?,
         None => Vec::new(),

@@ -106,7 +106,7 @@ fn meaning(policy: &Policy, compiled: &Compiled) -> Meaning {
     let values = compiled.prefixes.iter().map(|(prefix, value)| {
         let ranges = compiled.ranges(value).iter().map(|range| {
             let anonymous = RangeEntry { rule: 0, ..*range };
-            (anonymous, owned(range.rule).unwrap())
+            (anonymous, owned(range.rule).unwrap_or_default())
         });
         (
             *prefix,

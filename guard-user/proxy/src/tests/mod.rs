@@ -213,6 +213,7 @@ async fn speak(link: Rc<GuarddLink>, guardd: Rc<Guardd>) {
     let mut unsent = link.take_unsent();
     while let Some(said) = unsent.recv().await {
         match said {
+            ToDaemon::Reached { number, .. } => link.reached(number, true),
             ToDaemon::Terms { number, .. } => {
                 link.told(number, guardd.terms.borrow().clone(), None);
             }

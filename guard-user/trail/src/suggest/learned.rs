@@ -86,8 +86,6 @@ struct Use {
     programs: BTreeMap<String, u64>,
     /// What decided, where a person or the proxy had a say.
     rules: BTreeSet<String>,
-    /// Listeners on this machine whose upstream it is.
-    by_way_of: BTreeSet<String>,
 }
 
 /// Everything that went to anywhere.
@@ -140,18 +138,6 @@ impl Uses {
                 one.rules.extend(flow.rule.clone());
             }
         }
-        for lead in &flow.leads_to {
-            let ports = ports_of(lead);
-            let (Some(ports), Ok(address)) = (ports, lead.address.parse::<IpAddr>()) else {
-                continue;
-            };
-            let one = self
-                .all
-                .entry((action, LearnedTarget::Address(address.into())))
-                .or_default();
-            one.ports.push(ports);
-            one.by_way_of.insert(words(flow));
-        }
         Ok(())
     }
 }
@@ -171,10 +157,6 @@ fn ports(protocol: &str, port: Option<u16>) -> Option<PortSpec> {
     }
 }
 
-fn ports_of(lead: &guard_proto::Endpoint) -> Option<PortSpec> {
-    ports(&lead.protocol, lead.port)
-}
-
 /// Names before addresses; but where no name counts, the address.
 fn targets(
     flow: &Flow,
@@ -191,6 +173,11 @@ fn targets(
         .filter(|name| name.parse::<policy::DomainName>().is_ok())
         .map(|name| LearnedTarget::Name(name.to_ascii_lowercase()))
         .collect();
+    if address.is_loopback() {
+        // Another program's server there is this machine's.
+        let machine = LearnedTarget::Group(Group::GuardedHost.as_str());
+        return vec![LearnedTarget::Address(to), machine];
+    }
     if names.is_empty() || is_local(&to, environment) {
         vec![LearnedTarget::Address(to)]
     } else {
@@ -278,7 +265,6 @@ impl Use {
         if more > 0 {
             words.push(format!("and {more} more programs"));
         }
-        words.extend(self.by_way_of.iter().map(|way| format!("by way of {way}")));
         let rules = self
             .rules
             .iter()

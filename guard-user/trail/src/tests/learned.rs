@@ -27,7 +27,6 @@ fn flow(address: &str, protocol: &str, port: Option<u16>, verdict: &str) -> Flow
         bytes_received: None,
         verdict: verdict.to_owned(),
         rule: None,
-        leads_to: Vec::new(),
     }
 }
 
@@ -134,28 +133,7 @@ fn where_no_name_counts_the_address_is_named() {
     };
     let all = learned(&[local, named("not a name", 80)]);
     let to: Vec<_> = all.rules.iter().flat_map(|rule| rule.to.clone()).collect();
-    assert_eq!(to, ["192.0.2.10", "127.0.0.1"]);
-}
-
-#[test]
-fn where_a_listener_leads_is_let_pass_too() {
-    let tunnel = Flow {
-        leads_to: vec![guard_proto::Endpoint {
-            address: "192.0.2.40".to_owned(),
-            port: Some(5432),
-            protocol: "tcp".to_owned(),
-            host: None,
-        }],
-        ..flow("127.0.0.1", "tcp", Some(5432), "allow")
-    };
-    let all = learned(&[tunnel]);
-    let to: Vec<_> = all.rules.iter().flat_map(|rule| rule.to.clone()).collect();
-    assert_eq!(to, ["127.0.0.1", "192.0.2.40"]);
-    assert!(
-        all.toml.contains("by way of tcp 127.0.0.1 port 5432"),
-        "{}",
-        all.toml
-    );
+    assert_eq!(to, ["192.0.2.10", "127.0.0.1", "@guarded-host"]);
 }
 
 #[test]

@@ -40,6 +40,8 @@ pub(crate) enum YesFor {
     Reads,
     /// The address alone, and not the name that it is known by.
     Address,
+    /// This listener, and for good its program, owner and port.
+    Always,
 }
 
 /// What stands in a field.
@@ -143,7 +145,12 @@ impl YesFor {
             Self::Connections(_) => self.connections().is_some(),
             Self::Bytes(_) => self.bytes().is_some(),
             Self::Path { pattern, typing } => !typing && !pattern.is_empty(),
-            Self::Asked | Self::Writes | Self::Prefix | Self::Reads | Self::Address => true,
+            Self::Asked
+            | Self::Writes
+            | Self::Prefix
+            | Self::Reads
+            | Self::Address
+            | Self::Always => true,
         }
     }
 
@@ -160,6 +167,7 @@ impl YesFor {
             prefix: *self == Self::Prefix,
             tried: tried.filter(|_| *self != Self::Prefix),
             address: *self == Self::Address,
+            always: *self == Self::Always,
             terms: HoleTerms {
                 seconds: Some(seconds),
                 connections: self.connections(),

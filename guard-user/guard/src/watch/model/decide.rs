@@ -15,6 +15,12 @@ pub(super) const NOT_NOW: f64 = 60.0;
 /// A no that also stops the asking.
 pub(super) const NOT_TODAY: f64 = 8.0 * 3600.0;
 
+/// Whether a request is about another program on the loopback that could be identified.
+pub(crate) fn is_known_program(request: &Request) -> bool {
+    let listener = request.listener.as_ref();
+    listener.is_some_and(|listener| listener.pid.is_some())
+}
+
 impl Model {
     /// A key that answers the request that is meant, or begins to.
     pub(super) fn answer_key(&mut self, c: char, at: Moment) -> Vec<Effect> {
@@ -25,7 +31,7 @@ impl Model {
             'o' => self.take_offer(at),
             'n' => self.say_no(NOT_NOW, at),
             'N' => self.say_no(NOT_TODAY, at),
-            'c' | 's' | 'p' | 'w' | 'r' | 'i' => {
+            'c' | 's' | 'p' | 'w' | 'r' | 'i' | 'l' => {
                 self.choose(c, at);
                 Vec::new()
             }
@@ -121,6 +127,10 @@ impl Model {
             ('p', None) if subject.request.burst.is_some() => YesFor::Prefix,
             ('w', Some(_)) => YesFor::Writes,
             ('r', None) => YesFor::Reads,
+            ('l', None) if is_known_program(&subject.request) => YesFor::Always,
+            ('l', None) => {
+                return self.tell_why(&subject, "about no known program on the loopback");
+            }
             ('i', None) if subject.request.opens_name => YesFor::Address,
             ('i', None) => return self.tell_why(&subject, "about an address alone as it is"),
             (_, None) => return self.tell_why(&subject, "no HTTP request"),

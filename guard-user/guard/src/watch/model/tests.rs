@@ -154,6 +154,7 @@ fn each_key_for_yes_says_how_long() {
             prefix: false,
             tried: None,
             address: false,
+            always: false,
             terms,
         }) = call(press(&mut model, c, 1000))
         else {

@@ -101,6 +101,7 @@ impl View<'_> {
             },
             YesFor::Reads => "reads over HTTP alone".to_owned(),
             YesFor::Address => "this address alone, not the name".to_owned(),
+            YesFor::Always => "this program, owner and port, for good".to_owned(),
         };
         let mut lines = self.fields(&[("yes to", said, Tone::Strong)], area, usize::MAX);
         lines.push(Line::default());

@@ -6,7 +6,7 @@ use guard_proto::Request;
 
 use crate::render::requests;
 use crate::watch::model::choice::YesFor;
-use crate::watch::model::decide::yes;
+use crate::watch::model::decide::{is_known_program, yes};
 use crate::watch::words::width;
 use crate::watch::{model::Detail, model::Mode, model::Model, model::Pane};
 
@@ -21,6 +21,10 @@ pub(crate) const HELP: &[(&str, &str)] = &[
     ("s", "yes to so many bytes: a size, then f, y or h"),
     ("r", "yes to reads over HTTP alone: then f, y or h"),
     ("i", "of a name: yes to this address alone: then f, y or h"),
+    (
+        "l",
+        "of a program on the loopback: yes for good: then f, y or h",
+    ),
     (
         "p",
         "many addresses: yes to all of their prefix. HTTP: yes to all with this method and a path like it: edit it, Enter. Then f, y or h",
@@ -131,6 +135,9 @@ fn answers(model: &Model) -> Vec<KeyHint> {
     }
     if request.is_some_and(|request| request.opens_name) {
         keys.extend(plain(&[("i", "address alone")]));
+    }
+    if request.is_some_and(is_known_program) {
+        keys.extend(plain(&[("l", "always")]));
     }
     if matches!(model.mode, Mode::Lists) && model.requests.len() > 1 {
         keys.extend(plain(&[("Space", "mark")]));

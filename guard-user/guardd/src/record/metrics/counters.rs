@@ -213,6 +213,7 @@ pub(crate) fn method(call: &Call) -> &'static str {
         Call::Deny { .. } => "Deny",
         Call::Open { .. } => "Open",
         Call::Holes {} => "Holes",
+        Call::Always { .. } => "Always",
         Call::Close { .. } => "Close",
         Call::Sessions {} => "Sessions",
         Call::Stop { .. } => "Stop",

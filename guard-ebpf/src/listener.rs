@@ -1,16 +1,16 @@
-//! Connections to listeners on this machine, and their upstreams: a loopback port may be one end of a tunnel, whose other
-//! end is the real destination.
+//! Who receives a connection on this machine: a server of the session's own, or another program's listener.
 //!
-//! A session's own servers are known by the cgroup that made their sockets; the session always reaches them. Any other
-//! listener gets a ticket when a session first connects to it, and guardd writes its upstreams under that ticket. Until
-//! guardd has scanned the listener, the connection is held: egress drops its SYN, which TCP sends again within milliseconds.
+//! A session's own servers are known by the cgroup that made their sockets; the session always reaches them. Any other listener on the
+//! loopback gets a ticket when a session first connects to it, and is judged as a destination of its own
+//! ([`guard_common::Address::of_listener`]).
 //!
 //! Which of the listeners that share a port (`SO_REUSEPORT`) gets a packet, nobody can tell before it arrives: what looks them up goes by
 //! a hash, the kernel by a program of theirs (`SO_ATTACH_REUSEPORT_CBPF`), and one may end meanwhile. So nothing that carries data goes to
-//! a listener there: not with a SYN (`TCP_FASTOPEN`, which TCP repeats without), and not behind one (SYN cookies). What carries none opens
-//! a connection at most, whose own socket is judged with the next packet.
+//! a listener of TCP there: not with a SYN (`TCP_FASTOPEN`, which TCP repeats without), and not behind one (SYN cookies). What carries none
+//! opens a connection at most, whose own socket is judged with the next packet. A datagram to a shared port never counts as one to the
+//! session's own server.
 
-use core::mem::MaybeUninit;
+use core::{ffi::c_void, mem::MaybeUninit};
 
 use aya_ebpf::{
     EbpfContext as _,
@@ -20,58 +20,52 @@ use aya_ebpf::{
     },
     programs::SockAddrContext,
 };
-use guard_common::{Connection, Protocol};
+use guard_common::{Connection, DNS_PORT, Protocol, Ticket};
 
 use crate::{
     ctx::{self, LOOPBACK_DEVICE},
     kernel::{self, SocketAddress},
-    maps::{self, ListenerState},
-    rates,
+    maps::{self, HERE, ListenerState},
     redirect::Redirect,
 };
 
-/// The listener that receives a connection: one of the numbers below [`Self::FIRST_TICKET`], or its [`guard_common::Ticket`]; with two
-/// flags, of which [`Self::MORE`] means one thing beside [`Self::BEGINS`] and another without.
+/// Who receives a connection: one of the numbers below [`Self::FIRST_TICKET`], or a listener's [`Ticket`]; with two flags.
 #[derive(Clone, Copy)]
 pub(crate) struct Receiver(u64);
 
 impl Receiver {
-    /// No listener that guardd knows: the policies judge the address.
+    /// Nobody, or the address alone decides.
     pub(crate) const NO_LISTENER: u64 = 0;
     /// A server of the session's own.
     const OWN: u64 = 1;
-    /// Memory is short, or the packet cannot be parsed: no listener has this ticket.
+    /// Memory is short, or the packet cannot be parsed.
     const IN_DOUBT: u64 = 2;
     /// The packet may get to another socket than the one that was found, with its data. Of a call too: the guard's own proxy would get it.
-    pub(crate) const REFUSED: u64 = 3;
+    const REFUSED: u64 = 3;
     /// What is left of a closed connection gets the packet, and no program does.
     const NOBODY: u64 = 4;
-    /// The same is found, but the packet begins a connection: a listener takes it, which [`of_packet`] finds.
+    /// TIME_WAIT matched a SYN: a listener takes it, which [`of_packet`] finds.
     const TAKEN_OVER: u64 = 5;
     /// The lowest ticket that is given.
     const FIRST_TICKET: u64 = 8;
-    /// The call or packet begins a connection.
+    /// The packet begins a connection.
     const BEGINS: u64 = 1 << 63;
-    /// Of what begins one: a report to guardd that a session connects to the listener is due.
-    const REPORT: u64 = Self::BEGINS | Self::MORE;
-    /// Of what does not: another socket may get the next packet.
-    const ONCE: u64 = Self::MORE;
-    /// One bit for both: tickets that an earlier guard gave, which sockets keep, have all others.
-    const MORE: u64 = 1 << 62;
+    /// Another socket may get the next packet.
+    const ONCE: u64 = 1 << 62;
 
     /// No listener, where only the address counts.
     pub(crate) const NONE: Self = Self(Self::NO_LISTENER);
 
     /// Without the flags.
     #[inline(always)]
-    pub(crate) const fn number(self) -> u64 {
-        self.0 & !(Self::BEGINS | Self::MORE)
+    const fn number(self) -> u64 {
+        self.0 & !(Self::BEGINS | Self::ONCE)
     }
 
-    /// Whether the packet may not pass, whatever the policies say.
+    /// Whether it may not pass, whatever the policies say.
     #[inline(always)]
     pub(crate) const fn is_refused(self) -> bool {
-        self.number() == Self::REFUSED
+        matches!(self.number(), Self::IN_DOUBT | Self::REFUSED)
     }
 
     /// Whether no program gets the packet.
@@ -86,36 +80,32 @@ impl Receiver {
         self.number() == Self::OWN
     }
 
-    /// Whether guardd scans it.
-    #[inline(always)]
-    pub(crate) const fn is_scanned(self) -> bool {
-        self.number() > Self::OWN
-    }
-
-    #[inline(always)]
-    pub(crate) const fn begins(self) -> bool {
-        self.0 & Self::BEGINS != 0
-    }
-
     /// Whether the verdict is one on this packet alone.
     #[inline(always)]
     pub(crate) const fn is_once(self) -> bool {
-        self.0 & (Self::BEGINS | Self::MORE) != 0
+        self.0 & (Self::BEGINS | Self::ONCE) != 0
     }
 
+    /// The destination that is judged: another program's listener on the loopback, else what was asked for. Name servers are judged by
+    /// their addresses.
     #[inline(always)]
-    pub(crate) const fn is_report_due(self) -> bool {
-        self.0 & Self::REPORT == Self::REPORT
+    pub(crate) fn destination(self, asked: &Connection) -> Connection {
+        let number = self.number();
+        let is_listener =
+            number >= Self::FIRST_TICKET && asked.to.is_loopback() && asked.port != DNS_PORT;
+        let to = if is_listener {
+            asked.to.of_listener(Ticket(number as u32))
+        } else {
+            asked.to
+        };
+        Connection::new(to, asked.protocol, asked.port)
     }
 }
-
-/// The shortest interval, in nanoseconds, between two events about the same listener.
-const PAUSE: u64 = 250_000_000;
 
 /// Records the session that makes a socket, and what the thread calls itself.
 #[inline(always)]
 pub(crate) fn mark_owner(sk: *mut bpf_sock, cgroup: u64) {
-    // If memory is short, it is scanned like another's.
+    // If memory is short, it counts as another program's.
     if let Some(state) = kernel::new_socket_storage::<ListenerState>(maps::listener_states(), sk) {
         // SAFETY: a live map value; nobody else has the socket yet.
         unsafe {
@@ -125,9 +115,9 @@ pub(crate) fn mark_owner(sk: *mut bpf_sock, cgroup: u64) {
     }
 }
 
-/// The receiver of a connection that a task of that cgroup makes.
+/// The receiver of a call that a task of that cgroup makes.
 #[inline(always)]
-pub(crate) fn of_connect(ctx: &SockAddrContext, to: &Connection, cgroup: u64) -> Receiver {
+pub(crate) fn of_call(ctx: &SockAddrContext, to: &Connection, cgroup: u64) -> Receiver {
     Receiver(guard_listener(ctx.as_ptr().cast(), to, cgroup))
 }
 
@@ -138,9 +128,15 @@ extern "C" fn guard_listener(ctx: *mut bpf_sock_addr, to: *const Connection, cgr
     if to.is_null() {
         return Receiver::IN_DOUBT;
     }
-    // SAFETY: not null, and only called from `of_connect`, with a reference.
+    // SAFETY: not null, and only called from `of_call`, with a reference.
     let to = unsafe { &*to };
-    if to.protocol != Protocol::TCP || !to.to.is_loopback() {
+    if !to.to.is_loopback() || to.port == DNS_PORT {
+        return Receiver::NO_LISTENER;
+    }
+    if to.protocol == Protocol::UDP {
+        return of_datagram(ctx.cast(), to, cgroup);
+    }
+    if to.protocol != Protocol::TCP {
         return Receiver::NO_LISTENER;
     }
     let localhost = to.to.localhost();
@@ -153,11 +149,46 @@ extern "C" fn guard_listener(ctx: *mut bpf_sock_addr, to: *const Connection, cgr
             if is_proxy(listener) {
                 Receiver::REFUSED
             } else {
-                with_report(receiver_of(listener, cgroup, 0), listener, cgroup)
+                receiver_of(listener, cgroup, 0)
             }
         },
     );
     found.unwrap_or(Receiver::NO_LISTENER)
+}
+
+/// A server of the session's own that a `connect` to an address of this machine other than the loopback's goes to.
+///
+/// A function of its own for the sake of the stack, as [`crate::emit::due`].
+#[inline(never)]
+pub(crate) fn is_own_here(ctx: &SockAddrContext, to: &Connection, cgroup: u64) -> bool {
+    let is_here = kernel::netns_cookie(ctx.as_ptr()).0 == maps::OWN_NETWORK.load()
+        && HERE.get_ptr(to.to).is_some();
+    if to.protocol != Protocol::TCP || !is_here {
+        return false;
+    }
+    let localhost = to.to.localhost();
+    let found = kernel::with_receiver(
+        ctx.as_ptr(),
+        SocketAddress::nobody(&localhost),
+        SocketAddress::of(to),
+        |listener| cgroup != 0 && owner_of(listener) == cgroup,
+    );
+    found.unwrap_or(false)
+}
+
+/// The receiver of a datagram to the loopback. A peer that has connected its socket to the sender is no server, and is not found.
+#[inline(always)]
+fn of_datagram(context: *mut c_void, to: &Connection, cgroup: u64) -> u64 {
+    let found = kernel::with_udp_receiver(context, SocketAddress::of(to), |receiver| {
+        if is_proxy(receiver) {
+            return Receiver::REFUSED;
+        }
+        if owner_of(receiver) == cgroup && cgroup != 0 && !kernel::may_share_port(receiver) {
+            return Receiver::OWN;
+        }
+        ticket_of(receiver)
+    });
+    found.unwrap_or(Receiver::NO_LISTENER) | Receiver::ONCE
 }
 
 /// [`of_packet`]. The verifier checks it by itself.
@@ -171,6 +202,9 @@ extern "C" fn guard_receiver(skb: *mut __sk_buff, to: *const Connection, cgroup:
     let to = unsafe { &*to };
     // SAFETY: the kernel's context.
     let is_local = unsafe { (&raw const (*skb).ifindex).read_volatile() } == LOOPBACK_DEVICE;
+    if to.protocol == Protocol::UDP && to.to.is_loopback() && to.port != DNS_PORT && is_local {
+        return of_datagram(skb.cast(), to, cgroup);
+    }
     if to.protocol != Protocol::TCP || !is_local {
         return Receiver::NO_LISTENER;
     }
@@ -250,21 +284,24 @@ fn receiver_of_packet(receiver: *mut bpf_sock, packet: Arriving, cgroup: u64) ->
     if is_proxy(full) {
         return Receiver::REFUSED;
     }
-    let number = receiver_of(full, cgroup, made_in);
-    if packet.begins {
-        with_report(number, full, cgroup)
-    } else {
-        number | once_unless_it_lasts
-    }
+    receiver_of(full, cgroup, made_in) | once_unless_it_lasts
 }
 
 /// Whether a session has made a socket, or the listener that it was accepted from. Nobody believes what that says of its port: the session
 /// may have it say so (`setsockopt`), and end it whenever it likes.
 #[inline(always)]
 fn is_made_inside(sk: *mut bpf_sock) -> bool {
+    owner_of(sk) != 0
+}
+
+/// The cgroup of the session that has made a socket, or the listener that it was accepted from; 0 where none did.
+#[inline(always)]
+fn owner_of(sk: *mut bpf_sock) -> u64 {
     let state = kernel::socket_storage::<ListenerState>(maps::listener_states(), sk);
     // SAFETY: a live map value; one aligned word.
-    state.is_some_and(|state| unsafe { (&raw const (*state).owner).read_volatile() } != 0)
+    state.map_or(0, |state| unsafe {
+        (&raw const (*state).owner).read_volatile()
+    })
 }
 
 /// The receiver of a packet of a socket of that cgroup's.
@@ -301,21 +338,21 @@ extern "C" fn guard_taking_over(skb: *mut __sk_buff, to: *const Connection, cgro
                 return Receiver::REFUSED;
             }
             let made_in = kernel::socket_ancestor_cgroup(listener, maps::SESSION_LEVEL.load());
-            with_report(receiver_of(listener, cgroup, made_in), listener, cgroup)
+            receiver_of(listener, cgroup, made_in)
         },
     );
     found.unwrap_or(Receiver::NO_LISTENER) | Receiver::BEGINS
 }
 
-/// Whether a packet begins a connection that was redirected to the guard's own proxy, and another listens on this machine where it wanted to
-/// go than its `connect` found there: that may be long ago (TCP_FASTOPEN_CONNECT). The proxy is about to connect there, and nobody judges what
-/// gets its connection. Who has begun to listen since has another ticket, or none yet.
+/// Whether a packet begins a connection that was redirected to the guard's own proxy, and another listens on the loopback where it wanted to
+/// go than its `connect` found there: that may be long ago (TCP_FASTOPEN_CONNECT).
 ///
 /// A function of its own for the sake of the stack, as [`crate::emit::due`].
 #[inline(never)]
 pub(crate) fn is_overtaken(skb: *mut __sk_buff, redirect: Redirect) -> bool {
     let asked = redirect.asked();
-    if !redirect.is_to_proxy() || !asked.to.is_loopback() {
+    let to = Connection::new(asked.to.connected(), asked.protocol, asked.port);
+    if !redirect.is_to_proxy() || !to.to.is_loopback() {
         return false;
     }
     let mut segment = MaybeUninit::uninit();
@@ -326,37 +363,18 @@ pub(crate) fn is_overtaken(skb: *mut __sk_buff, redirect: Redirect) -> bool {
     if !unsafe { segment.assume_init_ref() }.begins() {
         return false;
     }
-    let localhost = asked.to.localhost();
+    let localhost = to.to.localhost();
     // As `guard_listener`, which found the other one.
     let found = kernel::with_receiver(
         skb.cast(),
         SocketAddress::nobody(&localhost),
-        SocketAddress::of(&asked),
+        SocketAddress::of(&to),
         ticket_of,
     );
     match found {
-        Some(ticket) => ticket == 0 || ticket as u32 != redirect.listener(),
+        Some(ticket) => to.to.of_listener(Ticket(ticket as u32)).0 != asked.to.0,
         // It is not there any more.
         None => false,
-    }
-}
-
-/// The ticket of a listener; 0 where it has none.
-#[inline(always)]
-fn ticket_of(listener: *mut bpf_sock) -> u64 {
-    let state = kernel::socket_storage::<ListenerState>(maps::listener_states(), listener);
-    // SAFETY: a live map value; one aligned word.
-    state.map_or(0, |state| unsafe {
-        (&raw const (*state).ticket).read_volatile()
-    })
-}
-
-#[inline(always)]
-fn with_report(number: u64, receiver: *mut bpf_sock, cgroup: u64) -> u64 {
-    if Receiver(number).is_scanned() && is_due(receiver, cgroup) {
-        number | Receiver::REPORT
-    } else {
-        number
     }
 }
 
@@ -364,28 +382,26 @@ fn with_report(number: u64, receiver: *mut bpf_sock, cgroup: u64) -> u64 {
 /// hook can tell, else 0.
 #[inline(always)]
 fn receiver_of(receiver: *mut bpf_sock, cgroup: u64, made_in: u64) -> u64 {
-    if cgroup != 0 && made_in == cgroup {
+    if cgroup != 0 && (made_in == cgroup || (made_in == 0 && owner_of(receiver) == cgroup)) {
         return Receiver::OWN;
     }
+    ticket_of(receiver)
+}
+
+/// The ticket of a socket, which gets one if it has none.
+#[inline(always)]
+fn ticket_of(receiver: *mut bpf_sock) -> u64 {
     let Some(state) =
         kernel::new_socket_storage::<ListenerState>(maps::listener_states(), receiver)
     else {
         return Receiver::IN_DOUBT;
     };
-    // SAFETY: a live map value; aligned words.
-    let (owner, ticket) = unsafe {
-        (
-            (&raw const (*state).owner).read_volatile(),
-            (&raw const (*state).ticket).read_volatile(),
-        )
-    };
-    if cgroup != 0 && owner == cgroup && made_in == 0 {
-        return Receiver::OWN;
-    }
+    // SAFETY: a live map value; one aligned word.
+    let ticket = unsafe { (&raw const (*state).ticket).read_volatile() };
     if ticket != 0 {
         return ticket;
     }
-    let new = (kernel::random() >> 2) | Receiver::FIRST_TICKET;
+    let new = u64::from(kernel::random() as u32) | Receiver::FIRST_TICKET;
     // SAFETY: a live map value, aligned to 8.
     match unsafe { kernel::compare_exchange(&raw mut (*state).ticket, 0, new) } {
         0 => new,
@@ -393,28 +409,8 @@ fn receiver_of(receiver: *mut bpf_sock, cgroup: u64, made_in: u64) -> u64 {
     }
 }
 
-/// Whether it is a listener of the guard's own proxy.
+/// Whether it is a socket of the guard's own proxy, or of its resolver.
 #[inline(always)]
 fn is_proxy(listener: *mut bpf_sock) -> bool {
     kernel::socket_storage::<u64>(maps::listeners(), listener).is_some()
-}
-
-/// Whether a report that a session connects to that listener is due. A session whose share is used up takes nothing from
-/// others' shares.
-#[inline(always)]
-fn is_due(receiver: *mut bpf_sock, cgroup: u64) -> bool {
-    let Some(state) = kernel::socket_storage::<ListenerState>(maps::listener_states(), receiver)
-    else {
-        return rates::may_tell_of_listener(cgroup);
-    };
-    let now = kernel::boot_time().0;
-    // SAFETY: a live map value; one aligned word, and two writers write the present.
-    unsafe {
-        let told = &raw mut (*state).told;
-        let is_due = now >= told.read_volatile() + PAUSE && rates::may_tell_of_listener(cgroup);
-        if is_due {
-            told.write_volatile(now);
-        }
-        is_due
-    }
 }
