@@ -5,17 +5,49 @@ use std::fs;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
+use regex::Regex;
 
 use crate::shell::{read, root, say};
 
 /// File of the limits, in the root of the workspace.
 const LIMITS: &str = "mass.toml";
 
-/// Pronouns that stand for a noun elsewhere; "the same" and "each other" count too.
-const PRONOUNS: &str = "it its that those these this they them their theirs what whatever whoever who whom whose one ones such so other \
-                        others another nobody nothing somebody anybody thereby thereof else";
+/// A comment, or a token: a string, a character, a word, a number or a sign.
+const TOKEN: &str = r##"(?xs)//[^\n]*|/\*.*?\*/|(?P<token>[bc]?"(?:\\.|[^"\\])*"|[bc]?r(?:"[^"]*"|\#".*?"\#|\#\#".*?"\#\#|\#\#\#".*?"\#\#\#)
+    |b?'(?:\\.[^']*|[^'\\])'|'?[A-Za-z_][A-Za-z0-9_]*|[0-9][0-9A-Za-z_.]*|\S)"##;
+/// Pronouns that stand for a noun elsewhere.
+const PRONOUN: &str = r"(?i)\b(it|its|that|those|these|this|they|them|their|theirs|what|whatever|whoever|who|whom|whose|one|ones|such|so|others?|another|each other|the same|nobody|nothing|somebody|anybody|thereby|thereof|else)\b";
 /// Words that a doc comment should not begin with.
-const OPENERS: &str = "what whether how where as who whoever those that";
+const OPENER: &str =
+    r"(?i)^(what|whether|how|where|as|who|whoever|those|that|the same|so (many|long|much|often))\b";
+const WORD: &str = r"[A-Za-z][A-Za-z'-]*";
+/// Code, links and addresses.
+const SPARED: &str = r"`[^`]*`|\[[^]]*\]\([^)]*\)|https?://\S+";
+/// A comment that has a line of its own.
+const COMMENT: &str = r"^(///|//!|//)\s?(.*)";
+
+/// All patterns, compiled.
+struct Patterns {
+    token: Regex,
+    pronoun: Regex,
+    opener: Regex,
+    word: Regex,
+    spared: Regex,
+    comment: Regex,
+}
+
+impl Patterns {
+    fn new() -> Result<Self> {
+        Ok(Self {
+            token: Regex::new(TOKEN)?,
+            pronoun: Regex::new(PRONOUN)?,
+            opener: Regex::new(OPENER)?,
+            word: Regex::new(WORD)?,
+            spared: Regex::new(SPARED)?,
+            comment: Regex::new(COMMENT)?,
+        })
+    }
+}
 
 /// Figures of one room, or its limits: tokens of the program, tokens of tests, and two shares in percent.
 type Limits = (usize, usize, f64, f64);
@@ -43,20 +75,19 @@ impl Room {
     }
 
     /// Adds a Rust file.
-    fn add(&mut self, path: &str, text: &str) {
-        let (program, tests) = split(&tokens(text));
+    fn add(&mut self, path: &str, text: &str, patterns: &Patterns) {
+        let (program, tests) = split(&tokens(text, patterns));
         let is_test = path.split('/').any(|part| part == "tests") || path.ends_with("/tests.rs");
         self.tokens += if is_test { 0 } else { program };
         self.test_tokens += tests + if is_test { program } else { 0 };
-        for (is_doc, comment) in comments(text) {
-            let plain = plain(&comment);
-            let words = words(&plain);
+        for (is_doc, comment) in comments(text, patterns) {
+            let plain = patterns.spared.replace_all(&comment, " x ");
+            let words = patterns.word.find_iter(&plain).count();
             if words > 0 {
-                let (pronouns, is_odd) = pronouns(&plain);
                 self.words += words;
-                self.pronouns += pronouns;
+                self.pronouns += patterns.pronoun.find_iter(&plain).count();
                 self.docs += usize::from(is_doc);
-                self.openings += usize::from(is_doc && is_odd);
+                self.openings += usize::from(is_doc && patterns.opener.is_match(&plain));
             }
         }
     }
@@ -174,7 +205,7 @@ fn rooms() -> Result<BTreeMap<String, Room>> {
             .current_dir(root())
             .args(["ls-files", "*.rs"]),
     )?;
-    let mut rooms: BTreeMap<String, Room> = BTreeMap::new();
+    let (mut rooms, patterns) = (BTreeMap::<String, Room>::new(), Patterns::new()?);
     for path in files.lines().filter(|path| root().join(path).exists()) {
         let text =
             fs::read_to_string(root().join(path)).with_context(|| format!("cannot read {path}"))?;
@@ -184,7 +215,10 @@ fn rooms() -> Result<BTreeMap<String, Room>> {
             1
         };
         let room: Vec<_> = path.split('/').take(parts).collect();
-        rooms.entry(room.join("/")).or_default().add(path, &text);
+        rooms
+            .entry(room.join("/"))
+            .or_default()
+            .add(path, &text, &patterns);
     }
     Ok(rooms)
 }
@@ -227,86 +261,13 @@ fn lowered(line: &str, rooms: &BTreeMap<String, Room>) -> Option<String> {
     Some(format!("\"{name}\" = {}\n", list(least)))
 }
 
-/// Tokens of Rust: words, numbers, strings and signs, without comments and white space.
-fn tokens(text: &str) -> Vec<&str> {
-    let (mut rest, mut all) = (text, Vec::new());
-    while let Some(first) = rest.chars().next() {
-        let comment = comment(rest);
-        let length = comment
-            .or_else(|| string(rest))
-            .or_else(|| character(rest))
-            .unwrap_or_else(|| word(rest));
-        let (token, behind) = rest.split_at(length);
-        if comment.is_none() && !first.is_whitespace() {
-            all.push(token);
-        }
-        rest = behind;
-    }
-    all
-}
-
-fn comment(text: &str) -> Option<usize> {
-    if text.starts_with("//") {
-        return Some(text.find('\n').unwrap_or(text.len()));
-    }
-    let inside = text.strip_prefix("/*")?;
-    Some(inside.find("*/")? + 4)
-}
-
-/// Length of the string literal that `text` begins with.
-fn string(text: &str) -> Option<usize> {
-    let body = text.strip_prefix(['b', 'c']).unwrap_or(text);
-    let before = text.len() - body.len();
-    if let Some(inside) = body.strip_prefix('"') {
-        let mut letters = inside.char_indices();
-        while let Some((at, letter)) = letters.next() {
-            match letter {
-                '"' => return Some(before + at + 2),
-                '\\' => drop(letters.next()),
-                _ => {}
-            }
-        }
-        return None;
-    }
-    let raw = body.strip_prefix('r')?;
-    let inside = raw.trim_start_matches('#');
-    let end = format!("\"{}", "#".repeat(raw.len() - inside.len()));
-    let at = inside.strip_prefix('"')?.find(&end)?;
-    Some(text.len() - inside.len() + 1 + at + end.len())
-}
-
-/// Length of the character literal that `text` begins with.
-fn character(text: &str) -> Option<usize> {
-    let inside = text.strip_prefix('b').unwrap_or(text).strip_prefix('\'')?;
-    let mut letters = inside.char_indices();
-    let first = letters.next()?.1;
-    let escaped = if first == '\\' {
-        letters.next()?.1.len_utf8()
-    } else {
-        0
-    };
-    let from = first.len_utf8() + escaped;
-    let end = if first == '\\' {
-        inside[from..].find('\'')?
-    } else {
-        0
-    };
-    let is_closed = first != '\'' && inside[from + end..].starts_with('\'');
-    is_closed.then(|| text.len() - inside.len() + from + end + 1)
-}
-
-/// Length of the word, number or sign that `text` begins with.
-fn word(text: &str) -> usize {
-    let is_letter = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let body = text.strip_prefix('\'').unwrap_or(text);
-    let run = |is: &dyn Fn(char) -> bool| body.find(|c| !is(c)).unwrap_or(body.len());
-    match body.chars().next() {
-        Some(c) if is_letter(c) && !c.is_ascii_digit() => text.len() - body.len() + run(&is_letter),
-        Some(c) if c.is_ascii_digit() && body.len() == text.len() => {
-            run(&|c| is_letter(c) || c == '.')
-        }
-        _ => text.chars().next().map_or(0, char::len_utf8),
-    }
+/// Returns the tokens of Rust, without comments and white space.
+fn tokens<'t>(text: &'t str, patterns: &Patterns) -> Vec<&'t str> {
+    let tokens = patterns.token.captures_iter(text);
+    tokens
+        .filter_map(|found| found.name("token"))
+        .map(|token| token.as_str())
+        .collect()
 }
 
 /// Counts tokens of the program, and of items under `#[cfg(test)]`.
@@ -347,91 +308,24 @@ fn item(tokens: &[&str]) -> usize {
     tokens.len() + 1
 }
 
-/// Comments that have lines of their own, joined, and whether each is documentation.
-fn comments(text: &str) -> Vec<(bool, String)> {
-    let (mut all, mut last) = (Vec::<(bool, String)>::new(), None);
+/// Returns comments that have lines of their own, joined, and whether each is documentation.
+fn comments(text: &str, patterns: &Patterns) -> Vec<(bool, String)> {
+    let (mut all, mut last) = (Vec::<(bool, String)>::new(), String::new());
     for line in text.split('\n').map(str::trim) {
-        let kind = ["///", "//!", "//"]
-            .into_iter()
-            .find(|kind| line.starts_with(kind));
-        if let Some(kind) = kind {
-            let body = &line[kind.len()..];
-            let body = body.strip_prefix(char::is_whitespace).unwrap_or(body);
-            match all.last_mut() {
-                Some((_, comment)) if last == Some(kind) => *comment += &format!(" {body}"),
-                _ => all.push((kind != "//", body.to_owned())),
+        let [kind, body] = patterns
+            .comment
+            .captures(line)
+            .map_or(["", ""], |found| found.extract().1);
+        match all.last_mut() {
+            Some((_, comment)) if last == kind && !kind.is_empty() => {
+                *comment += &format!(" {body}")
             }
+            _ if !kind.is_empty() => all.push((kind != "//", body.to_owned())),
+            _ => {}
         }
-        last = kind;
+        kind.clone_into(&mut last);
     }
     all
-}
-
-/// A comment with `x` in place of code, links and addresses.
-fn plain(comment: &str) -> String {
-    let (mut plain, mut rest) = (String::new(), comment);
-    while let Some(letter) = rest.chars().next() {
-        let length = spared(rest);
-        let behind = length.unwrap_or(letter.len_utf8());
-        match length {
-            Some(_) => plain += " x ",
-            None => plain.push(letter),
-        }
-        rest = &rest[behind..];
-    }
-    plain
-}
-
-/// Length of the code, link or address that `text` begins with.
-fn spared(text: &str) -> Option<usize> {
-    if let Some(code) = text.strip_prefix('`') {
-        return Some(code.find('`')? + 2);
-    }
-    if text.starts_with('[') {
-        let name = text.find(']')? + 1;
-        let target = text[name..].strip_prefix('(')?;
-        return Some(name + 1 + target.find(')')? + 1);
-    }
-    let address = text
-        .strip_prefix("http://")
-        .or_else(|| text.strip_prefix("https://"))?;
-    let length = address.find(char::is_whitespace).unwrap_or(address.len());
-    (length > 0).then(|| text.len() - address.len() + length)
-}
-
-fn words(plain: &str) -> usize {
-    let is_inside = |c: char| c.is_ascii_alphabetic() || c == '\'' || c == '-';
-    plain
-        .split(|c| !is_inside(c))
-        .filter(|run| run.contains(|c: char| c.is_ascii_alphabetic()))
-        .count()
-}
-
-/// Counts the pronouns, and returns whether the opening is odd.
-fn pronouns(plain: &str) -> (usize, bool) {
-    let is_inside = |c: char| c.is_alphanumeric() || c == '_';
-    let plain = plain.to_lowercase();
-    let spaced = plain.replace(|c: char| !is_inside(c) && c != ' ', " , ");
-    let mut rest = spaced.split(' ').peekable();
-    let begins = |words: &str| {
-        plain
-            .strip_prefix(words)
-            .is_some_and(|rest| !rest.starts_with(is_inside))
-    };
-    let is_odd = OPENERS.split(' ').any(begins)
-        || ["the same", "so many", "so long", "so much", "so often"]
-            .into_iter()
-            .any(begins);
-    let mut count = 0;
-    while let Some(word) = rest.next() {
-        let pair = [("the", "same"), ("each", "other")]
-            .into_iter()
-            .find(|(first, _)| word == *first);
-        let is_pair =
-            pair.is_some_and(|(_, second)| rest.next_if(|next| *next == second).is_some());
-        count += usize::from(is_pair || PRONOUNS.split_whitespace().any(|pronoun| pronoun == word));
-    }
-    (count, is_odd)
 }
 
 #[cfg(test)]
@@ -439,23 +333,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tokens_are_counted_without_comments_and_tests_apart() {
-        let text = r##"fn a<'x>(b: &'x str) -> char { '\'' /* no */ } // no
+    fn tokens_and_pronouns_are_counted_and_tests_apart() -> Result<()> {
+        let text = r##"/// What it is.
+            /// The same.
+            // [a it](b) `it` each other
+            fn a<'x>(b: &'x str) -> char { '\'' /* no */ } // no
             #[cfg(test)] mod tests { fn b() { r#"a " b"#; b"\""; 'c'; 1_0.5 } }
             #[cfg(test)] use c; const D: u8 = b'"';"##;
-        assert_eq!(split(&tokens(text)), (25, 34));
-    }
-
-    #[test]
-    fn pronouns_and_odd_openings_are_counted() {
-        let comments = comments(
-            "/// What it is.\n/// The same.\n// [a it](b) `it` each other\nfn a() {} // it\n",
-        );
-        let of = |(is_doc, text): &(bool, String)| {
-            (*is_doc, words(&plain(text)), pronouns(&plain(text)))
-        };
-        let all: Vec<_> = comments.iter().map(of).collect();
-        assert_eq!(all, [(true, 5, (3, true)), (false, 4, (1, false))]);
+        let mut room = Room::default();
+        room.add("src/a.rs", text, &Patterns::new()?);
+        assert_eq!((room.tokens, room.test_tokens), (25, 34));
+        assert_eq!((room.words, room.pronouns), (9, 4));
+        assert_eq!((room.docs, room.openings), (1, 1));
+        Ok(())
     }
 
     #[test]
