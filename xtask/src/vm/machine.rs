@@ -8,6 +8,7 @@ use std::io::{BufRead, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -239,7 +240,7 @@ fn make(kernel: Kernel, contents: Contents, packages: &str, dir: &Path) -> Resul
 /// The emulator, and how it makes processors.
 pub(super) struct Qemu {
     command: Vec<PathBuf>,
-    has_kvm: bool,
+    has_kvm: AtomicBool,
 }
 
 impl Qemu {
@@ -266,13 +267,35 @@ impl Qemu {
         }
         Ok(Self {
             command,
-            has_kvm: !emulate && kvm.is_ok(),
+            has_kvm: AtomicBool::new(!emulate && kvm.is_ok()),
         })
+    }
+
+    fn has_kvm(&self) -> bool {
+        self.has_kvm.load(Ordering::Relaxed)
+    }
+
+    /// Does something with a machine, and once more with an emulated one where no kernel boots with KVM.
+    ///
+    /// # Errors
+    ///
+    /// What that says.
+    pub(super) fn boot<T>(&self, boot: impl Fn() -> Result<T>) -> Result<T> {
+        let had_kvm = self.has_kvm();
+        let booted = boot();
+        if let (Err(problem), true) = (&booted, had_kvm) {
+            say(&format!(
+                "no kernel boots with /dev/kvm ({problem:#}): machines are emulated, and their tests wait longer"
+            ));
+            self.has_kvm.store(false, Ordering::Relaxed);
+            return boot();
+        }
+        booted
     }
 
     /// Returns how many times slower than others a machine is, on a host that has other things to do.
     pub(super) fn slowness(&self) -> u32 {
-        if self.has_kvm { 1 } else { 5 }
+        if self.has_kvm() { 1 } else { 5 }
     }
 
     /// Returns what every machine has; nothing of it leads to this machine's disks or network.
@@ -284,7 +307,7 @@ impl Qemu {
         append: &str,
     ) -> Command {
         // A second processor makes an emulated boot slower, and so do wide vectors.
-        let (accel, cpu, processors) = if self.has_kvm {
+        let (accel, cpu, processors) = if self.has_kvm() {
             ("kvm", "host", "2")
         } else {
             ("tcg,thread=multi", "Nehalem,+rdrand", "1")
@@ -408,7 +431,7 @@ impl Machine {
         let deadline = Instant::now() + BOOT;
         while !machine
             .line(deadline)
-            .context("it did not boot: with `--emulate` it needs no KVM")?
+            .context("it did not boot")?
             .contains(READY)
         {}
         machine.must(kind.prepare)?;

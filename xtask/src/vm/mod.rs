@@ -316,15 +316,13 @@ impl<'a> Runner<'a> {
     }
 
     fn boot(&self, job: &Job<'_>, disk: Option<&Path>) -> Result<Machine> {
-        let qemu = self
-            .qemu
-            .machine(job.image, job.kind, self.payload.path(), "");
-        Machine::boot(
-            qemu,
-            job.kind,
-            disk,
-            &self.logs.join(format!("{}.console", job.name())),
-        )
+        let console = self.logs.join(format!("{}.console", job.name()));
+        self.qemu.boot(|| {
+            let qemu = self
+                .qemu
+                .machine(job.image, job.kind, self.payload.path(), "");
+            Machine::boot(qemu, job.kind, disk, &console)
+        })
     }
 
     /// Runs tests before a reboot, after it, and after the power was cut.
@@ -449,21 +447,14 @@ fn shell(args: &VmArgs, kind: &Kind) -> Result<()> {
     say(
         "root's shell in the machine, without a network; `exit` ends both; its package is /payload/packages/guard.deb",
     );
-    let mut qemu = qemu.machine(&image, kind, payload.path(), &append);
     let disk = tempfile::NamedTempFile::new()?;
     disk.as_file().set_len(DISK)?;
-    qemu.arg("-drive").arg(format!(
-        "file={},format=raw,if=virtio",
-        disk.path().display()
-    ));
-    run(qemu.args([
-        "-chardev",
-        "stdio,id=console,signal=off",
-        "-serial",
-        "chardev:console",
-        "-serial",
-        "null",
-    ]))
+    let disk = format!("file={},format=raw,if=virtio", disk.path().display());
+    qemu.boot(|| {
+        let mut qemu = qemu.machine(&image, kind, payload.path(), &append);
+        qemu.args(["-drive", &disk, "-chardev", "stdio,id=console,signal=off"]);
+        run(qemu.args(["-serial", "chardev:console", "-serial", "null"]))
+    })
 }
 
 /// Sees to it that machines can be made here.
