@@ -57,11 +57,11 @@ pub use policy::{
     DEFAULT_RULE, ListId, MAX_RANGES, PolicyId, PrefixValue, Protocol, RangeEntry, RangeList,
     Verdict, prefix_flags,
 };
-pub use session::{MAX_CHAIN, Session, SessionEntry, SessionId};
+pub use session::{MAX_CHAIN, Session, SessionId};
 pub use unix::{UnixSession, unix_flags};
 
 /// Version of every layout in this crate. A daemon refuses pins that say another one.
-pub const ABI: u64 = 3;
+pub const ABI: u64 = 2;
 
 /// Indices into the `META` array, whose values are `u64`.
 ///

@@ -17,31 +17,6 @@ pub const MAX_CHAIN: usize = 4;
 ///
 /// Written when the session starts, and replaced as a whole where its policies change.
 #[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
-#[repr(C)]
-pub struct SessionEntry {
-    /// The key: a replaced entry's memory may become another's while it is read.
-    pub cgroup: u64,
-    /// The session.
-    pub session: Session,
-    pad: u32,
-}
-
-impl SessionEntry {
-    /// Makes the entry of a cgroup.
-    #[must_use]
-    pub const fn new(cgroup: u64, session: Session) -> Self {
-        Self {
-            cgroup,
-            session,
-            pad: 0,
-        }
-    }
-}
-
-/// A session, and what judges it.
-#[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
 #[repr(C)]

@@ -18,7 +18,7 @@ use guard_common::{
     Address, Answered, AnsweredKey, AttemptCount, AttemptKey, BootTime, BudgetId, Connection,
     Event, Flow, FlowCount, FlowKey, Held, HoldTerms, HoleId, HoleList, Learned, ListId, MAX_NAMED,
     NameId, Named, NamedKey, NetnsCookie, Origin, OriginKey, PolicyId, PrefixValue, QueueKey,
-    RangeList, RefusedKey, Session, SessionEntry, SessionId, SessionStats, Tables, meta, tls,
+    RangeList, RefusedKey, Session, SessionId, SessionStats, Tables, meta, tls,
 };
 
 use crate::kernel;
@@ -66,7 +66,7 @@ static NAMED: HashMap<NamedKey, Named, MAX_NAMED, NO_PREALLOC> = HashMap::new();
 
 /// Sessions by the id of their cgroup; key 0: what unowned cgroups are judged by. Written by guardd.
 #[btf_map]
-static SESSIONS: HashMap<u64, SessionEntry, 4096, NO_PREALLOC> = HashMap::new();
+static SESSIONS: HashMap<u64, Session, 4096, NO_PREALLOC> = HashMap::new();
 
 /// The holes of each session. Written by guardd.
 #[btf_map]
@@ -622,30 +622,24 @@ pub(crate) fn generation() -> u64 {
         .map_or(0, |generation| unsafe { generation.read_volatile() })
 }
 
-/// The session that owns a cgroup, else the one under key 0, else one without a policy.
+/// Returns the session that owns a cgroup, else the one under key 0, else one without a policy.
 #[inline(always)]
 pub(crate) fn session(cgroup: u64) -> Session {
-    match SESSIONS.get_ptr(cgroup) {
-        Some(entry) => copied(entry, cgroup),
-        None => SESSIONS
-            .get_ptr(0)
-            .map_or(Session::default(), |entry| copied(entry, 0)),
-    }
+    let key = if SESSIONS.get_ptr(cgroup).is_some() {
+        cgroup
+    } else {
+        0
+    };
+    copied(key).or_else(|| copied(key)).unwrap_or_default()
 }
 
-/// The session of an entry. One without a policy where the entry was replaced meanwhile and its memory is another cgroup's: one call or
-/// packet is denied then.
+/// Returns a session's entry; none where it is replaced meanwhile, as its memory may be another cgroup's then.
 #[inline(always)]
-fn copied(entry: *const SessionEntry, cgroup: u64) -> Session {
+fn copied(key: u64) -> Option<Session> {
+    let entry = SESSIONS.get_ptr(key)?;
     // SAFETY: a live map value, of plain numbers.
-    unsafe {
-        let session = (&raw const (*entry).session).read_volatile();
-        if (&raw const (*entry).cgroup).read_volatile() == cgroup {
-            session
-        } else {
-            Session::default()
-        }
-    }
+    let session = unsafe { entry.read_volatile() };
+    (SESSIONS.get_ptr(key)? == entry).then_some(session)
 }
 
 /// Notes which hole let a socket through. Losing this costs the clean cut, not the stop.

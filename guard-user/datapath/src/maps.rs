@@ -5,7 +5,7 @@ use std::path::Path;
 use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, of_maps::HashOfMaps};
 use guard_common::{
     Answered, AnsweredKey, AttemptCount, AttemptKey, HoleList, PrefixValue, RangeList, Session,
-    SessionEntry, SessionId, SessionStats, meta,
+    SessionId, SessionStats, meta,
 };
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -64,7 +64,7 @@ pub(super) struct Maps {
     pub(super) meta: Array<MapData, u64>,
     pub(super) policies: HashOfMaps<MapData, u32, Trie>,
     pub(super) ranges: Table<u32, { size_of::<RangeList>() }>,
-    pub(super) sessions: Table<u64, { size_of::<SessionEntry>() }>,
+    pub(super) sessions: Table<u64, { size_of::<Session>() }>,
     pub(super) holes: Table<u32, { size_of::<HoleList>() }>,
     pub(super) budgets: HashMap<MapData, u32, i64>,
     pub(super) through: HashMap<MapData, u64, u32>,
@@ -145,9 +145,8 @@ impl Maps {
 
     /// Writes the session of a cgroup.
     pub(super) fn insert_session(&mut self, cgroup: u64, session: Session) -> Result<()> {
-        let entry = SessionEntry::new(cgroup, session);
         self.sessions
-            .insert(cgroup, bytes(&entry), 0)
+            .insert(cgroup, bytes(&session), 0)
             .map_err(DatapathError::ebpf("write the map SESSIONS"))
     }
 
@@ -155,9 +154,7 @@ impl Maps {
     pub(super) fn sessions(&self) -> Result<Vec<(u64, Session)>> {
         self.sessions
             .iter()
-            .map(|entry| {
-                entry.map(|(cgroup, bytes)| (cgroup, read::<SessionEntry, _>(&bytes).session))
-            })
+            .map(|entry| entry.map(|(cgroup, bytes)| (cgroup, read(&bytes))))
             .collect::<std::result::Result<_, _>>()
             .map_err(DatapathError::ebpf("list the map SESSIONS"))
     }

@@ -140,6 +140,21 @@ impl Listeners {
         self.waits(|| Waiting::Event(Box::new(*event)), &event.destination)
     }
 
+    /// Takes the refusals of a session whose listeners are not identified yet.
+    pub(crate) fn take_refusals(&mut self, session: SessionId) -> Vec<Event> {
+        let is_its = |one: &mut Waiting| match one {
+            Waiting::Event(event) => event.session == session && event.held == 0,
+            Waiting::Held(_) | Waiting::Reached(..) => false,
+        };
+        let taken = self.waiting.extract_if(.., is_its);
+        taken
+            .filter_map(|one| match one {
+                Waiting::Event(event) => Some(*event),
+                Waiting::Held(_) | Waiting::Reached(..) => None,
+            })
+            .collect()
+    }
+
     /// Has a held connection wait until its listener is identified; false where that has been tried.
     pub(crate) fn held_waits(&mut self, held: &Held) -> bool {
         let to = held.destination;
@@ -304,7 +319,11 @@ impl State {
                 Waiting::Event(event) | Waiting::Held(event) if self.opens_remembered(&event) => {}
                 Waiting::Held(event) => self.holds.review_soon(&event),
                 Waiting::Event(event) => {
-                    if let Err(error) = self.note_event(&event) {
+                    let noted = match event.held {
+                        0 => self.note_request(&event),
+                        _ => self.note_event(&event),
+                    };
+                    if let Err(error) = noted {
                         tracing::warn!(%error, session = event.session.0, "a refusal cannot be noted");
                     }
                 }

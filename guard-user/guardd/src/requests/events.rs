@@ -51,6 +51,12 @@ impl State {
     pub(crate) fn read_events_of(&mut self, session: SessionId) {
         let outermost = self.sessions.outermost_of(session);
         self.read_events_for(Wanted::Of(outermost), BEFORE_AN_END);
+        // What it was refused at other programs' listeners is asked about, though these are not known yet.
+        for event in self.listeners.take_refusals(session) {
+            if let Err(error) = self.note_request(&event) {
+                tracing::warn!(%error, session = session.0, "a refusal cannot be asked about");
+            }
+        }
     }
 
     /// Handles events for a short while. False where there are more: sessions may cause events without end, and others wait for guardd.
@@ -105,7 +111,8 @@ impl State {
 
     /// Handles one about a connection.
     pub(crate) fn note_event(&mut self, event: &Event) -> Result<(), CallError> {
-        if self.listeners.event_waits(event) {
+        // A refusal is written at once, and its request waits. What is held waits as a whole.
+        if event.held != 0 && self.listeners.event_waits(event) {
             return Ok(());
         }
         // To port 0 no program wants to go.
@@ -172,14 +179,16 @@ impl State {
             Handling::Asked => {
                 self.holds.expect(event);
                 self.note_refusal(event, Some(session), None);
-                self.note_request(event)?;
+                if !self.listeners.event_waits(event) {
+                    self.note_request(event)?;
+                }
             }
         }
         Ok(())
     }
 
     /// Makes a request for a refusal, unless there is one.
-    fn note_request(&mut self, event: &Event) -> Result<(), CallError> {
+    pub(crate) fn note_request(&mut self, event: &Event) -> Result<(), CallError> {
         let live = self.sessions.live(event.session);
         let asker = self.machine.asker_behind(live, event);
         let noted = self.ask(key(event), event.at, asker, AskersWords::default())?;
