@@ -11,7 +11,7 @@ use super::{
         group::Group,
         model::{DnsNames, Environment, Rule},
         name::NamePattern,
-        prefix::Prefix,
+        prefix::{LISTENERS, Prefix},
     },
     CoveringRange, Opens, PROTOCOLS, Side, judge_alike, pieces, range_at, starts,
 };
@@ -165,8 +165,10 @@ impl<'p> ByName<'p> {
                     && !is_in(&local, prefix)
                     && (may_be_private || !is_in(&private, prefix))
             };
+            // No name leads to a listener on the loopback: what holds there is by its address alone.
             let values = side.compiled.prefixes.iter();
             let values: HashSet<_> = values
+                .filter(|(prefix, _)| !LISTENERS.contains(prefix))
                 .map(|(prefix, value)| (*value, can_lift(prefix)))
                 .collect();
             let protocols = PROTOCOLS.into_iter();
