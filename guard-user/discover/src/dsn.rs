@@ -94,9 +94,12 @@ fn scan_one(value: &str) -> Dsn {
         return keywords(value);
     };
     // What an unknown scheme speaks is a guess, but a password beside it opens something.
+    // `driver://user:pass@localhost/dbname` is how alembic shows what to fill in.
     let has_login = || {
-        rest.rsplit_once('@')
-            .is_some_and(|(user, _)| has_password(user))
+        scheme != "driver"
+            && rest
+                .rsplit_once('@')
+                .is_some_and(|(user, _)| has_password(user))
     };
     let Some((service, port)) =
         Service::of_scheme(scheme).or_else(|| has_login().then_some((Service::Other, 0)))
