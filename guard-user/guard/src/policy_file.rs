@@ -628,7 +628,7 @@ mod tests {
         let long = File::create(&file).unwrap();
         long.set_len(MAX_POLICY_FRAME as u64 + 1).unwrap();
         let failure = PolicyFile::read(&file).unwrap_err();
-        assert_eq!(failure.why, "it is longer than 8.0 MiB");
+        assert_eq!(failure.why, "it is longer than 2.0 MiB");
         assert!(failure.fix.contains("65534 rules"), "{}", failure.fix);
     }
 

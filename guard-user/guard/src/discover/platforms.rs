@@ -16,7 +16,7 @@ struct Platform {
     host: &'static str,
     /// What leads there: a file, and what is in it. Nothing where no rule is proposed: what is worked with all day.
     credential: Option<(&'static str, &'static str)>,
-    /// The profiles of the rule.
+    /// The profiles of the rule. Where none knows the platform, each connection is to be asked about, and somebody may write `read-only`.
     profiles: &'static [&'static str],
     /// What its profile knows beyond the method.
     list: &'static str,
@@ -157,14 +157,15 @@ struct Count {
 impl Platform {
     /// The rule for it, in force: as it is proposed, else as somebody writes it.
     fn rules(&self) -> Tested<Rules> {
+        let mut written = format!(
+            "[[rule]]\nname = \"a\"\nto = [\"{}\"]\naction = \"read-only\"\n",
+            self.host
+        );
+        if !self.profiles.is_empty() {
+            writeln!(written, "profile = {:?}", self.profiles)?;
+        }
         let Some(credential) = self.credential else {
-            let names: Vec<_> = self.profiles.iter().map(|p| format!("\"{p}\"")).collect();
-            let rule = format!(
-                "[[rule]]\nname = \"a\"\nto = [\"{}\"]\naction = \"read-only\"\nprofile = [{}]\n",
-                self.host,
-                names.join(", ")
-            );
-            return rules_of(&rule);
+            return rules_of(&written);
         };
         let find = |policy: &str| -> Tested<super::InReach> {
             let all = discovered(&[credential], policy, false)?;
@@ -177,8 +178,10 @@ impl Platform {
         assert_eq!(proposed.profile, self.profiles, "{}", self.name);
         let rule = toml(&found, &found.name(), &proposed);
         let after = find(&format!("{OPEN}{rule}"))?;
-        assert_eq!(after.now.verdict, "read-only", "{}: {rule}", self.name);
-        rules_of(&rule)
+        let is_known = !self.profiles.is_empty();
+        let expected = if is_known { "read-only" } else { "confirm" };
+        assert_eq!(after.now.verdict, expected, "{}: {rule}", self.name);
+        rules_of(if is_known { &rule } else { &written })
     }
 
     /// The operations of its description: a method, a path, and whether it says that an action does not only read.

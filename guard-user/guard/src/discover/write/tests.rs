@@ -205,7 +205,7 @@ fn without_a_person_nothing_is_opened() -> Tested {
         (
             ".env",
             "IMMICH_URL=http://192.168.7.20:2283/api\nPROD_API_URL=https://u:p@api.example.net\nPROD_DB_URL=postgres://u:p@203.0.113.8/a\n\
-         VAULT_ADDR=https://vault.example.io:8200\nVAULT_TOKEN=hunter2hunter2\nHCLOUD_TOKEN=hunter2hunter2\n\
+         VAULT_ADDR=https://vault.example.io:8200\nVAULT_TOKEN=hunter2hunter2\nDIGITALOCEAN_TOKEN=hunter2hunter2\nHCLOUD_TOKEN=hunter2hunter2\n\
          LEDGER_URL=postgres://u:p@ledger.example.io/a\n",
         ),
         (
@@ -226,9 +226,11 @@ fn without_a_person_nothing_is_opened() -> Tested {
     assert_eq!(rule("203.0.113.8"), "action = \"read-only\"");
     // A platform that the file has named belongs to the owner that it names; one that is known is not.
     assert_eq!(rule("vault.example.io"), "action = \"confirm\"");
+    assert_eq!(rule("api.digitalocean.com"), "action = \"read-only\"");
+    // No profile knows what reads there.
     assert_eq!(
         rule("api.hetzner.cloud\", \"api.hetzner.com"),
-        "action = \"read-only\""
+        "action = \"confirm\""
     );
     // So may a name for PostgreSQL lead where a rule for a prefix asks.
     for host in ["ledger.example.io", "orders.example.io"] {
@@ -397,7 +399,7 @@ fn what_is_no_policy_afterwards_is_not_written() -> Tested {
     let dir = tempfile::tempdir()?;
     for text in [
         // No table may be added to such a list.
-        "version = 1\nrule = [{ to = [\"192.0.2.1\"], action = \"deny\" }]\n",
+        "version = 1\ndefault = \"allow\"\nrule = [{ to = [\"192.0.2.1\"], action = \"deny\" }]\n",
         // The rules would stand in a text.
         "version = 1\ndefault = \"allow\"\n[[rule]]\nto = [\"192.0.2.1\"]\naction = \"deny\"\nreason = '''\n# >>> guard discover\n\
          # <<< guard discover\n'''\n",

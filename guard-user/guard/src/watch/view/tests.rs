@@ -326,7 +326,7 @@ fn help_has_every_key() {
     insta::assert_snapshot!({
         let mut model = model();
         press(&mut model, KeyCode::Char('?'));
-        screen(&mut model, 80, 24)
+        screen(&mut model, 80, 25)
     }, @r#"
     guard watch  2 requests, 2 holes, 1 session
       f y h     yes, for 5 minutes, 15 minutes, an hour
@@ -335,6 +335,7 @@ fn help_has_every_key() {
       s         yes to so many bytes: a size, then f, y or h
       r         yes to reads over HTTP alone: then f, y or h
       i         of a name: yes to this address alone: then f, y or h
+      l         of a program on the loopback: yes for good: then f, y or h
       p         many addresses: yes to all of their prefix. HTTP: yes to all with
                 this method and a path like it: edit it, Enter. Then f, y or h
       w         HTTP: yes to all that change something there: then f, y or h
@@ -366,6 +367,7 @@ fn what_a_yes_to_many_is_for_is_listed_in_full() {
     let by_http = Request {
         id: "r3".into(),
         http: Some(examples::http()),
+        held: true,
         ..examples::request()
     };
     let requests = vec![examples::request(), long, by_http];
