@@ -2,7 +2,7 @@
 
 use guard_courier::{Guardd, Refusal};
 use guard_proto::{ApproverShown, Call, approvers::Approvers};
-use guard_sys::accounts::Account;
+use guard_sys::accounts::UserAccount;
 
 use crate::{
     Console,
@@ -32,7 +32,7 @@ impl Scope {
     /// That of an approver.
     pub(crate) fn of_person(person: &ApproverShown) -> Self {
         let uids = person.answers_for.iter();
-        let uids = uids.filter_map(|name| Account::uid_of(name).ok().flatten());
+        let uids = uids.filter_map(|name| UserAccount::uid_of(name).ok().flatten());
         Self {
             name: person.name.clone(),
             users: person.answers_for.clone(),

@@ -20,7 +20,7 @@ use crate::readers::{
     is_platform, of_environment, of_home, routes,
 };
 use crate::routes::{Routes, Tunnel};
-use crate::score::{Clue, Judged, KeyAlone, OWN_AUTHORITY, Reason, Sighting, find_siblings, judge};
+use crate::score::{Clue, Ground, Judged, KeyAlone, OWN_AUTHORITY, Sighting, find_siblings, judge};
 use crate::service::{Proposal, Service, is_cloud, is_shared, others, propose};
 use crate::walk::walk;
 
@@ -61,7 +61,7 @@ pub struct Finding {
     /// The sum of the reasons.
     pub points: u8,
     /// The heaviest first.
-    pub because: Vec<Reason>,
+    pub because: Vec<Ground>,
     /// What answers there.
     pub service: Service,
     /// Where.
@@ -136,7 +136,7 @@ impl Discovery {
             let why = one.unneeded().filter(|_| one.proposed.is_some());
             if let Some(why) = why {
                 one.proposed = Some(Proposal::DENY);
-                one.because.push(Reason::without_points(why));
+                one.because.push(Ground::without_points(why));
             }
         }
     }
@@ -585,7 +585,7 @@ fn findings(clues: Vec<Clue>, names: &BTreeMap<Host, Vec<IpAddr>>) -> Vec<Findin
                 && proposed.is_some_and(|one| !one.profile.is_empty())
             {
                 proposed = Some(Proposal::CONFIRM);
-                because.push(Reason::without_points(
+                because.push(Ground::without_points(
                     "its client trusts its own certificate authority alone, so read-only would close it",
                 ));
             }

@@ -26,7 +26,7 @@ pub use host::Host;
 pub use label::Label;
 pub use readers::{MORE, is_platform, proxies};
 pub use routes::{Changes, ROUTES, Routes, Tunnel};
-pub use score::{Clue, Judged, KeyAlone, Reason, Sighting, judge};
+pub use score::{Clue, Ground, Judged, KeyAlone, Sighting, judge};
 pub use service::{Proposal, Service, Transport, propose};
 pub use tokens::{Stage, StageWords, said};
 pub use walk::DIRS;

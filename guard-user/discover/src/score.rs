@@ -152,7 +152,7 @@ pub(crate) fn shown_key(key: &str) -> String {
 
 /// One reason, in guard's own words, and how many points it gives: none where it speaks against production.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Reason {
+pub struct Ground {
     /// How much it weighs.
     pub points: u8,
     /// What it is.
@@ -167,7 +167,7 @@ pub struct Judged {
     /// The sum of the reasons.
     pub points: u8,
     /// The heaviest first.
-    pub because: Vec<Reason>,
+    pub because: Vec<Ground>,
 }
 
 impl Judged {
@@ -175,12 +175,12 @@ impl Judged {
         Self {
             label,
             points: 0,
-            because: vec![Reason::without_points(text)],
+            because: vec![Ground::without_points(text)],
         }
     }
 }
 
-impl Reason {
+impl Ground {
     pub(crate) fn without_points(text: &str) -> Self {
         let text = text.to_owned();
         Self { points: 0, text }
@@ -204,7 +204,7 @@ pub fn judge(clue: &Clue) -> Judged {
         .fold(0, u8::saturating_add);
     let label = match (names.call_production, names.call_less) {
         (true, Some(_)) => {
-            because.insert(0, Reason::without_points("names disagree"));
+            because.insert(0, Ground::without_points("names disagree"));
             Label::Maybe
         }
         (false, Some(label)) => label,
@@ -241,7 +241,7 @@ fn weighed(clue: &Clue) -> Result<&Host, (Label, &'static str)> {
 /// What a clue's names say.
 #[derive(Default)]
 struct NamesSay {
-    because: Vec<Reason>,
+    because: Vec<Ground>,
     call_production: bool,
     /// Staging or development, where one of them says so.
     call_less: Option<Label>,
@@ -270,7 +270,7 @@ impl NamesSay {
                     _ => (points, at),
                 };
                 let text = format!("\"{word}\" in {at}");
-                names.because.push(Reason { points, text });
+                names.because.push(Ground { points, text });
             }
             for (word, label) in [
                 (said.staging, Label::Staging),
@@ -279,7 +279,7 @@ impl NamesSay {
                 let Some(word) = word else { continue };
                 names.call_less.get_or_insert(label);
                 let why = format!("\"{word}\" in {at}");
-                names.because.push(Reason::without_points(&why));
+                names.because.push(Ground::without_points(&why));
             }
         }
         names
@@ -287,7 +287,7 @@ impl NamesSay {
 }
 
 /// What weighs beside the names.
-fn circumstances(clue: &Clue, host: &Host) -> Vec<Reason> {
+fn circumstances(clue: &Clue, host: &Host) -> Vec<Ground> {
     let place = match host.address() {
         _ if clue.service == Service::Platform => (40, "a platform's API"),
         _ if clue.service == Service::Network => (30, "a network behind a tunnel"),
@@ -308,7 +308,7 @@ fn circumstances(clue: &Clue, host: &Host) -> Vec<Reason> {
     let alone = (!clue.has_sibling).then_some((10, "no dev sibling under its key"));
     let all = [Some(place), does, credential, alone];
     let all = all.into_iter().flatten();
-    all.map(|(points, text)| Reason {
+    all.map(|(points, text)| Ground {
         points,
         text: text.to_owned(),
     })

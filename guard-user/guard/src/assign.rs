@@ -1,7 +1,7 @@
 //! `guard assign`: gives a unit or a container its policy.
 
 use guard_proto::{Call, Failure, Started, calls::Assign};
-use guard_sys::accounts::Account;
+use guard_sys::accounts::UserAccount;
 
 use super::args::AssignArgs;
 use super::client::Client;
@@ -38,7 +38,7 @@ fn uid(user: &str) -> Result<u32, Failure> {
         why,
         fix: format!("check the name: getent passwd {user}"),
     };
-    match Account::uid_of(user) {
+    match UserAccount::uid_of(user) {
         Ok(Some(uid)) => Ok(uid),
         Ok(None) => Err(nobody("no account has that name".into())),
         Err(error) => Err(nobody(error.to_string())),

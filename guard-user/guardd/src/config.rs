@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use guard_sys::accounts::Account;
+use guard_sys::accounts::UserAccount;
 use serde::{Deserialize, Deserializer, de::Error as _};
 
 use crate::record::metrics::MetricsListen;
@@ -194,7 +194,7 @@ impl TryFrom<String> for CourierUser {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        match Account::uid_of(&text) {
+        match UserAccount::uid_of(&text) {
             Ok(Some(0)) => Err(format!(
                 "{text:?} is root, who is no courier and may do more: take it out, `couriers = []` lets root hand answers in"
             )),

@@ -2,7 +2,7 @@
 //!
 //! An [`Account`] is a user outside all sessions, or an outermost session with all that is nested in it, and is computed once, where something
 //! enters guardd. A [`Quota`] counts what accounts have or use, first by outermost session, then by user. What a user's sessions use
-//! takes nothing from that user outside, and a reserve is left for everybody. [`Places`] are given back by themselves, and for
+//! takes nothing from that user outside, and a reserve is left for everybody. [`AccountPlaces`] are given back by themselves, and for
 //! [`Turns`] callers wait.
 
 use std::{
@@ -317,9 +317,9 @@ impl Quota {
 
 /// Places of which each account has so many at once.
 #[derive(Clone, Debug)]
-pub(crate) struct Places(Rc<RefCell<Quota>>);
+pub(crate) struct AccountPlaces(Rc<RefCell<Quota>>);
 
-impl Places {
+impl AccountPlaces {
     /// Returns places of which nobody has any.
     #[must_use]
     pub(crate) fn new(limit: Limit) -> Self {
@@ -327,9 +327,9 @@ impl Places {
     }
 
     /// Returns a place of that account's; none: it has as many as it may.
-    pub(crate) fn take(&self, account: Account) -> Option<Place> {
+    pub(crate) fn take(&self, account: Account) -> Option<TakenPlace> {
         let is_taken = self.0.borrow_mut().take(account, 1, BootTime(0));
-        is_taken.then(|| Place {
+        is_taken.then(|| TakenPlace {
             places: self.clone(),
             account,
         })
@@ -352,18 +352,18 @@ impl Places {
 /// Place of an account, until it is dropped.
 #[derive(Debug)]
 #[must_use]
-pub(crate) struct Place {
-    places: Places,
+pub(crate) struct TakenPlace {
+    places: AccountPlaces,
     account: Account,
 }
 
-impl Place {
+impl TakenPlace {
     /// Ends it. A task that names a field of it captures that field alone, and the place would be given back before the task
     /// begins: so each task ends with this.
     pub(crate) fn leave(self) {}
 }
 
-impl Drop for Place {
+impl Drop for TakenPlace {
     fn drop(&mut self) {
         self.places.0.borrow_mut().give_back(self.account, 1);
     }
@@ -378,12 +378,12 @@ pub(crate) struct Turns {
 
 /// Queues of one account: its outermost session's, then its user's.
 #[derive(Clone, Debug)]
-pub(crate) struct Queue(Vec<Arc<Semaphore>>);
+pub(crate) struct TurnQueue(Vec<Arc<Semaphore>>);
 
 /// Turn of one account, until it is dropped.
 #[derive(Debug)]
 #[must_use]
-pub(crate) struct Turn(
+pub(crate) struct AccountTurn(
     #[expect(dead_code, reason = "held until it is dropped")] Vec<OwnedSemaphorePermit>,
 );
 
@@ -403,7 +403,7 @@ impl Turns {
 
     /// Returns the queues in which the account waits.
     #[must_use]
-    pub(crate) fn queue(&self, account: Account) -> Queue {
+    pub(crate) fn queue(&self, account: Account) -> TurnQueue {
         let mut queues = self.queues.borrow_mut();
         queues.retain(|_, queue| queue.strong_count() > 0);
         let queues = account.levels(&self.limit).map(|(level, pace)| {
@@ -415,24 +415,24 @@ impl Turns {
                 new
             })
         });
-        Queue(queues.collect())
+        TurnQueue(queues.collect())
     }
 
     /// Waits for the account's turn.
-    pub(crate) async fn of(&self, account: Account) -> Turn {
+    pub(crate) async fn of(&self, account: Account) -> AccountTurn {
         self.queue(account).turn().await
     }
 }
 
-impl Queue {
+impl TurnQueue {
     /// Waits for the account's turn.
-    pub(crate) async fn turn(self) -> Turn {
+    pub(crate) async fn turn(self) -> AccountTurn {
         let mut permits = Vec::new();
         for queue in self.0 {
             // They are never closed.
             permits.extend(queue.acquire_owned().await);
         }
-        Turn(permits)
+        AccountTurn(permits)
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::sync::{Mutex, Notify, broadcast, watch};
 use crate::{
     control::{fresh::Fresh, server},
     doctor::Doctor,
-    quota::{Places, Turns},
+    quota::{AccountPlaces, Turns},
     sessions::systemd::Manager,
     state::State,
 };
@@ -59,7 +59,7 @@ pub(crate) struct Shared {
     /// Held while a decision is kept, since the disk takes its time.
     pub(crate) keeping: Arc<Mutex<()>>,
     /// Places to read a long frame.
-    pub(crate) long_frames: Places,
+    pub(crate) long_frames: AccountPlaces,
     /// The results of the probes.
     pub(crate) doctor: Doctor,
     /// What is enforced, for however many ask.

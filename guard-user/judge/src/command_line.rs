@@ -3,23 +3,23 @@
 use crate::http::{LEFT_OUT, is_secret, says_secret, without_secrets};
 
 /// Options that only these programs take a secret by.
-const BY_PROGRAM: &[(&str, &str, Place)] = &[
-    ("curl", "-u", Place::BehindColon),
-    ("curl", "--user", Place::BehindColon),
-    ("curl", "--proxy-user", Place::BehindColon),
-    ("http", "-a", Place::BehindColon),
-    ("http", "--auth", Place::BehindColon),
-    ("mysql", "-p", Place::Attached),
-    ("mariadb", "-p", Place::Attached),
-    ("mongo", "-p", Place::Next),
-    ("sshpass", "-p", Place::Next),
-    ("redis-cli", "-a", Place::Next),
-    ("ldap", "-w", Place::Next),
+const BY_PROGRAM: &[(&str, &str, SecretAt)] = &[
+    ("curl", "-u", SecretAt::BehindColon),
+    ("curl", "--user", SecretAt::BehindColon),
+    ("curl", "--proxy-user", SecretAt::BehindColon),
+    ("http", "-a", SecretAt::BehindColon),
+    ("http", "--auth", SecretAt::BehindColon),
+    ("mysql", "-p", SecretAt::Attached),
+    ("mariadb", "-p", SecretAt::Attached),
+    ("mongo", "-p", SecretAt::Next),
+    ("sshpass", "-p", SecretAt::Next),
+    ("redis-cli", "-a", SecretAt::Next),
+    ("ldap", "-w", SecretAt::Next),
 ];
 
 /// Where the secret of an option stands.
 #[derive(Clone, Copy, PartialEq)]
-enum Place {
+enum SecretAt {
     /// In the word of the option, or else nowhere: `-pSECRET`.
     Attached,
     /// In the word of the option or in the next one.
@@ -91,7 +91,7 @@ impl Masking {
 
     fn plain(&mut self, piece: &str) -> String {
         let file = piece.rsplit('/').next().unwrap_or_default();
-        let is_program = |(program, ..): &&(&str, &str, Place)| file.starts_with(program);
+        let is_program = |(program, ..): &&(&str, &str, SecretAt)| file.starts_with(program);
         if BY_PROGRAM.iter().any(|row| is_program(&row)) {
             self.programs.push(file.to_owned());
         }
@@ -123,18 +123,20 @@ impl Masking {
 
     /// An option by which one of the seen programs takes a secret.
     fn of_program(&mut self, piece: &str) -> Option<String> {
-        let is_its = |(program, option, _): &&(&str, &str, Place)| {
+        let is_its = |(program, option, _): &&(&str, &str, SecretAt)| {
             let ran = self.programs.iter().any(|one| one.starts_with(program));
             ran && (piece == *option || (is_short(option) && piece.starts_with(option)))
         };
         let (_, option, place) = BY_PROGRAM.iter().find(is_its)?;
         let attached = &piece[option.len()..];
         match (place, attached) {
-            (Place::Attached, "") => return None,
-            (Place::Next, "") => self.expected = Expected::Secret,
-            (Place::BehindColon, "") => self.expected = Expected::UserAndSecret,
-            (Place::Attached | Place::Next, _) => return Some(format!("{option}{LEFT_OUT}")),
-            (Place::BehindColon, _) => return Some(format!("{option}{}", behind_colon(attached))),
+            (SecretAt::Attached, "") => return None,
+            (SecretAt::Next, "") => self.expected = Expected::Secret,
+            (SecretAt::BehindColon, "") => self.expected = Expected::UserAndSecret,
+            (SecretAt::Attached | SecretAt::Next, _) => return Some(format!("{option}{LEFT_OUT}")),
+            (SecretAt::BehindColon, _) => {
+                return Some(format!("{option}{}", behind_colon(attached)));
+            }
         }
         Some(piece.to_owned())
     }

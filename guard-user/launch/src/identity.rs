@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use guard_proto::Failure;
-use guard_sys::{accounts::Account, user_namespace};
+use guard_sys::{accounts::UserAccount, user_namespace};
 use rustix::process::{getegid, geteuid, getgid, getuid};
 
 use super::failure;
@@ -34,7 +34,7 @@ enum Root {
 /// Another user, with what it takes to become that user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Switch {
-    pub(super) account: Account,
+    pub(super) account: UserAccount,
     /// The primary group among them.
     pub(super) groups: Vec<u32>,
 }
@@ -129,7 +129,7 @@ impl CommandIdentity {
     /// # Errors
     ///
     /// A [`Failure`] if that is root.
-    pub fn without_groups(account: Account) -> Result<Self, Failure> {
+    pub fn without_groups(account: UserAccount) -> Result<Self, Failure> {
         let uid = account.uid;
         if uid == 0 || account.gid == 0 {
             return Err(no_root());
@@ -152,7 +152,7 @@ impl CommandIdentity {
         }
     }
 
-    fn of(account: Account, caller: u32) -> Result<Self, Failure> {
+    fn of(account: UserAccount, caller: u32) -> Result<Self, Failure> {
         let uid = account.uid;
         if uid == 0 {
             return Err(no_root());
@@ -210,7 +210,7 @@ impl CommandIdentity {
 
     /// The user that root becomes, with all its groups; `None` if the caller is that user already.
     #[must_use]
-    pub fn account(&self) -> Option<(&Account, &[u32])> {
+    pub fn account(&self) -> Option<(&UserAccount, &[u32])> {
         let switch = self.switch.as_ref()?;
         Some((&switch.account, &switch.groups))
     }
@@ -270,9 +270,9 @@ fn is_sudos(variable: &OsStr) -> bool {
 
 impl Caller {
     /// The user who called sudo, listed or not: sudo may allow users that are not listed.
-    fn sudo_user(&self, uid: u32) -> Result<Account, Failure> {
+    fn sudo_user(&self, uid: u32) -> Result<UserAccount, Failure> {
         match (by_uid(uid), self.sudo_gid) {
-            (Err(_), Some(gid)) if gid != 0 => Ok(Account::unlisted(uid, gid)),
+            (Err(_), Some(gid)) if gid != 0 => Ok(UserAccount::unlisted(uid, gid)),
             (found, _) => found,
         }
     }
@@ -328,8 +328,8 @@ fn is_roots(name: &str) -> bool {
 }
 
 /// By name, or by uid if no user has that name.
-fn by_name(name: &str) -> Result<Account, Failure> {
-    let found = Account::by_name(name).map_err(|why| unknown(name, why))?;
+fn by_name(name: &str) -> Result<UserAccount, Failure> {
+    let found = UserAccount::by_name(name).map_err(|why| unknown(name, why))?;
     match (found, name.parse()) {
         (Some(account), _) => Ok(account),
         (None, Ok(uid)) => by_uid(uid),
@@ -337,9 +337,9 @@ fn by_name(name: &str) -> Result<Account, Failure> {
     }
 }
 
-fn by_uid(uid: u32) -> Result<Account, Failure> {
+fn by_uid(uid: u32) -> Result<UserAccount, Failure> {
     let name = format!("user {uid}");
-    let found = Account::by_uid(uid).map_err(|why| unknown(&name, why))?;
+    let found = UserAccount::by_uid(uid).map_err(|why| unknown(&name, why))?;
     found.ok_or_else(|| unknown(&name, "there is no such user"))
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use guard_sys::accounts::Account;
+use guard_sys::accounts::UserAccount;
 use rustix::process::{Gid, Uid};
 use rustix::thread::{gettid, set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
@@ -56,7 +56,7 @@ impl CommandIdentity {
 }
 
 /// Gives this thread alone the rights of a user.
-fn become_user(account: &Account, groups: &[u32]) -> io::Result<()> {
+fn become_user(account: &UserAccount, groups: &[u32]) -> io::Result<()> {
     let groups: Vec<_> = groups.iter().copied().map(Gid::from_raw).collect();
     let (uid, gid) = (Uid::from_raw(account.uid), Gid::from_raw(account.gid));
     // The uid last: without root's, the groups stay as they are.

@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use guard_proto::wire::VERSION;
 use guard_sys::{
-    accounts::Account,
+    accounts::UserAccount,
     packets::{Packet, Packets},
 };
 use rustix::{
@@ -120,7 +120,7 @@ fn identity(user: Option<&str>) -> Result<CommandIdentity> {
         return Ok(CommandIdentity::own()?);
     }
     let user = user.context("it does not run as root: give it --user")?;
-    let account = Account::named(user)?.with_context(|| format!("there is no user {user}"))?;
+    let account = UserAccount::named(user)?.with_context(|| format!("there is no user {user}"))?;
     ensure!(
         account.uid != 0,
         "it does not run as root: give it another --user"

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use guard_proto::Row;
 use guard_sys::cgroup2::{self, Hierarchy};
-use guard_sys::tcp_listeners::{Listening, holders, tcp_listeners};
+use guard_sys::tcp_listeners::{ListeningSocket, holders, tcp_listeners};
 
 use super::{Check, Family, ProbeResult, errno};
 
@@ -60,7 +60,7 @@ pub fn migration() -> Row {
     })
 }
 
-fn told(all: &[Listening]) -> ProbeResult {
+fn told(all: &[ListeningSocket]) -> ProbeResult {
     let holders = holders();
     let hierarchy = Hierarchy::find().ok();
     let is_inside = |pid: u32| {
@@ -69,7 +69,7 @@ fn told(all: &[Listening]) -> ProbeResult {
         path.zip(hierarchy)
             .is_some_and(|(path, hierarchy)| hierarchy.is_guarded(&path).unwrap_or(false))
     };
-    let reachable = |one: &&Listening| {
+    let reachable = |one: &&ListeningSocket| {
         let ip = one.at.ip().to_canonical();
         ip.is_loopback() || ip.is_unspecified()
     };

@@ -9,7 +9,7 @@ use std::ptr;
 
 /// A user account.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Account {
+pub struct UserAccount {
     /// Its name.
     pub name: String,
     /// Its uid.
@@ -22,7 +22,7 @@ pub struct Account {
     pub shell: PathBuf,
 }
 
-impl Account {
+impl UserAccount {
     /// The account with that uid, if there is one.
     ///
     /// # Errors
@@ -164,7 +164,7 @@ pub fn group(name: &str) -> io::Result<Option<u32>> {
 /// Calls a `getpw…_r` with ever more room until its answer fits.
 fn look_up(
     ask: impl Fn(*mut libc::passwd, &mut [u8], *mut *mut libc::passwd) -> libc::c_int,
-) -> io::Result<Option<Account>> {
+) -> io::Result<Option<UserAccount>> {
     let mut buffer = vec![0; 1024];
     loop {
         let mut entry = MaybeUninit::<libc::passwd>::uninit();
@@ -188,10 +188,10 @@ fn look_up(
 /// # Safety
 ///
 /// The strings of `entry` must be ended by a NUL.
-unsafe fn account(entry: &libc::passwd) -> Account {
+unsafe fn account(entry: &libc::passwd) -> UserAccount {
     // SAFETY: the caller's promise.
     let text = |of: *const libc::c_char| unsafe { os_string(of) };
-    Account {
+    UserAccount {
         name: text(entry.pw_name).to_string_lossy().into_owned(),
         uid: entry.pw_uid,
         gid: entry.pw_gid,
@@ -218,12 +218,12 @@ mod tests {
 
     #[test]
     fn root_is_found_by_uid_and_by_name() {
-        let root = Account::by_uid(0).unwrap().unwrap();
+        let root = UserAccount::by_uid(0).unwrap().unwrap();
         assert_eq!(root.name, "root");
         assert_eq!(root.home, PathBuf::from("/root"));
-        assert_eq!(Account::by_name("root").unwrap(), Some(root.clone()));
-        assert_eq!(Account::uid_of("root").unwrap(), Some(0));
-        assert_eq!(Account::uid_of("61234").unwrap(), Some(61234));
+        assert_eq!(UserAccount::by_name("root").unwrap(), Some(root.clone()));
+        assert_eq!(UserAccount::uid_of("root").unwrap(), Some(0));
+        assert_eq!(UserAccount::uid_of("61234").unwrap(), Some(61234));
         assert!(root.groups().unwrap().contains(&0));
     }
 
@@ -235,9 +235,9 @@ mod tests {
 
     #[test]
     fn who_is_not_there_is_none() {
-        assert_eq!(Account::by_uid(4_000_000_123).unwrap(), None);
-        assert_eq!(Account::by_name("no such user").unwrap(), None);
-        assert_eq!(Account::uid_of("no such user").unwrap(), None);
-        assert_eq!(Account::by_name("nul\0name").unwrap(), None);
+        assert_eq!(UserAccount::by_uid(4_000_000_123).unwrap(), None);
+        assert_eq!(UserAccount::by_name("no such user").unwrap(), None);
+        assert_eq!(UserAccount::uid_of("no such user").unwrap(), None);
+        assert_eq!(UserAccount::by_name("nul\0name").unwrap(), None);
     }
 }

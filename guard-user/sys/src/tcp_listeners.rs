@@ -14,7 +14,7 @@ use super::{open_sockets, sock_diag::Diag};
 
 /// A socket that takes what anybody sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Listening {
+pub struct ListeningSocket {
     /// Where; the unspecified address stands for all.
     pub at: SocketAddr,
     /// The number of its inode, as in the links of `/proc/PID/fd`.
@@ -26,7 +26,7 @@ pub struct Listening {
 /// # Errors
 ///
 /// The system's.
-pub fn tcp_listeners() -> io::Result<Vec<Listening>> {
+pub fn tcp_listeners() -> io::Result<Vec<ListeningSocket>> {
     sockets(IPPROTO_TCP, || StateFlags::LISTEN)
 }
 
@@ -35,11 +35,11 @@ pub fn tcp_listeners() -> io::Result<Vec<Listening>> {
 /// # Errors
 ///
 /// The system's.
-pub fn udp_receivers() -> io::Result<Vec<Listening>> {
+pub fn udp_receivers() -> io::Result<Vec<ListeningSocket>> {
     sockets(IPPROTO_UDP, || StateFlags::CLOSE)
 }
 
-fn sockets(protocol: u8, states: fn() -> StateFlags) -> io::Result<Vec<Listening>> {
+fn sockets(protocol: u8, states: fn() -> StateFlags) -> io::Result<Vec<ListeningSocket>> {
     let mut found = Vec::new();
     for family in [AF_INET, AF_INET6] {
         let mut diag = Diag::open()?;
@@ -59,7 +59,7 @@ fn sockets(protocol: u8, states: fn() -> StateFlags) -> io::Result<Vec<Listening
             if let SockDiagMessage::InetResponse(response) = message {
                 let header = response.header;
                 let id = header.socket_id;
-                found.push(Listening {
+                found.push(ListeningSocket {
                     at: SocketAddr::new(id.source_address, id.source_port),
                     inode: header.inode,
                 });

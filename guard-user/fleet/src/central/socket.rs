@@ -17,7 +17,7 @@ use guard_proto::{
     varlink,
 };
 use guard_signed::{Kind, Signed};
-use guard_sys::{accounts::Account, pidfd::Credentials};
+use guard_sys::{accounts::UserAccount, pidfd::Credentials};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::{
@@ -67,7 +67,7 @@ pub(super) struct ToMachines {
 ///
 /// That there is no such user.
 pub(super) fn user(name: &str) -> Result<u32> {
-    let found = Account::uid_of(name).with_context(|| format!("cannot look {name:?} up"))?;
+    let found = UserAccount::uid_of(name).with_context(|| format!("cannot look {name:?} up"))?;
     found.with_context(|| {
         format!("there is no user {name:?}: install guard-console here, or name its user by --user")
     })

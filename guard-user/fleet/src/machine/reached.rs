@@ -23,7 +23,7 @@ use guard_proto::{
     central::{Hour, ReachedThere},
     flows::{FirstReached, FlowsReply},
 };
-use guard_sys::accounts::Account;
+use guard_sys::accounts::UserAccount;
 use jiff::Timestamp;
 use tokio::{
     task::{JoinHandle, spawn_blocking},
@@ -317,7 +317,7 @@ impl DayReader {
             // Nothing else waits for it.
             spawn_blocking(move || {
                 let found = names.into_iter().map(|name| {
-                    let uid = Account::uid_of(&name);
+                    let uid = UserAccount::uid_of(&name);
                     (name, uid)
                 });
                 found.collect()

@@ -13,7 +13,7 @@ use guard_proto::{
     Call, Failure,
     decisions::{DecisionsReply, Dismissal, DismissedFile},
 };
-use guard_sys::accounts::Account;
+use guard_sys::accounts::UserAccount;
 use jiff::Timestamp;
 use rustix::process::getuid;
 use serde::{Deserialize, Serialize};
@@ -459,12 +459,12 @@ pub(super) fn now() -> Timestamp {
 /// This user's name, or else the uid.
 fn user() -> String {
     let uid = getuid().as_raw();
-    let account = Account::by_uid(uid).ok().flatten();
+    let account = UserAccount::by_uid(uid).ok().flatten();
     account.map_or_else(|| uid.to_string(), |account| account.name)
 }
 
 fn unusable(file: &Path, why: &str) -> Failure {
-    let account = Account::by_uid(getuid().as_raw()).ok().flatten();
+    let account = UserAccount::by_uid(getuid().as_raw()).ok().flatten();
     let own = account.filter(|own| own.home.is_absolute() && !file.starts_with(&own.home));
     let of_environment = Person::own();
     if let (Some(own), Some(home)) = (own, of_environment.home())

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use guard_common::Verdict;
 use guard_discover::{
-    Discovery, Finding, Host, KeyAlone, Label, PassedOver, Proposal, ROUTES, Reason, Service,
+    Discovery, Finding, Ground, Host, KeyAlone, Label, PassedOver, Proposal, ROUTES, Service,
     Sighting, Tunnel, is_platform,
 };
 use guard_policy::{Diagnostic, ExplainedVerdict, HttpAction, HttpRule, Parsed, PortSpec};
@@ -91,9 +91,9 @@ pub(super) struct InReach {
     pub(super) points: u8,
     /// Why it has its label, the heaviest reason first.
     #[serde(serialize_with = "texts")]
-    pub(super) because: Vec<Reason>,
+    pub(super) because: Vec<Ground>,
     /// The same with the `points` of each `text`.
-    pub(super) reasons: Vec<Reason>,
+    pub(super) reasons: Vec<Ground>,
     /// What answers there.
     pub(super) service: String,
     /// An address, a network or a name.
@@ -133,7 +133,7 @@ pub(super) struct InReach {
 }
 
 /// Reasons in words.
-fn texts<S: Serializer>(all: &[Reason], to: S) -> Result<S::Ok, S::Error> {
+fn texts<S: Serializer>(all: &[Ground], to: S) -> Result<S::Ok, S::Error> {
     to.collect_seq(all.iter().map(|reason| &reason.text))
 }
 

@@ -9,7 +9,7 @@ use guard_probe::{
     layers, loopback,
 };
 use guard_proto::{Call, Failure, Row, doctor::Found};
-use guard_sys::accounts::Account;
+use guard_sys::accounts::UserAccount;
 
 use super::args::{DoctorArgs, Global};
 use super::client::Client;
@@ -89,7 +89,7 @@ fn whom(user: Option<&str>) -> Result<CommandIdentity, CliError> {
     let is_root = rustix::process::getuid().is_root();
     if user.is_none() && is_root && std::env::var_os("SUDO_UID").is_none() {
         const NOBODY: u32 = 65534;
-        return Ok(CommandIdentity::without_groups(Account::unlisted(
+        return Ok(CommandIdentity::without_groups(UserAccount::unlisted(
             NOBODY, NOBODY,
         ))?);
     }

@@ -12,7 +12,7 @@ use tokio_util::{
     codec::{AnyDelimiterCodec, AnyDelimiterCodecError, Decoder},
 };
 
-use crate::quota::{Account, Place, Places};
+use crate::quota::{Account, AccountPlaces, TakenPlace};
 
 /// How long a connection without a call stays open.
 const IDLE: Duration = Duration::from_secs(300);
@@ -54,13 +54,13 @@ pub(crate) struct FrameReader<R> {
     codec: AnyDelimiterCodec,
     account: Account,
     /// Places in which long frames are read, of all connections.
-    long: Places,
-    held: Option<Place>,
+    long: AccountPlaces,
+    held: Option<TakenPlace>,
 }
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// Reads from `stream`; a long frame is read in a place of `long` only.
-    pub(crate) fn new(stream: R, long: Places, account: Account) -> Self {
+    pub(crate) fn new(stream: R, long: AccountPlaces, account: Account) -> Self {
         Self {
             stream,
             buffer: BytesMut::new(),
@@ -174,7 +174,7 @@ mod tests {
 
     fn reader_with(bytes: &[u8], long: u64) -> FrameReader<&[u8]> {
         let limit = Limit::each(Pace::held(long), Pace::held(long));
-        FrameReader::new(bytes, Places::new(limit), Account::outside(1000))
+        FrameReader::new(bytes, AccountPlaces::new(limit), Account::outside(1000))
     }
 
     fn reader(bytes: &[u8]) -> FrameReader<&[u8]> {

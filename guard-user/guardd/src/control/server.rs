@@ -26,7 +26,7 @@ use crate::{
         streams, verbs,
         written::Written,
     },
-    quota::{Account, Limit, Pace, Places},
+    quota::{Account, AccountPlaces, Limit, Pace},
     record::metrics,
     shared::Shared,
     signed_answers::meter,
@@ -55,8 +55,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 const BREATH: Duration = Duration::from_millis(100);
 
 /// Returns the places for long frames.
-pub(crate) fn long_frames() -> Places {
-    Places::new(LONG_FRAMES)
+pub(crate) fn long_frames() -> AccountPlaces {
+    AccountPlaces::new(LONG_FRAMES)
 }
 
 /// Who was turned away, so that nobody fills guardd's own log by connecting again and again.
@@ -93,7 +93,7 @@ impl TurnedAway {
 
 /// The open connections and their tasks. They end when this is dropped.
 struct Open {
-    connections: Places,
+    connections: AccountPlaces,
     turned_away: TurnedAway,
     tasks: JoinSet<()>,
 }
@@ -101,7 +101,7 @@ struct Open {
 /// Accepts connections and answers their calls, for ever.
 pub(crate) async fn serve(shared: Rc<Shared>, listener: UnixListener) {
     let mut open = Open {
-        connections: Places::new(CONNECTIONS),
+        connections: AccountPlaces::new(CONNECTIONS),
         turned_away: TurnedAway::default(),
         tasks: JoinSet::new(),
     };
@@ -310,7 +310,7 @@ mod tests {
     /// Whatever 512 sessions of one user and that user outside do: others still get in, and that user past the sessions.
     #[test]
     fn one_user_keeps_nobody_else_out() {
-        let open = Places::new(CONNECTIONS);
+        let open = AccountPlaces::new(CONNECTIONS);
         let mut held = Vec::new();
         let mut grab = |account| {
             let before = held.len();

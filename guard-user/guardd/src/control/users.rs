@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use guard_sys::accounts::Account;
+use guard_sys::accounts::UserAccount;
 
 /// How long a user without a name has none: the account database may be away, and approvers are known by names.
 const NAMELESS: Duration = Duration::from_secs(10);
@@ -25,7 +25,7 @@ impl Users {
         }
         self.nameless.retain(|_, since| since.elapsed() < NAMELESS);
         if !self.nameless.contains_key(&uid) {
-            if let Ok(Some(account)) = Account::by_uid(uid) {
+            if let Ok(Some(account)) = UserAccount::by_uid(uid) {
                 return self.names.entry(uid).or_insert(account.name).clone();
             }
             self.nameless.insert(uid, Instant::now());

@@ -132,7 +132,7 @@ async fn agent(shared: &Shared, who: Agent, pid: u32, call: Call) -> Result<Vec<
 /// delays only its user's. So are the decisions that are kept, of all users together, one of each user
 /// in turn.
 pub(super) struct Turn {
-    turn: quota::Turn,
+    turn: quota::AccountTurn,
     keeping: Option<tokio::sync::OwnedMutexGuard<()>>,
     began: Instant,
 }

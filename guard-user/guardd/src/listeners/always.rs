@@ -7,7 +7,7 @@ use guard_policy::protocol_name;
 use guard_proto::holes::Remembered;
 use serde::{Deserialize, Serialize};
 
-use super::identify::Program;
+use super::identify::ListeningProgram;
 use crate::{
     control::failure::CallError,
     record::kept::{FileState, KeptFile},
@@ -27,7 +27,7 @@ struct Known {
 }
 
 impl Known {
-    fn is(&self, program: &Program, protocol: Protocol, port: u16) -> bool {
+    fn is(&self, program: &ListeningProgram, protocol: Protocol, port: u16) -> bool {
         let is_there = self.protocol == protocol.0 && self.port == port;
         is_there && self.owner == program.uid && self.exe == program.exe
     }
@@ -35,12 +35,12 @@ impl Known {
 
 /// What each user has said.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-struct ByUser {
+struct AlwaysByUser {
     last: u32,
     users: BTreeMap<u32, Vec<Known>>,
 }
 
-impl FileState for ByUser {
+impl FileState for AlwaysByUser {
     const WITHOUT: &'static str = "each program on the loopback is asked about";
 
     fn parse(text: &str) -> Result<Self, String> {
@@ -54,7 +54,7 @@ impl FileState for ByUser {
 
 /// Owns `always.json`.
 #[derive(Debug)]
-pub(crate) struct Always(KeptFile<ByUser>);
+pub(crate) struct Always(KeptFile<AlwaysByUser>);
 
 impl Always {
     /// Those in the file. It may be absent.
@@ -71,7 +71,13 @@ impl Always {
 
     /// Returns true if a program is remembered for a user.
     #[must_use]
-    pub(crate) fn has(&self, user: u32, program: &Program, protocol: Protocol, port: u16) -> bool {
+    pub(crate) fn has(
+        &self,
+        user: u32,
+        program: &ListeningProgram,
+        protocol: Protocol,
+        port: u16,
+    ) -> bool {
         let own = self.0.known().users.get(&user).into_iter().flatten();
         own.into_iter().any(|one| one.is(program, protocol, port))
     }
@@ -84,7 +90,7 @@ impl Always {
     pub(crate) fn remember(
         &mut self,
         user: u32,
-        program: &Program,
+        program: &ListeningProgram,
         protocol: Protocol,
         port: u16,
     ) -> Result<(), CallError> {
@@ -157,7 +163,7 @@ impl Always {
         .collect()
     }
 
-    fn keep(&mut self, now: ByUser) -> Result<(), CallError> {
+    fn keep(&mut self, now: AlwaysByUser) -> Result<(), CallError> {
         self.0
             .is_whole()
             .map_err(|file| CallError::unread("nothing can be remembered", &file))?;
@@ -186,7 +192,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("always.json");
         let mut always = Always::read(file.clone());
-        let postgres = Program::of("/usr/bin/postgres", 100);
+        let postgres = ListeningProgram::of("/usr/bin/postgres", 100);
         always
             .remember(1000, &postgres, Protocol::TCP, 5432)
             .unwrap();
@@ -195,8 +201,18 @@ mod tests {
             (1000, &postgres, 5432, true),
             (1001, &postgres, 5432, false),
             (1000, &postgres, 5433, false),
-            (1000, &Program::of("/usr/bin/ssh", 100), 5432, false),
-            (1000, &Program::of("/usr/bin/postgres", 0), 5432, false),
+            (
+                1000,
+                &ListeningProgram::of("/usr/bin/ssh", 100),
+                5432,
+                false,
+            ),
+            (
+                1000,
+                &ListeningProgram::of("/usr/bin/postgres", 0),
+                5432,
+                false,
+            ),
         ] {
             let found = always.has(user, program, Protocol::TCP, port);
             assert_eq!(found, is_known, "{user} {program:?} {port}");
@@ -208,7 +224,7 @@ mod tests {
     fn who_may_not_forgets_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let mut always = Always::read(dir.path().join("always.json"));
-        let program = Program::of("/usr/bin/node", 1000);
+        let program = ListeningProgram::of("/usr/bin/node", 1000);
         always
             .remember(1000, &program, Protocol::TCP, 3000)
             .unwrap();

@@ -16,7 +16,7 @@ use guard_sys::{
     bounded::{BoundedReader, TIMEOUT},
     bpf::Tickets,
     open_sockets, pidfd,
-    tcp_listeners::{self, Listening},
+    tcp_listeners::{self, ListeningSocket},
 };
 use rustix::process::{PidfdGetfdFlags, pidfd_getfd};
 
@@ -30,7 +30,7 @@ const MAX_OPEN: usize = 65_536;
 
 /// A program that listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Program {
+pub(crate) struct ListeningProgram {
     /// Its process.
     pub(crate) pid: u32,
     /// Its executable.
@@ -43,7 +43,7 @@ pub(crate) struct Program {
     fd: i32,
 }
 
-impl Program {
+impl ListeningProgram {
     /// The name of its executable.
     #[must_use]
     pub(crate) fn name(&self) -> String {
@@ -89,7 +89,7 @@ impl Program {
 
 /// A listener to identify.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct ListenerAt {
     /// Its network namespace; none: guardd's own.
     pub(crate) way: Option<File>,
     /// The listener, as the kernel half names it.
@@ -98,8 +98,8 @@ pub(crate) struct Place {
 
 /// Identifies listeners, which takes hardly longer for several than for one. Results are in the same order.
 #[must_use]
-pub(crate) fn identify(places: &[Place], tickets: &Tickets) -> Vec<Option<Program>> {
-    let sockets: Vec<Vec<Listening>> = places
+pub(crate) fn identify(places: &[ListenerAt], tickets: &Tickets) -> Vec<Option<ListeningProgram>> {
+    let sockets: Vec<Vec<ListeningSocket>> = places
         .iter()
         .map(|place| sockets_at(place).unwrap_or_default())
         .collect();
@@ -121,9 +121,9 @@ pub(crate) fn identify(places: &[Place], tickets: &Tickets) -> Vec<Option<Progra
 
 /// The program that listens at an address of guardd's own network, if it is one.
 #[must_use]
-pub(crate) fn at(address: Address, protocol: Protocol, port: u16) -> Option<Program> {
+pub(crate) fn at(address: Address, protocol: Protocol, port: u16) -> Option<ListeningProgram> {
     let to = Connection::new(address, protocol, port);
-    let sockets = sockets_at(&Place { way: None, to }).ok()?;
+    let sockets = sockets_at(&ListenerAt { way: None, to }).ok()?;
     let wanted: BTreeSet<u32> = sockets.iter().map(|one| one.inode).collect();
     let holders = holders(&wanted);
     let mut all: Vec<_> = wanted
@@ -135,7 +135,7 @@ pub(crate) fn at(address: Address, protocol: Protocol, port: u16) -> Option<Prog
 }
 
 /// The sockets that may get what is sent there.
-fn sockets_at(place: &Place) -> io::Result<Vec<Listening>> {
+fn sockets_at(place: &ListenerAt) -> io::Result<Vec<ListeningSocket>> {
     let (address, port) = (place.to.to.connected().to_ip(), place.to.port);
     let mut all = there(place.way.as_ref(), || match place.to.protocol {
         Protocol::UDP => tcp_listeners::udp_receivers(),
@@ -173,12 +173,12 @@ fn holders(wanted: &BTreeSet<u32>) -> HashMap<u32, Vec<u32>> {
 }
 
 /// The programs that have a socket.
-fn of(holders: &HashMap<u32, Vec<u32>>, inode: u32) -> impl Iterator<Item = Program> {
+fn of(holders: &HashMap<u32, Vec<u32>>, inode: u32) -> impl Iterator<Item = ListeningProgram> {
     let pids = holders.get(&inode).into_iter().flatten();
     pids.filter_map(move |pid| program(*pid, inode))
 }
 
-fn program(pid: u32, inode: u32) -> Option<Program> {
+fn program(pid: u32, inode: u32) -> Option<ListeningProgram> {
     static COMMANDS: LazyLock<BoundedReader<Vec<u8>>> =
         LazyLock::new(|| BoundedReader::waiting(TIMEOUT * 10));
     static DESCRIPTORS: LazyLock<BoundedReader<BTreeMap<u64, i32>>> =
@@ -188,7 +188,7 @@ fn program(pid: u32, inode: u32) -> Option<Program> {
     let uid = fs::metadata(&proc).ok()?.uid();
     let command = COMMANDS.read(&proc.join("cmdline"), MAX_COMMAND);
     let open = DESCRIPTORS.look(move || open_sockets::descriptors(&proc, MAX_OPEN));
-    Some(Program {
+    Some(ListeningProgram {
         pid,
         exe,
         command: command

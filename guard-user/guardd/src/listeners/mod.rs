@@ -26,7 +26,7 @@ use tokio::sync::Notify;
 
 use self::{
     always::Always,
-    identify::{Place, Program},
+    identify::{ListenerAt, ListeningProgram},
 };
 use crate::{
     changes::Change,
@@ -48,7 +48,7 @@ const REMEMBERED: &str = "always: a person said so of this program, owner and po
 #[derive(Debug)]
 pub(crate) struct Listeners {
     /// By their tickets; none: it could not be told.
-    known: HashMap<Ticket, Option<Program>>,
+    known: HashMap<Ticket, Option<ListeningProgram>>,
     /// Their tickets, the oldest first.
     order: VecDeque<Ticket>,
     /// What waits until a listener is identified.
@@ -111,7 +111,7 @@ impl Listeners {
 
     /// The program that listens there, as far as it is known.
     #[must_use]
-    pub(crate) fn program(&self, to: &Address) -> Option<&Program> {
+    pub(crate) fn program(&self, to: &Address) -> Option<&ListeningProgram> {
         self.known.get(&to.ticket()?)?.as_ref()
     }
 
@@ -119,7 +119,11 @@ impl Listeners {
     #[must_use]
     pub(crate) fn shown(&self, to: &Address) -> Option<Listener> {
         to.ticket()?;
-        Some(self.program(to).map(Program::shown).unwrap_or_default())
+        Some(
+            self.program(to)
+                .map(ListeningProgram::shown)
+                .unwrap_or_default(),
+        )
     }
 
     /// Has something wait until its listener is identified; false where that has been tried, or there is no listener.
@@ -177,7 +181,7 @@ impl Listeners {
         self.waits(|| Waiting::Held(Box::new(event())), &to)
     }
 
-    fn note(&mut self, ticket: Ticket, program: Option<Program>) {
+    fn note(&mut self, ticket: Ticket, program: Option<ListeningProgram>) {
         if self.known.insert(ticket, program).is_none() {
             self.order.push_back(ticket);
         }
@@ -193,7 +197,7 @@ impl Listeners {
 #[derive(Debug)]
 pub(crate) struct ProgramAskedAbout {
     pub(crate) user: u32,
-    pub(crate) program: Program,
+    pub(crate) program: ListeningProgram,
     pub(crate) protocol: Protocol,
     pub(crate) port: u16,
 }
@@ -206,7 +210,7 @@ pub(crate) struct ProgramAskedAbout {
 pub(crate) async fn program_at(
     to: &Destination,
     ports: &[PortSpec],
-) -> Result<(Program, Protocol, u16), CallError> {
+) -> Result<(ListeningProgram, Protocol, u16), CallError> {
     let ports = to.ports(ports);
     let place = match (&to.target, &ports[..]) {
         (Target::Prefix(prefix), [one])
@@ -275,12 +279,16 @@ impl State {
     /// What waits, and where to look for each.
     fn listeners_to_identify(
         &mut self,
-    ) -> (Vec<Waiting>, Vec<Place>, Option<guard_sys::bpf::Tickets>) {
+    ) -> (
+        Vec<Waiting>,
+        Vec<ListenerAt>,
+        Option<guard_sys::bpf::Tickets>,
+    ) {
         let waiting = std::mem::take(&mut self.listeners.waiting);
         if waiting.is_empty() {
             return (waiting, Vec::new(), None);
         }
-        let places = waiting.iter().map(|one| Place {
+        let places = waiting.iter().map(|one| ListenerAt {
             way: self.network_of(one.session(), one.process()),
             to: one.to(),
         });
@@ -304,7 +312,7 @@ impl State {
         asked.or_else(|| processes.iter().find_map(open))
     }
 
-    fn note_identified(&mut self, waiting: Vec<Waiting>, found: Vec<Option<Program>>) {
+    fn note_identified(&mut self, waiting: Vec<Waiting>, found: Vec<Option<ListeningProgram>>) {
         let found = found.into_iter().chain(std::iter::repeat(None));
         let mut events = Vec::new();
         for (one, program) in waiting.into_iter().zip(found) {

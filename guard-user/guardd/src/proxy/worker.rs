@@ -18,7 +18,7 @@ use crate::{
         link::{Outgoing, WorkerLink},
         networks::Network,
         serving::Serves,
-        sockets::{Listeners, max_pool, pool},
+        sockets::{WorkerListeners, max_pool, pool},
     },
 };
 
@@ -53,7 +53,7 @@ impl Serves for ProxyWorker {
         reads_only(&state.holes, &state.policies, session)
     }
 
-    fn redirect(kernel: &mut Datapath, made: &Listeners) -> Result<(), DatapathError> {
+    fn redirect(kernel: &mut Datapath, made: &WorkerListeners) -> Result<(), DatapathError> {
         kernel.set_proxy(made.cookie, made.port, &made.sockets)
     }
 
@@ -63,7 +63,7 @@ impl Serves for ProxyWorker {
         }
     }
 
-    fn listen(network: &Network, _: &Listeners) -> ToProxy {
+    fn listen(network: &Network, _: &WorkerListeners) -> ToProxy {
         ToProxy::Listen {
             network: network.id,
             cookie: network.cookie.0,

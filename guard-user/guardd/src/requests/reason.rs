@@ -71,12 +71,12 @@ pub(crate) fn warning(reason: &str, to: &Endpoint, rule: Option<&str>) -> Option
 }
 
 /// A place that a word names.
-struct Place<'w> {
+struct HostPlace<'w> {
     host: &'w str,
     port: Option<u16>,
 }
 
-impl Place<'_> {
+impl HostPlace<'_> {
     fn is(&self, to: &Endpoint) -> bool {
         let address = |text: &str| text.parse().ok().map(|one: IpAddr| one.to_canonical());
         let is_address = address(self.host).is_some_and(|own| Some(own) == address(&to.address));
@@ -98,7 +98,7 @@ fn port_of(word: &str) -> Option<u16> {
 }
 
 /// Returns the place of an address, a URL, or a name with a dot or a port. Files have names with dots as well.
-fn place(word: &str) -> Option<Place<'_>> {
+fn place(word: &str) -> Option<HostPlace<'_>> {
     let (is_url, rest) = match word.split_once("://") {
         Some((_, rest)) => (true, rest),
         None => (false, word),
@@ -108,7 +108,7 @@ fn place(word: &str) -> Option<Place<'_>> {
     let authority = authority.rsplit('@').next().unwrap_or_default();
     let bare = authority.trim_start_matches('[').trim_end_matches(']');
     if bare.parse::<IpAddr>().is_ok() {
-        return Some(Place {
+        return Some(HostPlace {
             host: bare,
             port: None,
         });
@@ -119,7 +119,7 @@ fn place(word: &str) -> Option<Place<'_>> {
     };
     let host = host.trim_start_matches('[').trim_end_matches(']');
     if authority.parse::<SocketAddr>().is_ok() {
-        return Some(Place { host, port });
+        return Some(HostPlace { host, port });
     }
     let last = host.rsplit('.').next().unwrap_or_default();
     let is_name = |c: char| c.is_alphanumeric() || c == '-' || c == '.';
@@ -127,7 +127,7 @@ fn place(word: &str) -> Option<Place<'_>> {
     let is_named = host.contains('.') || port.is_some() || is_url;
     let is_file = !is_url && (is_path || FILES.contains(&last));
     let is_place = is_named && has_letters && !is_file && host.chars().all(is_name);
-    is_place.then_some(Place { host, port })
+    is_place.then_some(HostPlace { host, port })
 }
 
 #[cfg(test)]

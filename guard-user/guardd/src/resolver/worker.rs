@@ -23,7 +23,7 @@ use crate::{
         networks::Network,
         program::Program,
         serving::Serves,
-        sockets::{Listeners, max_pool, pool},
+        sockets::{WorkerListeners, max_pool, pool},
     },
 };
 
@@ -58,7 +58,7 @@ impl Serves for ResolverWorker {
             || state.resolver.redirected.contains(&session.cgroup.id)
     }
 
-    fn redirect(kernel: &mut Datapath, made: &Listeners) -> Result<(), DatapathError> {
+    fn redirect(kernel: &mut Datapath, made: &WorkerListeners) -> Result<(), DatapathError> {
         kernel.set_resolver(made.cookie, made.port, &made.sockets)
     }
 
@@ -68,7 +68,7 @@ impl Serves for ResolverWorker {
         }
     }
 
-    fn listen(network: &Network, made: &Listeners) -> ToResolver {
+    fn listen(network: &Network, made: &WorkerListeners) -> ToResolver {
         ToResolver::Listen {
             network: network.id,
             cookie: network.cookie.0,

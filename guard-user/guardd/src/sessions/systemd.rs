@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use guard_sys::accounts::Account;
+use guard_sys::accounts::UserAccount;
 use tokio::{process::Command, sync::Semaphore, time::timeout};
 
 use crate::control::{failure::CallError, fresh::Fresh};
@@ -223,7 +223,7 @@ pub(crate) fn uid_of(user: &str) -> Result<u32, CallError> {
             format!("check the name: getent passwd {user}"),
         )
     };
-    match Account::uid_of(user) {
+    match UserAccount::uid_of(user) {
         Ok(Some(uid)) => Ok(uid),
         Ok(None) => Err(nobody("no account has that name".to_owned())),
         Err(error) => Err(nobody(error.to_string())),

@@ -14,7 +14,7 @@ use guard_signed::{
     approvers::{ApproverList, Key, PASSKEY, SigningApprover as Person},
     bundle::Endorsed,
 };
-use guard_sys::{accounts::Account, clock::Clocks};
+use guard_sys::{accounts::UserAccount, clock::Clocks};
 
 use super::{INVITED, SignedAnswers, question_bytes::switched_off};
 use crate::{
@@ -364,7 +364,7 @@ impl SignedAnswers {
 /// Whether all are there whose sessions somebody is to answer for.
 fn are_users(about: &Person) -> Result<(), CallError> {
     let unknown = about.answers_for.iter().find_map(|user| {
-        let why = match Account::uid_of(user) {
+        let why = match UserAccount::uid_of(user) {
             Ok(Some(_)) => return None,
             Ok(None) => "on this machine there is none of that name".to_owned(),
             Err(error) => error.to_string(),
@@ -376,7 +376,7 @@ fn are_users(about: &Person) -> Result<(), CallError> {
 
 /// The warning for an approver who is to answer for root.
 fn not_carried(about: &Person) -> Option<String> {
-    let is_for_root = |user: &String| matches!(Account::uid_of(user), Ok(Some(0)));
+    let is_for_root = |user: &String| matches!(UserAccount::uid_of(user), Ok(Some(0)));
     about.answers_for.iter().any(is_for_root).then(|| {
         "no courier carries requests of root's sessions: root answers those at the machine"
             .to_owned()

@@ -22,7 +22,7 @@ use std::{fs, io, time::Duration};
 
 use guard_common::BootTime;
 use guard_signed::approvers::{Key, SigningApprover};
-use guard_sys::{accounts::Account, clock};
+use guard_sys::{accounts::UserAccount, clock};
 use ring::digest::{SHA256, digest};
 
 use self::{
@@ -219,7 +219,7 @@ impl SignedAnswers {
 
 /// The users that the settings name as couriers. Root is none: it may do more.
 fn users<'c>(named: impl Iterator<Item = &'c Named>) -> Vec<u32> {
-    let known = named.filter_map(|Named(name)| match Account::uid_of(name) {
+    let known = named.filter_map(|Named(name)| match UserAccount::uid_of(name) {
         Ok(Some(0)) => {
             tracing::error!("root is no courier: take it out of couriers under [answers]");
             None

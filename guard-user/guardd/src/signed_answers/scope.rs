@@ -1,7 +1,7 @@
 //! Whose sessions couriers have to do with: those of users for whom somebody is enrolled, but never root's.
 
 use guard_signed::approvers::SigningApprover as Person;
-use guard_sys::accounts::Account;
+use guard_sys::accounts::UserAccount;
 
 use super::SignedAnswers;
 use crate::{control::auth::Approver, machine::Machine, requests::Requests};
@@ -54,7 +54,7 @@ impl SignedAnswers {
     fn owners_of(&self, by: Option<&str>) -> Vec<u32> {
         let people = self.people(by);
         let names = people.flat_map(|one| &one.answers_for);
-        let uids = names.filter_map(|name| Account::uid_of(name).ok().flatten());
+        let uids = names.filter_map(|name| UserAccount::uid_of(name).ok().flatten());
         let mut uids: Vec<_> = uids.filter(|uid| *uid != 0).collect();
         uids.sort_unstable();
         uids.dedup();
@@ -129,7 +129,7 @@ mod tests {
             let to = IpAddr::from([192, 0, 2, 1]).into();
             let key = RequestKey::new(SessionId(id), to, Protocol::TCP, 443);
             let share = SessionId(id);
-            let owner = Account::inside(uid, share);
+            let owner = UserAccount::inside(uid, share);
             let Ok(_) = requests.note(key, owner, BootTime(1), || Ok::<_, Infallible>(shown(id)));
         }
         let mut scope = CourierScope {

@@ -36,7 +36,7 @@ use crate::{
     control::{advice, failure::CallError, ids},
     policies::Policies,
     process::{Process, SeenProcess},
-    quota::{Account, Queue},
+    quota::{Account, TurnQueue},
     sessions::{Session, Sessions, stops::Stops},
     unix::scans::{ScanTurns, scan},
     workers::networks::{Inode, there},
@@ -174,7 +174,7 @@ impl Sockets {
     }
 
     /// The queue to read the processes of an account.
-    pub(crate) fn queue_of(&self, account: Account) -> Queue {
+    pub(crate) fn queue_of(&self, account: Account) -> TurnQueue {
         self.scans.queue(account)
     }
 
@@ -376,7 +376,7 @@ pub(crate) struct Members {
     /// Its cgroup, as `/proc/PID/cgroup` names it, and as a directory.
     cgroup: Option<PathBuf>,
     dir: PathBuf,
-    queue: Queue,
+    queue: TurnQueue,
 }
 
 impl Members {

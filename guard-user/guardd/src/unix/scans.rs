@@ -7,7 +7,7 @@ use std::time::Duration;
 use guard_sys::threads;
 use tokio::time::timeout;
 
-use crate::quota::{Account, Limit, Pace, Queue, Turns};
+use crate::quota::{Account, Limit, Pace, TurnQueue, Turns};
 
 /// Reads at a time: one that never ends keeps its thread.
 const AT_ONCE: Limit = Limit::each(Pace::held(4), Pace::held(32));
@@ -26,21 +26,21 @@ impl Default for ScanTurns {
 
 impl ScanTurns {
     /// Returns the queue of an account.
-    pub(crate) fn queue(&self, account: Account) -> Queue {
+    pub(crate) fn queue(&self, account: Account) -> TurnQueue {
         self.0.queue(account)
     }
 }
 
 /// Returns the result of `scan` in the account's turn; none if it takes too long.
 pub(crate) async fn scan<T: Send + 'static>(
-    queue: Queue,
+    queue: TurnQueue,
     scan: impl FnOnce() -> T + Send + 'static,
 ) -> Option<T> {
     scan_within(queue, TIMEOUT, scan).await
 }
 
 async fn scan_within<T: Send + 'static>(
-    queue: Queue,
+    queue: TurnQueue,
     longest: Duration,
     scan: impl FnOnce() -> T + Send + 'static,
 ) -> Option<T> {

@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use guard_sys::{accounts::Account, packets::Packets};
+use guard_sys::{accounts::UserAccount, packets::Packets};
 use tokio::process::{Child, Command};
 
 /// The user of all of them on a machine where guard was not installed.
@@ -19,11 +19,11 @@ const NOBODY: &str = "nobody";
 /// # Errors
 ///
 /// If there is no such user, or it is root.
-pub(crate) fn account(set: Option<&str>, name: &str) -> Result<Account> {
+pub(crate) fn account(set: Option<&str>, name: &str) -> Result<UserAccount> {
     let found = match set {
-        Some(name) => Account::named(name)?,
-        None => match Account::named(name)? {
-            None => Account::named(NOBODY)?,
+        Some(name) => UserAccount::named(name)?,
+        None => match UserAccount::named(name)? {
+            None => UserAccount::named(NOBODY)?,
             found => found,
         },
     };
@@ -71,7 +71,11 @@ impl RunningWorker {
 /// # Errors
 ///
 /// The system's.
-pub(crate) fn start(program: &Path, name: &str, account: &Account) -> io::Result<RunningWorker> {
+pub(crate) fn start(
+    program: &Path,
+    name: &str,
+    account: &UserAccount,
+) -> io::Result<RunningWorker> {
     let (packets, theirs): (_, OwnedFd) = Packets::pair()?;
     let mut command = Command::new(program);
     command

@@ -17,7 +17,7 @@ use super::{
     Worker,
     link::WorkerLink,
     networks::{self, Inode, Network},
-    sockets::{self, Listeners},
+    sockets::{self, WorkerListeners},
 };
 use crate::{quota::Account, sessions::Session, state::State};
 
@@ -41,12 +41,12 @@ pub(crate) trait Serves {
     /// # Errors
     ///
     /// The kernel's.
-    fn redirect(kernel: &mut Datapath, made: &Listeners) -> Result<(), DatapathError>;
+    fn redirect(kernel: &mut Datapath, made: &WorkerListeners) -> Result<(), DatapathError>;
     /// Has the kernel half refuse what it redirected in a network.
     fn close(kernel: &mut Datapath, network: NetnsCookie);
 
     /// That it is to listen in a network, with these sockets.
-    fn listen(network: &Network, made: &Listeners) -> Self::Message;
+    fn listen(network: &Network, made: &WorkerListeners) -> Self::Message;
     /// That a network is gone.
     fn forget(network: NetworkId) -> Self::Message;
     /// Gives it sockets in a network that it is not in.

@@ -33,7 +33,7 @@ pub(super) const NO_PORT: &str = "no port of its loopback is free";
 
 /// The listeners in a network, all at one port.
 #[derive(Debug)]
-pub(crate) struct Listeners {
+pub(crate) struct WorkerListeners {
     /// The kernel's number for the network.
     pub(crate) cookie: NetnsCookie,
     /// Their port.
@@ -47,7 +47,7 @@ pub(crate) struct Listeners {
 /// # Errors
 ///
 /// The system's, as if the loopback is down.
-pub(crate) fn listeners(kinds: &[SocketType]) -> io::Result<Listeners> {
+pub(crate) fn listeners(kinds: &[SocketType]) -> io::Result<WorkerListeners> {
     let (mut tries, begun) = (0, Instant::now());
     let may_try = |tries| tries < TRIES && begun.elapsed() < SEARCH;
     loop {
@@ -58,7 +58,7 @@ pub(crate) fn listeners(kinds: &[SocketType]) -> io::Result<Listeners> {
     }
 }
 
-fn at_one_port(kinds: &[SocketType]) -> io::Result<Listeners> {
+fn at_one_port(kinds: &[SocketType]) -> io::Result<WorkerListeners> {
     let mut sockets = on(Ipv4Addr::LOCALHOST.into(), kinds, 0)?;
     let first = sockets.first().ok_or(io::ErrorKind::InvalidInput)?;
     let (port, cookie) = (port_of(first)?, netns::cookie(first)?);
@@ -67,7 +67,7 @@ fn at_one_port(kinds: &[SocketType]) -> io::Result<Listeners> {
         Err(error) if is_without_ipv6(&error) => {}
         Err(error) => return Err(error),
     }
-    Ok(Listeners {
+    Ok(WorkerListeners {
         cookie,
         port,
         sockets,

@@ -85,7 +85,8 @@ where
             types: unit.types.clone(),
             values: bind.clone(),
         };
-        let Some(Planned { rows, tables }) = self.peeked(question).await?.and_then(planned) else {
+        let Some(PlannedRows { rows, tables }) = self.peeked(question).await?.and_then(planned)
+        else {
             return Ok(None);
         };
         if tables.is_empty() {
@@ -112,14 +113,14 @@ fn literal(text: &str) -> String {
 
 /// What a plan says of one change.
 #[derive(Debug, PartialEq, Eq)]
-struct Planned {
+struct PlannedRows {
     rows: u64,
     /// A condition for each table that it reads.
     tables: Vec<String>,
 }
 
 /// The rows that the only change of a plan gets from what it reads; none if it is one of several.
-fn planned(rows: Vec<Bytes>) -> Option<Planned> {
+fn planned(rows: Vec<Bytes>) -> Option<PlannedRows> {
     let plan: Value = serde_json::from_slice(&rows.concat()).ok()?;
     let mut changes = Vec::new();
     collect(
@@ -155,7 +156,7 @@ fn planned(rows: Vec<Bytes>) -> Option<Planned> {
         ))
     });
     let tables = tables.collect::<Option<_>>()?;
-    Some(Planned { rows, tables })
+    Some(PlannedRows { rows, tables })
 }
 
 /// The nodes of a plan that are of a kind.

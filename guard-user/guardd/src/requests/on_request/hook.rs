@@ -3,7 +3,7 @@
 use std::{process::Stdio, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
-use guard_sys::accounts::Account;
+use guard_sys::accounts::UserAccount;
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde::Serialize;
 use tokio::{
@@ -41,7 +41,7 @@ pub(super) enum HookEnd {
 #[derive(Debug)]
 pub(super) struct RequestHook {
     words: Vec<String>,
-    account: Account,
+    account: UserAccount,
     /// guardd cannot become another user itself, so the service manager starts it.
     by_manager: bool,
 }
@@ -209,11 +209,11 @@ async fn said(stderr: Option<ChildStderr>) -> String {
 }
 
 /// The user that runs it, by the settings.
-fn account(set: Option<&str>) -> Result<Account> {
+fn account(set: Option<&str>) -> Result<UserAccount> {
     let name = set.unwrap_or(NOBODY);
     let found = match name.parse() {
-        Ok(uid) => Account::by_uid(uid)?.or_else(|| Some(Account::unlisted(uid, uid))),
-        Err(_) => Account::by_name(name)?,
+        Ok(uid) => UserAccount::by_uid(uid)?.or_else(|| Some(UserAccount::unlisted(uid, uid))),
+        Err(_) => UserAccount::by_name(name)?,
     };
     let account =
         found.with_context(|| format!("there is no user {name}: change on_request_user"))?;
@@ -257,7 +257,7 @@ mod tests {
     fn the_manager_is_told_of_all_bounds() {
         let hook = RequestHook {
             words: vec!["/bin/echo".to_owned(), "--uid=0".to_owned()],
-            account: Account::unlisted(61234, 61234),
+            account: UserAccount::unlisted(61234, 61234),
             by_manager: true,
         };
         let command = hook.command();

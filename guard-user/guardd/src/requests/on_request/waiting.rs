@@ -7,7 +7,7 @@ use guard_common::BootTime;
 use tokio::time::Instant;
 
 use super::News;
-use crate::quota::{Account, Limit, Pace, Places, Quota};
+use crate::quota::{Account, AccountPlaces, Limit, Pace, Quota};
 
 /// What waits for its first run.
 const FIRST: Limit = Limit::each(Pace::held(64), Pace::held(512));
@@ -23,8 +23,8 @@ const RUNNING: Limit = Limit {
 const LATER: Duration = Duration::from_secs(15);
 
 /// Returns the places of commands that run.
-pub(super) fn running() -> Places {
-    Places::new(RUNNING)
+pub(super) fn running() -> AccountPlaces {
+    AccountPlaces::new(RUNNING)
 }
 
 /// Owns what waits for a run.
@@ -81,7 +81,11 @@ impl WaitingRuns {
 
     /// Takes what has its turn now, if anything has: of the user with the fewest runs at the moment, of that user's session with the fewest,
     /// what has waited longest.
-    pub(super) fn next(&mut self, running: &Places, now: Instant) -> Option<(Account, News)> {
+    pub(super) fn next(
+        &mut self,
+        running: &AccountPlaces,
+        now: Instant,
+    ) -> Option<(Account, News)> {
         let all = self.0.iter().enumerate();
         let due = all.filter(|(_, one)| one.at <= now && running.has_room(one.account));
         let (at, _) = due.min_by_key(|(_, one)| (running.taken(one.account), one.at))?;
@@ -90,7 +94,7 @@ impl WaitingRuns {
     }
 
     /// When the next one is due of whom one more may run.
-    pub(super) fn due(&self, running: &Places) -> Option<Instant> {
+    pub(super) fn due(&self, running: &AccountPlaces) -> Option<Instant> {
         let may_run = self.0.iter().filter(|one| running.has_room(one.account));
         may_run.map(|one| one.at).min()
     }
