@@ -367,7 +367,6 @@ fn what_a_yes_to_many_is_for_is_listed_in_full() {
     let by_http = Request {
         id: "r3".into(),
         http: Some(examples::http()),
-        held: true,
         ..examples::request()
     };
     let requests = vec![examples::request(), long, by_http];
@@ -376,9 +375,9 @@ fn what_a_yes_to_many_is_for_is_listed_in_full() {
     let marked = screen(&mut model, 80, 24);
     for part in [
         "3 requests (3 marked)",
-        " *r1 ",
-        // Somebody waits for it, and it has just come.
-        ">*r3 ",
+        // Nobody waits for one of them: the cursor goes nowhere.
+        ">*r1 ",
+        " *r3 ",
         "n no 1m to 3  f yes 5m  y 15m  h 1h  N no 8h  Space mark  Esc unmark",
     ] {
         assert!(marked.contains(part), "{part}:\n{marked}");
