@@ -78,7 +78,7 @@ impl Case {
             cgroup,
             generation: 0,
             expires: 0,
-            to: receiver.destination(to),
+            to: Connection::new(to.to, to.protocol, to.port),
             said: 0,
             policy: 0,
             hole: 0,
@@ -86,6 +86,12 @@ impl Case {
             wanted: wanted as u16 | refused,
             began: Began::NOW.coarse(),
         }
+    }
+
+    /// Judges what the receiver stands for: another program's listener on the loopback has an address of its own.
+    #[inline(always)]
+    pub(crate) fn set_receiver(&mut self, receiver: Receiver) {
+        receiver.put_into(&mut self.to);
     }
 
     /// When the packet's connection began. Later than the rest, so that it takes no room of the stack beside that.

@@ -86,19 +86,16 @@ impl Receiver {
         self.0 & (Self::BEGINS | Self::ONCE) != 0
     }
 
-    /// The destination that is judged: another program's listener on the loopback, else what was asked for. Name servers are judged by
-    /// their addresses.
-    #[inline(always)]
-    pub(crate) fn destination(self, asked: &Connection) -> Connection {
+    /// Puts another program's listener on the loopback in place of the address that was asked for. Name servers are judged by their
+    /// addresses.
+    ///
+    /// A function of its own for the sake of the stack, as [`crate::emit::due`].
+    #[inline(never)]
+    pub(crate) fn put_into(self, asked: &mut Connection) {
         let number = self.number();
-        let is_listener =
-            number >= Self::FIRST_TICKET && asked.to.is_loopback() && asked.port != DNS_PORT;
-        let to = if is_listener {
-            asked.to.of_listener(Ticket(number as u32))
-        } else {
-            asked.to
-        };
-        Connection::new(to, asked.protocol, asked.port)
+        if number >= Self::FIRST_TICKET && asked.to.is_loopback() && asked.port != DNS_PORT {
+            asked.to = asked.to.of_listener(Ticket(number as u32));
+        }
     }
 }
 

@@ -322,6 +322,7 @@ fn judge_call(
         return allow_own_server(to, hook, cgroup);
     }
     let mut case = Case::of_call(cgroup, receiver, to, used, wanted_by(to, hook));
+    case.set_receiver(receiver);
     case.decide();
     let decision = case.decision();
     if !decision.allows() || !passes_gate(ctx, to, hook, &decision, cgroup) {
@@ -659,6 +660,7 @@ impl<'a> Packet<'a> {
             _ => Receiver::NONE,
         };
         let mut case = Case::of_packet(cgroup, receiver, self.to, used);
+        case.set_receiver(receiver);
         if hold::is_of_another(self.sk, case.session.id) {
             log::case(&case, self.to, Hook::Egress, LogOutcome::Refused);
             return REFUSE;

@@ -622,24 +622,17 @@ pub(crate) fn generation() -> u64 {
         .map_or(0, |generation| unsafe { generation.read_volatile() })
 }
 
-/// Returns the session that owns a cgroup, else the one under key 0, else one without a policy.
+/// The session that owns a cgroup, else the one under key 0, else one without a policy.
 #[inline(always)]
 pub(crate) fn session(cgroup: u64) -> Session {
-    let key = if SESSIONS.get_ptr(cgroup).is_some() {
-        cgroup
-    } else {
-        0
-    };
-    copied(key).or_else(|| copied(key)).unwrap_or_default()
-}
-
-/// Returns a session's entry; none where it is replaced meanwhile, as its memory may be another cgroup's then.
-#[inline(always)]
-fn copied(key: u64) -> Option<Session> {
-    let entry = SESSIONS.get_ptr(key)?;
-    // SAFETY: a live map value, of plain numbers.
-    let session = unsafe { entry.read_volatile() };
-    (SESSIONS.get_ptr(key)? == entry).then_some(session)
+    // SAFETY: a live map value, of plain numbers. guardd writes it before its cgroup has a process, and replaces it as a whole where the
+    // session's policies change: whoever copies the old one just then may read part of the next that has its memory, and judges one
+    // call or packet by that. The change raises the generation, so that nothing is cached by it.
+    match unsafe { SESSIONS.get(cgroup) } {
+        Some(session) => *session,
+        // SAFETY: as above.
+        None => unsafe { SESSIONS.get(0) }.copied().unwrap_or_default(),
+    }
 }
 
 /// Notes which hole let a socket through. Losing this costs the clean cut, not the stop.

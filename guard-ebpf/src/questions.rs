@@ -69,7 +69,13 @@ pub(crate) fn judge(ctx: &SockAddrContext, to: &Connection, hook: Hook, cgroup: 
 /// A function of its own for the sake of the stack, as [`emit::due`].
 #[inline(never)]
 fn refused(to: &Connection, hook: Hook, cgroup: u64) {
-    let decision = verdict::unpacked(of_policies(to, cgroup));
+    report(to, hook, cgroup, of_policies(to, cgroup));
+}
+
+/// A function of its own beside [`of_policies`], not around it.
+#[inline(never)]
+fn report(to: &Connection, hook: Hook, cgroup: u64, said: u64) {
+    let decision = verdict::unpacked(said);
     emit::refused_though_allowed(hook, cgroup, &maps::session(cgroup), to, &decision);
 }
 
