@@ -321,7 +321,7 @@ fn beside(place: &ResolverScene, server: Server) -> String {
 /// asked there.
 fn straight(way: &str, outside: &str) -> Result<Tried> {
     const LOOPBACK: &str =
-        "\n[[rule]]\nname = \"loopback\"\nto = [\"@loopback\"]\naction = \"allow\"\n";
+        "\n[[rule]]\nname = \"loopback\"\nto = [\"@loopback\", \"@guarded-host\"]\naction = \"allow\"\n";
     let policy = with_resolvers(&format!("{}{LOOPBACK}", place::POLICY));
     let policy = policy.replace("name = \"names\"", "name = \"loopback\"");
     let place =

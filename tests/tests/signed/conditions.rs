@@ -292,47 +292,6 @@ fn a_policy_that_takes_the_name_of_another_is_no_narrower_one() -> Tested {
     Ok(())
 }
 
-/// A hole for a listener's port opens where that leads, whose rule takes two.
-#[test]
-fn a_yes_to_a_listeners_port_takes_as_many_people_as_where_it_leads() -> Tested {
-    let (network, _production) = Network::with_production()?;
-    let scene = SignedScene::new(&network, "approvals = { \"prod*\" = 2 }");
-    let (alice, bob) = (scene.approver("alice", &[])?, scene.approver("bob", &[])?);
-    let near = "[[rule]]\nname = \"near\"\nto = [\"127.0.0.1\"]\nports = [\"tcp/5432\"]\naction = \"confirm\"\n";
-    let policy = format!("{POLICY}\n{near}").replace("\"asks\"", "\"near\"");
-    scene.daemon.write_policy("near", &policy)?;
-    let mut relay = network.dev().command_as(AGENT, "socat");
-    let to = format!("TCP:{V4}:443");
-    relay.args(["TCP-LISTEN:5432,bind=127.0.0.1,fork,reuseaddr", &to]);
-    let _relay = Running::start(&mut relay)?;
-    let through = Attempt::tcp("127.0.0.1", 5432);
-    eventually("it listens", || {
-        Ok(through.outside(network.dev(), AGENT)?.ok)
-    })?;
-    let mut shell = Shell::start(&scene.daemon, "near")?;
-    let part = (&json!("part"), &json!(2));
-    // By itself, where it leads takes two.
-    let direct = scene.request(&mut shell, 443);
-    let taken = scene.taken(&scene.yes(&alice, "alice", &direct, &[])?)?;
-    assert_eq!((&taken["answer"], &taken["wanted"]), part, "{taken}");
-    let mut asked = None;
-    eventually("it asks about the port", || {
-        assert!(!shell.reaches(&through)?);
-        let pending = scene.daemon.json(["pending"])?;
-        let mut pending = pending.list()?.iter();
-        let near = pending.find(|one| one["rule"] == "near");
-        asked = near.and_then(|one| one["id"].as_str()).map(str::to_owned);
-        Ok(asked.is_some())
-    })?;
-    let id = asked.unwrap();
-    let taken = scene.taken(&scene.yes(&alice, "alice", &id, &[])?)?;
-    assert_eq!((&taken["answer"], &taken["wanted"]), part, "{taken}");
-    let taken = scene.taken(&scene.yes(&bob, "bob", &id, &[])?)?;
-    assert_eq!(taken["answer"], "yes", "{taken}");
-    assert!(shell.reaches(&through)?);
-    Ok(())
-}
-
 #[test]
 fn two_people_have_to_say_the_same_and_one_is_not_two() -> Tested {
     let network = Network::new()?;

@@ -5,8 +5,8 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 
 use guard_lab::{
-    AGENT, ALLOWS_NAMED, Attempt, Daemon, Json as _, Network, Output, PATIENCE, Production,
-    Running, Shell, SshKey, Stepped, Tested, Unowned, V4, eventually, patience,
+    AGENT, ALLOWS_NAMED, Attempt, Daemon, Json as _, Network, Output, PATIENCE, Production, Shell,
+    SshKey, Stepped, Tested, Unowned, V4, eventually,
 };
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -338,60 +338,6 @@ fn what_a_base_alone_asks_about_takes_whoever_answers_for_that() -> Tested {
     let taken = fleet.says_yes(&bob, "bob", &question)?.success()?.json()?;
     assert_eq!(taken["answer"], "yes", "{taken}");
     assert!(reaches(&mut shell, OTHER)?);
-    Ok(())
-}
-
-/// A port of this machine, and somebody outside who passes on what comes there.
-fn passes_on(fleet: &Fleet, port: u16, to: &str) -> Tested<(Running, Attempt)> {
-    let mut command = fleet.network.dev().command("socat");
-    command.arg(format!("TCP-LISTEN:{port},bind=127.0.0.1,fork,reuseaddr"));
-    let running = Running::start(command.arg(format!("TCP:{to}:443")))?;
-    // It may wait for guardd to look, and gives up before its shell is given up.
-    let attempt = Attempt::tcp("127.0.0.1", port).timeout(patience(PATIENCE) / 3);
-    eventually("it passes on", || {
-        Ok(attempt.outside(fleet.network.dev(), AGENT)?.ok)
-    })?;
-    Ok((running, attempt))
-}
-
-/// A hole for a port of the loopback opens what its listener connects to.
-#[test]
-fn a_port_takes_whoever_answers_for_where_its_listener_leads() -> Tested {
-    let fleet = Fleet::new("")?;
-    let near = "version = 1\nname = \"near\"\ndefault = \"allow\"\n\
-                [[rule]]\nname = \"port\"\nto = [\"127.0.0.1\"]\nports = [\"tcp/5432-5433\"]\naction = \"confirm\"\n";
-    fleet.daemon.write_policy("near", near)?;
-    fleet.takes_base(1, &base("allow"))?;
-    let (bob, carol) = (
-        fleet.approver("bob", "near")?,
-        fleet.approver("carol", "*")?,
-    );
-    let (_stopped, stopped) = passes_on(&fleet, 5432, OTHER)?;
-    let (_open, open) = passes_on(&fleet, 5433, guard_lab::OPEN)?;
-    let mut shell = Shell::start(&fleet.daemon, "near")?;
-    let mut question = |port: u16, attempt: &Attempt| -> Tested<Value> {
-        assert!(!shell.reaches(attempt)?, "{port}");
-        let pending = fleet.daemon.list(["pending"])?;
-        let mut pending = pending.iter();
-        let asked = pending.find(|one| one["destination"]["port"] == port);
-        let asked = asked.unwrap_or_else(|| panic!("nobody is asked about {port}"));
-        assert_eq!(
-            (&asked["destination"]["address"], &asked["policy"]),
-            (&json!("127.0.0.1"), &json!("near")),
-            "{asked}"
-        );
-        Ok(fleet.daemon.json(["question", asked["id"].text()?])?)
-    };
-    let (to_stopped, to_open) = (question(5432, &stopped)?, question(5433, &open)?);
-    let refused = fleet.says_yes(&bob, "bob", &to_stopped)?;
-    assert_eq!(refused.code(), Some(2), "{refused:?}");
-    assert!(refused.stderr.contains("the policy floor"), "{refused:?}");
-    let taken = fleet.says_yes(&bob, "bob", &to_open)?.success()?.json()?;
-    assert_eq!(taken["answer"], "yes", "{taken}");
-    assert!(shell.reaches(&open)?);
-    let taken = fleet.says_yes(&carol, "carol", &to_stopped)?;
-    assert_eq!(taken.success()?.json()?["answer"], "yes");
-    assert!(shell.reaches(&stopped)?);
     Ok(())
 }
 

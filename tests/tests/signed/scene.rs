@@ -37,6 +37,11 @@ ports = ["tcp/80"]
 action = "read-only"
 
 [[rule]]
+name = "here"
+to = ["@guarded-host"]
+action = "allow"
+
+[[rule]]
 name = "short"
 to = ["192.0.2.10"]
 ports = ["tcp/8080"]

@@ -229,28 +229,10 @@ impl State {
             recorder: &mut self.recorder,
         };
         log.end_and_write(&mut self.datapath, &ending, &mut looked);
-        self.withdraw_gone(&gone, &asked, began);
         self.requests.show_held(&asked);
         self.apply(Change::Requests);
         self.holds
             .end_review(began, clock::now(), first_end(&held), appointed);
-    }
-
-    /// Withdraws the requests of connections that waited at the last review and are gone, where none waits by now (`asked`): the program
-    /// has given up, or they have passed. What waited until its deadline may still be answered, for the next try.
-    fn withdraw_gone(
-        &mut self,
-        gone: &[HeldSocket],
-        asked: &HashMap<String, BootTime>,
-        now: BootTime,
-    ) {
-        let early = grouped(gone).into_iter();
-        for (key, _) in early.filter(|(_, group)| latest(group) > now) {
-            let request = self.requests.find(&key).map(|one| one.shown.id.clone());
-            if let Some(id) = request.filter(|id| !asked.contains_key(id)) {
-                self.requests.withdraw(&id);
-            }
-        }
     }
 
     fn fate(

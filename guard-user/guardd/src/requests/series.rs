@@ -159,6 +159,17 @@ fn shape(path: &str) -> String {
     )
 }
 
+/// A JSON body without its values; another one as it is shown.
+fn body_shape(request: &HttpRequest) -> String {
+    let body = request.body_preview.as_deref().unwrap_or_default();
+    match serde_json::from_str(body) {
+        Ok(serde_json::Value::Object(fields)) => {
+            fields.keys().cloned().collect::<Vec<_>>().join("\n")
+        }
+        _ => body.to_owned(),
+    }
+}
+
 impl Pending {
     /// Whether an attempt continues this series: it follows in time, by the same program, and a person sees all of both.
     #[must_use]
@@ -185,7 +196,10 @@ impl Pending {
             return false;
         }
         if !own.is_statement() {
-            return own.method == other.method && shape(&own.path) == shape(&other.path);
+            return own.method == other.method
+                && own.headers == other.headers
+                && shape(&own.path) == shape(&other.path)
+                && body_shape(own) == body_shape(other);
         }
         let fits = |text: fn(&HttpRequest) -> usize, most: usize| {
             text(own) + BETWEEN.len() + text(other) < most
