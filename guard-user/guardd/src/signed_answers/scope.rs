@@ -129,7 +129,7 @@ mod tests {
             let to = IpAddr::from([192, 0, 2, 1]).into();
             let key = RequestKey::new(SessionId(id), to, Protocol::TCP, 443);
             let share = SessionId(id);
-            let owner = UserAccount::inside(uid, share);
+            let owner = Account::inside(uid, share);
             let Ok(_) = requests.note(key, owner, BootTime(1), || Ok::<_, Infallible>(shown(id)));
         }
         let mut scope = CourierScope {
