@@ -9,7 +9,8 @@ use crate::{Daemon, DaemonBuilder, Network, Production, Shell, Watcher};
 pub const ALLOWS: &str = "version = 1\ndefault = \"allow\"\n";
 
 /// The same under a name of its own, `open`, for where a policy is known by what it says.
-pub const ALLOWS_NAMED: &str = "version = 1\nname = \"open\"\ndefault = \"allow\"\n";
+pub const ALLOWS_NAMED: &str = "version = 1\nname = \"open\"\ndefault = \"allow\"\n\
+[[rule]]\nname = \"here\"\nto = [\"@guarded-host\"]\naction = \"allow\"\n";
 
 /// Production is asked about; all else is open.
 pub const CONFIRMS: &str = r#"

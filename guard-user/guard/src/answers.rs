@@ -481,7 +481,10 @@ pub(crate) fn close(
     mut args: CloseArgs,
     output: Output,
 ) -> Result<Exit, CliError> {
-    let is_program = |id: &mut String| id.starts_with('a');
+    let is_program = |id: &mut String| {
+        let number = id.strip_prefix('a').unwrap_or_default();
+        !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+    };
     let forget: Vec<_> = args.ids.extract_if(.., is_program).collect();
     if !forget.is_empty() {
         let answer: AlwaysReply = client.call(&Call::Always { forget })?;

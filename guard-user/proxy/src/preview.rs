@@ -553,7 +553,7 @@ mod tests {
         let packed = b"\x82\xa6action\xa4wipe\xa6target\xafdb1 and all else";
         let (text, form) = seen(&[], packed);
         assert_eq!(text, "action … wipe … target … db1 and all else");
-        assert!(form.ends_with("bytes that are no text"), "{form}");
+        assert!(form.ends_with("bytes that are not text"), "{form}");
         let protobuf = b"\0\0\0\0\x14\x0a\x08\xff/photos/\x12\x08/photos0";
         assert_eq!(seen(&[], protobuf).0, "/photos/ … /photos0");
         // Random bytes say nothing.

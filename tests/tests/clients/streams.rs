@@ -83,7 +83,7 @@ fn what_is_sent_bit_by_bit_arrives_so_once_allowed() -> Tested {
     agent.tell("exec bash -c 'echo in bash; exec bash'")?;
     agent.line_with("in bash")?;
     agent.tell(&format!("exec 3<>/dev/tcp/{HOST}/{PORT}; cat <&3 &"))?;
-    let head = "POST /bits HTTP/1.1\\r\\nHost: photos\\r\\nTransfer-Encoding: chunked\\r\\nTrailer: X-Sum\\r\\n\\r\\n";
+    let head = "POST /bits HTTP/1.1\\r\\nHost: photos\\r\\nContent-Type: text/x\\r\\nTransfer-Encoding: chunked\\r\\nTrailer: X-Sum\\r\\n\\r\\n";
     agent.tell(&format!("printf '{head}4\\r\\none\\n\\r\\n' >&3"))?;
     agent.line_with("chunk one")?;
     agent.tell("printf '4\\r\\ntwo\\n\\r\\n' >&3")?;

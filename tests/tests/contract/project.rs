@@ -385,7 +385,7 @@ fn a_yes_is_for_what_was_shown_and_asked_anew_where_that_is_more() -> Tested {
     let ip = ip.args(["addr", "add", "198.51.100.1/24", "dev", DEV_DEVICE]);
     assert!(ip.status()?.success());
     let said = project.runs(&asks).unwrap_err();
-    assert!(said.contains("nobody has agreed to that"), "{said}");
+    assert!(said.contains("has changed since you agreed"), "{said}");
     Ok(())
 }
 

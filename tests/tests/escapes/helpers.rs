@@ -55,7 +55,7 @@ family! { "A helper outside";
     ) => netlink;
     fifo: open("a FIFO, file or message queue that a reader outside obeys", USER) => fifo;
     loopback: closed(
-        "a forwarder on the loopback that dials on use (`ssh -L`); a debugger's port there (`node --inspect`)",
+        "a forwarder on the loopback that dials on use (`ssh -L`), and a debugger's port there (`node --inspect`)",
         "EPERM", MACHINE,
     ).without("is answered") => loopback;
     loopback_datagram: closed("the same by UDP", "EPERM", MACHINE).without("is answered")

@@ -320,8 +320,7 @@ fn beside(place: &ResolverScene, server: Server) -> String {
 /// A question at the resolver's own port in the guard, under a policy that opens the loopback, and at the server's outside: nobody else is
 /// asked there.
 fn straight(way: &str, outside: &str) -> Result<Tried> {
-    const LOOPBACK: &str =
-        "\n[[rule]]\nname = \"loopback\"\nto = [\"@loopback\", \"@guarded-host\"]\naction = \"allow\"\n";
+    const LOOPBACK: &str = "\n[[rule]]\nname = \"loopback\"\nto = [\"@loopback\", \"@guarded-host\"]\naction = \"allow\"\n";
     let policy = with_resolvers(&format!("{}{LOOPBACK}", place::POLICY));
     let policy = policy.replace("name = \"names\"", "name = \"loopback\"");
     let place =

@@ -3,13 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use guard_lab::{
-    AGENT, Attempt, Daemon, Json as _, Network, Running, STRANGER, Shell, SshKey, Tested, V4,
-    eventually,
+    Attempt, Daemon, Json as _, Network, STRANGER, Shell, SshKey, Tested, V4, eventually,
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::scene::{COURIER, POLICY, SignedScene, altered};
+use super::scene::{COURIER, SignedScene, altered};
 
 #[test]
 fn an_answer_is_signed_by_an_enrolled_key_of_whom_it_names() -> Tested {

@@ -211,7 +211,7 @@ async fn where_aws_is_spoken_the_answer_has_its_message() {
         );
         let message = problem["message"].as_str().unwrap();
         assert!(
-            message.starts_with("stopped by guard (rule photos): PUT is no method"),
+            message.starts_with("stopped by guard (rule photos): PUT may change something"),
             "{message}"
         );
         assert_eq!(to.text(), "");

@@ -133,7 +133,7 @@ fn where_no_name_counts_the_address_is_named() {
     };
     let all = learned(&[local, named("not a name", 80)]);
     let to: Vec<_> = all.rules.iter().flat_map(|rule| rule.to.clone()).collect();
-    assert_eq!(to, ["192.0.2.10", "127.0.0.1", "@guarded-host"]);
+    assert_eq!(to, ["@guarded-host", "192.0.2.10", "127.0.0.1"]);
 }
 
 #[test]

@@ -482,7 +482,7 @@ fn answers_about_statements_become_no_rules_for_http() {
     assert!(suggestion.rules.is_empty(), "{}", suggestion.toml);
     let left_out = suggestion.left_out.join("\n");
     assert_eq!(
-        left_out.matches("a statement of SQL").count(),
+        left_out.matches("an SQL statement").count(),
         2,
         "{left_out}"
     );
