@@ -250,19 +250,21 @@ struct NamesSay {
 impl NamesSay {
     fn of(clue: &Clue, host: &Host) -> Self {
         let mut names = Self::default();
-        let mut scopes = vec![
+        // The nearest scope wins: what a job or a database is called counts in the place of what the file is.
+        let file = match clue.data {
+            StageWords {
+                production: None,
+                staging: None,
+                development: None,
+            } => file_says(&clue.seen.file),
+            _ => StageWords::default(),
+        };
+        for (points, at, said) in [
             (40, "name", said(&clue.seen.key)),
             (40, "host", said(host.telling())),
+            (35, "file", file),
             (35, "database, namespace or tag", clue.data),
-        ];
-        // The nearest scope wins: a file's name is for what says nothing itself.
-        if scopes
-            .iter()
-            .all(|(_, _, said)| *said == StageWords::default())
-        {
-            scopes.push((35, "file", file_says(&clue.seen.file)));
-        }
-        for (points, at, said) in scopes {
+        ] {
             if let Some(word) = said.production {
                 names.call_production = true;
                 let (points, at) = match word {
