@@ -42,8 +42,17 @@ def request(flow):
 /// Idle connections that are counted, and those before them.
 const IDLE: [u64; 2] = [1000, 10];
 
-/// Each figure: what a client does, how much of it, and which number of its answer counts.
-const ROWS: [(&str, Unit, &str, (&str, u64), &str); 5] = [
+/// What a client does, its unit, how much of it, and which number of its answer counts.
+type Row = (
+    &'static str,
+    Unit,
+    &'static str,
+    (&'static str, u64),
+    &'static str,
+);
+
+/// Each figure.
+const ROWS: [Row; 5] = [
     (
         "GETs over one connection",
         Unit::Rate,

@@ -167,8 +167,8 @@ struct Used {
 impl Used {
     /// The remainder of the time counts next time.
     fn refilled(mut self, pace: Pace, now: BootTime) -> Self {
-        if pace.refill > 0 {
-            let units = now.0.saturating_sub(self.at.0) / pace.refill;
+        let since = now.0.saturating_sub(self.at.0);
+        if let Some(units) = since.checked_div(pace.refill) {
             self.amount = self.amount.saturating_sub(units);
             self.at.0 += units * pace.refill;
         }

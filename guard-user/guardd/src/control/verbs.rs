@@ -573,9 +573,10 @@ async fn act(shared: &Shared, by: &Answering, call: Call) -> Result<Vec<u8>, Cal
         } => {
             let (to, ports) = explain::parse(&destination, &ports)?;
             look_up(shared, &to).await;
-            let program = match always {
-                true => Some(listeners::program_at(&to, &ports).await?),
-                false => None,
+            let program = if always {
+                Some(listeners::program_at(&to, &ports).await?)
+            } else {
+                None
             };
             let wanted = WantedByHand {
                 to: &to,

@@ -406,9 +406,10 @@ fn cut(text: &str, most: usize) -> String {
 
 /// The same, with a mark where it is cut.
 fn shortened(text: &str, most: usize) -> String {
-    match text.len() <= most {
-        true => text.to_owned(),
-        false => format!("{}…", cut(text, most - "…".len())),
+    if text.len() <= most {
+        text.to_owned()
+    } else {
+        format!("{}…", cut(text, most - "…".len()))
     }
 }
 

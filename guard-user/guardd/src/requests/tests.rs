@@ -645,7 +645,7 @@ proptest! {
         let mut ask = |uid, session, last, id: u32| {
             let account = Account::inside(uid, SessionId(session));
             let noted = table.note(key(session, last), account, BootTime(id.into()), || Ok::<_, Infallible>(shown(id)));
-            if id % 2 == 0 {
+            if id.is_multiple_of(2) {
                 table.show_held_until(&format!("r{id}"), Some(Timestamp::MAX));
             }
             noted

@@ -179,9 +179,12 @@ pub(super) fn batch(questions: &[OwnQuery]) -> Bytes {
     let close = |what: u8| message(b'C', &[&[what], NAME, &[0]].concat());
     let forget = [close(b'P'), close(b'S')].concat();
     let mut batch = forget.clone();
-    let or = |bytes: &Bytes, none: &'static [u8]| match bytes.is_empty() {
-        true => Bytes::from_static(none),
-        false => bytes.clone(),
+    let or = |bytes: &Bytes, none: &'static [u8]| {
+        if bytes.is_empty() {
+            Bytes::from_static(none)
+        } else {
+            bytes.clone()
+        }
     };
     for OwnQuery {
         text,

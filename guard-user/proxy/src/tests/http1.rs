@@ -136,8 +136,7 @@ async fn passwords_are_left_out_of_what_a_person_sees_and_count_in_the_digest() 
             body.len()
         );
         lab.exchange(post.as_bytes()).await;
-        let asked = lab.guardd.asked.borrow()[0].clone();
-        asked
+        lab.guardd.asked.borrow()[0].clone()
     };
     here(async {
         let (one, other) = (ask("Zq-one").await, ask("Zq-two").await);
