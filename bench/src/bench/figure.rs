@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 /// Unit of a figure's numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq)]
 pub(super) enum Unit {
     /// Nanoseconds.
     Time,
@@ -29,7 +29,7 @@ impl Unit {
 }
 
 /// Measurements of one thing, a number for each round.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub(super) struct Samples(pub(super) Vec<f64>);
 
 impl Samples {
@@ -51,7 +51,7 @@ impl Samples {
 }
 
 /// One line of the table.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Figure {
     pub(super) name: String,
     pub(super) unit: Unit,
@@ -62,9 +62,8 @@ pub(super) struct Figure {
 
 impl Figure {
     pub(super) fn new(name: &str, unit: Unit, guard: Samples) -> Self {
-        let name = name.to_owned();
         Self {
-            name,
+            name: name.to_owned(),
             unit,
             guard,
             other: None,

@@ -7,7 +7,7 @@ pub(super) struct Story {
 }
 
 impl Story {
-    /// Who is there, before anything happens.
+    /// Introduces the parties.
     pub(super) fn stage(&self, server: &str, port: u16, policy: &str) {
         self.tell(&format!(
             "Two machines, each a network namespace of its own: a developer's, where guardd runs,\n\
@@ -16,7 +16,7 @@ impl Story {
         self.output(policy);
     }
 
-    /// What is to be known before.
+    /// Prints a note.
     pub(super) fn tell(&self, text: &str) {
         println!("\n{text}");
     }
@@ -32,19 +32,19 @@ impl Story {
         println!("    {who}$ {command}");
     }
 
-    /// What a command printed.
+    /// Prints a command's output.
     pub(super) fn output(&self, text: &str) {
         for line in text.trim_end().lines() {
             println!("    {line}");
         }
     }
 
-    /// What was checked.
+    /// Prints a check that passed.
     pub(super) fn fact(&self, text: &str) {
         println!("    => {text}");
     }
 
-    /// All went as told.
+    /// Prints the end.
     pub(super) fn end(&self) {
         println!("\nAll {} steps went as told.", self.steps);
     }

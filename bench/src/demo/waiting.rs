@@ -10,7 +10,7 @@ use super::agent::{Agent, JOB};
 use super::story::Story;
 use super::{SERVER, requests, show};
 
-/// How long the person thinks.
+/// Delay of the answer.
 const THOUGHT: Duration = Duration::from_secs(2);
 
 /// Somebody watches: the command waits, and goes on after the yes.

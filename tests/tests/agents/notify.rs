@@ -225,7 +225,7 @@ fn an_agents_words_are_no_markup_and_a_crowd_of_requests_is_summed_up() -> Teste
     let shown = server.next("notify")?;
     let words = text(&shown)?;
     assert!(
-        words.contains("&lt;b&gt;all fine&lt;/b&gt; &amp;"),
+        words.contains("&lt; b&gt;all fine&lt; /b&gt; &amp;"),
         "{words}"
     );
     assert!(

@@ -304,7 +304,7 @@ fn tokens_in_a_query_are_shown_to_nobody_and_kept_nowhere() -> Tested {
     agent.run(&delete(&format!("/denied?{query}")))?.stopped();
     let left = "?a=1&token=***&X-Amz-Signature=***&api%5Fkey=***";
     assert_eq!(scene.asked()?, [format!("DELETE /none.txt{left}")]);
-    assert!(say_yes_to_all_like(&scene, "/none.txt?a=1&token=sesame*")?);
+    assert!(say_yes_to_all_like(&scene, "/none.txt?a=1&token=*")?);
     let done = agent.run(&delete(&asked))?;
     assert!(done.text.contains("\n404 "), "{done:?}");
     files.had(&[&format!("DELETE {asked}")])?;

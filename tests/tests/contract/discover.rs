@@ -1061,7 +1061,7 @@ fn a_policy_that_is_there_already_is_not_built_on_unseen() -> Tested {
     let tmux = Tmux::start(project.lab.daemon.dir());
     for (verb, then) in [
         (&["setup", "--agent", "claude-code"][..], "3/4"),
-        (&write[..], "Write this rule? [y/N]"),
+        (&write[..], "Nothing was written: no rule is missing"),
     ] {
         for (answer, then) in [("n", "guard diff default project"), ("y", then)] {
             let name = format!("{}-{answer}", verb[0]);

@@ -314,8 +314,7 @@ fn setting_up_a_project_shows_what_comes() -> Tested {
     window.guard(&setup.env("HOME", dir.join("home")));
     for (after, question) in [
         ("3/4", "Write this rule (no: confirm in its place)? [y/N]"),
-        ("3  192.168.7.20:2283 (", "Write this rule? [y/N]"),
-        ("Write this rule? [y/N] y", "Write this? [y/N]"),
+        ("[y/N] y", "Write this? [y/N]"),
         ("mcpServers", "Write this? [y/N]"),
     ] {
         window.expect_that("a question at the end", |screen| {
@@ -334,7 +333,7 @@ fn setting_up_a_project_shows_what_comes() -> Tested {
     let shown = [
         "developer$ guard setup\n…\n".to_owned(),
         part("2/4", "+#"),
-        format!("…\n{}", part("3  192.168.7.20:2283 (", "4/4")),
+        format!("…\n{}", part("2  example.railway.app:27063 (", "4/4")),
         part("4/4", "\n"),
         format!("\n…\n{}", part("The first guarded", "    guard watch")),
     ]

@@ -78,8 +78,10 @@ fn answers_to_requests_become_rules_for_them_and_no_others() -> Tested {
         Some("read"),
         "{replay}"
     );
-    assert_eq!(of("POST /api/tags/1").as_deref(), Some("read"), "{replay}");
-    assert_eq!(of("POST /api/other").as_deref(), Some("deny"), "{replay}");
+    // A form may name another method, and the log keeps no body.
+    for post in ["POST /api/tags/1", "POST /api/other"] {
+        assert_eq!(of(post).as_deref(), Some("by its body"), "{replay}");
+    }
     assert_eq!(of(&format!("PUT {JOB}")), None, "{replay}");
     Ok(())
 }

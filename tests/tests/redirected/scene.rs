@@ -47,7 +47,10 @@ action = "allow"
 /// The policy in which `reads` and `loopback` are what those rules say.
 pub(crate) fn policy(reads: Verdict, loopback: Verdict) -> Compiled {
     let parsed = parse("redirected.toml", POLICY).unwrap();
-    let environment = Environment::default();
+    let environment = Environment {
+        judges_names: true,
+        ..Environment::default()
+    };
     let mut compiled = compile(&parsed.policy, &environment).unwrap();
     for (prefix, value) in &mut compiled.prefixes {
         if value.verdict == Verdict::Confirm {

@@ -30,12 +30,11 @@ fn an_agents_words_are_shown_and_steer_nothing() -> Tested {
             && !line.starts_with("  it says   \"")
             && !line.starts_with(&" ".repeat(12))
             && !line.starts_with("  command   ")
+            && !line.starts_with("  beware    the agent's reason names r9:")
     };
     assert_eq!(screen.lines().find(forged), None, "{screen}");
-    assert!(
-        screen.contains("\\u{202e}") && screen.contains("please"),
-        "{screen}"
-    );
+    // The letter that turns the line around is left out.
+    assert!(screen.contains("(confirm)txt please"), "{screen}");
     let rules = screen.lines().filter(|line| line.starts_with("  rule "));
     assert_eq!(rules.count(), 1, "{screen}");
     window.press(&["Enter"]);

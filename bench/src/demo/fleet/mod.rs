@@ -113,7 +113,7 @@ fn act(
     proven(story, machines)
 }
 
-/// What is refused later.
+/// Shows that the write arrives without the guard.
 fn unguarded(story: &Story, machine: &DemoMachine, network: &Network) -> Result<()> {
     let put = Put::new(network.tag())?;
     let mut shell = network.dev().command_as(AGENT, "sh");
@@ -235,7 +235,7 @@ fn goes_on(
     Ok(answered["signed"].clone())
 }
 
-/// What was signed for one machine is brought to another.
+/// Brings to one machine an answer that was signed for another.
 fn replayed(story: &mut Story, machine: &DemoMachine, signed: &Value) -> Result<()> {
     story.step(&format!(
         "Somebody on the way has kept that answer, and hands it in on {}",

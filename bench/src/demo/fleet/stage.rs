@@ -17,13 +17,13 @@ pub(super) const COURIER: u32 = 61236;
 /// The colleague: ssh-keygen signs for users alone that the system knows.
 const COLLEAGUE: u32 = 65534;
 const SERVERS: u16 = 3;
-/// Where the first of them listens.
+/// Port of the first server.
 const PORT: u16 = 4222;
 
 /// Names are looked up nowhere.
 const SETTINGS: &str = "resolvers = [\"127.0.0.1:1\"]\n[answers]\ncouriers = [\"61236\"]\n";
 
-/// What a machine is called.
+/// A machine's names.
 pub(super) struct MachineNames {
     /// By people.
     pub(super) host: &'static str,
@@ -177,7 +177,7 @@ impl<'n> FleetStage<'n> {
         self.dir.join("colleague/alice.pub")
     }
 
-    /// Its private half.
+    /// The private half.
     pub(super) fn private(&self) -> PathBuf {
         self.dir.join("colleague/alice")
     }
@@ -266,7 +266,7 @@ pub(super) fn shown(story: &Story, who: &str, text: &str, mut command: Command) 
     Ok(said)
 }
 
-/// As guard-fleet has logged it.
+/// A record of guard-fleet.
 fn logged_id(log: &Path) -> Option<String> {
     let text = fs::read_to_string(log).ok()?;
     let (_, rest) = text.split_once("machine=")?;

@@ -291,6 +291,10 @@ impl StopExplainer<'_> {
         clocks: &Clocks,
     ) -> Option<Stopped> {
         let key = tried_key(attempt);
+        // The socket's own entry says why.
+        if attempt.verdict == Verdict::Allow as u8 && self.requests.has_refused_socket(&key) {
+            return None;
+        }
         let now = matter(self.sessions, self.policies, &key)?;
         let then = self.requests.decided_about(attempt);
         let before_restart = then.is_none() && tried.reported < self.requests.began();

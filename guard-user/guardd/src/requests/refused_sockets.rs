@@ -50,6 +50,13 @@ impl Requests {
         Some(format!("{why}: open a new socket"))
     }
 
+    /// Returns true if sockets to that destination were refused lately.
+    pub(crate) fn has_refused_socket(&self, to: &RequestKey) -> bool {
+        self.refused_sockets
+            .of(to.session)
+            .any(|one| one.what.to == *to)
+    }
+
     /// The sockets of a session that were refused lately, in words for it.
     pub(crate) fn stopped_sockets(
         &self,

@@ -7,8 +7,8 @@ use std::{
 };
 
 use guard_common::{
-    Address, Connection, DEFAULT_RULE, MAX_RANGES, PolicyId, Protocol, RangeEntry, Verdict,
-    policy_verdict, prefix_flags,
+    Address, Connection, DEFAULT_RULE, MAX_RANGES, PolicyId, Protocol, RangeEntry, Ticket,
+    Verdict, policy_verdict, prefix_flags,
 };
 use guard_rounds::rounds;
 use proptest::prelude::*;
@@ -139,6 +139,39 @@ proptest! {
             let pinged = to.protocol == Protocol::ICMP && given.0 != Verdict::Deny;
             prop_assert!(!pinged || decision.flags & prefix_flags::PING != 0);
         }
+    }
+
+    #[test]
+    fn a_listener_is_the_stricter_of_its_address_and_of_this_machine(
+        head in head(),
+        rules in rules(),
+        at in prop::sample::select(&["127.0.0.1", "127.0.0.53", "127.9.8.7", "::1"][..]),
+        port in prop::sample::select(&[1_u16, 53, 80, 85, 90, 96, 443][..]),
+        ticket in any::<u32>(),
+    ) {
+        let policy = policy(&text(&head, &rules));
+        let mut of_machine = policy.clone();
+        let host = Target::Group(Group::GuardedHost);
+        of_machine.rules.retain(|rule| rule.to.contains(&host));
+        for rule in &mut of_machine.rules {
+            rule.to = vec![host.clone()];
+        }
+        if of_machine.default == Verdict::Allow {
+            of_machine.default = Verdict::Confirm;
+        }
+        let environment = environment();
+        let to = |ip: &str| {
+            let address = Address::from(ip.parse::<std::net::IpAddr>().unwrap());
+            Connection::new(address, Protocol::TCP, port)
+        };
+        let (at, machine) = (to(at), to("10.0.0.1"));
+        let (own, _) = naive(&policy, &environment, &at);
+        let (of_machine, _) = naive(&of_machine, &environment, &machine);
+        let expected = std::cmp::max_by_key(own, of_machine, |verdict| verdict.strictness());
+
+        let listener = Connection::new(at.to.of_listener(Ticket(ticket)), Protocol::TCP, port);
+        let decision = policy_verdict(&compiled(&policy).lookup(), PolicyId(1), &listener);
+        prop_assert_eq!(decision.verdict, expected, "{:?}", name(&policy, decision.rule));
     }
 
     #[test]

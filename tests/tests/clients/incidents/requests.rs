@@ -60,10 +60,11 @@ fn sent() -> [Sent; 11] {
                 "{CURL} -X PUT -H \"x-api-key: $IMMICH_API_KEY\" {JSON} \
                  -d '{{\"command\":\"start\",\"force\":true}}' $IMMICH_URL/jobs/thumbnailGeneration"
             ),
-            reads: Some(format!("{CURL} $IMMICH_URL/albums")),
+            // The policy that ships asks about each connection to a private network: what is proposed never lets more pass.
+            reads: None,
             shows: &["PUT /api/jobs/thumbnailGeneration", "force"],
-            rule: "192.168.7.20 immich",
-            verdict: "read-only",
+            rule: "private",
+            verdict: "confirm",
         },
         Sent {
             thread: "PocketOS, April 2026",
@@ -96,10 +97,11 @@ fn sent() -> [Sent; 11] {
                 "{CURL} -X DELETE -H \"Authorization: Bearer $(sed 's/.*: //' ~/.vultr-cli.yaml)\" \
                  https://api.vultr.com/v2/instances/i1"
             ),
-            reads: Some(format!("{CURL} https://api.vultr.com/v2/instances")),
+            // No profile knows it.
+            reads: None,
             shows: &["DELETE /v2/instances/i1"],
             rule: "api.vultr.com platform",
-            verdict: "read-only",
+            verdict: "confirm",
         },
         Sent {
             thread: "anthropics/claude-code#32995",

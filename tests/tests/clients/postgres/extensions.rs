@@ -130,7 +130,6 @@ fn settings_that_a_rule_names_may_be_set() -> Tested {
         "set other.user_id = 7",
         "set role clerk",
         "set session authorization postgres",
-        "set default_transaction_read_only = off",
         "select set_config('transaction_read_only', 'off', true)",
         "select set_config('client_encoding', name, true) from people",
     ] {

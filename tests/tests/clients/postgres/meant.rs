@@ -211,7 +211,7 @@ fn constants_mean_what_they_meant_when_they_were_read(scene: &ClientScene) -> Te
     assert_eq!(shop.wire("dates DMY")?, "25006");
     let warnings = shop.asked()?["http"]["warnings"].to_string();
     assert!(
-        warnings.contains("may have set how it is read"),
+        warnings.contains("by which settings its names and values are read"),
         "{warnings}"
     );
     shop.deny()?;
