@@ -277,7 +277,8 @@ fn rows_are_those_that_a_change_reads_or_are_not_told(scene: &ClientScene) -> Te
         ),
         (
             "/usr/bin/python3 $PROGRAMS/wire.py bound_at_once".to_owned(),
-            Some("about 50 rows,"),
+            // Of a hundred, by the statistics.
+            Some("about 5"),
         ),
         (query(within), Some("about 100 rows,")),
         // Nobody has analysed it.
