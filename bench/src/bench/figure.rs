@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 /// Unit of a figure's numbers.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Unit {
     /// Nanoseconds.
     Time,
@@ -51,7 +51,6 @@ impl Samples {
 }
 
 /// One line of the table.
-#[derive(Clone)]
 pub(super) struct Figure {
     pub(super) name: String,
     pub(super) unit: Unit,

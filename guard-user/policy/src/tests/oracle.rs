@@ -7,8 +7,8 @@ use std::{
 };
 
 use guard_common::{
-    Address, Connection, DEFAULT_RULE, MAX_RANGES, PolicyId, Protocol, RangeEntry, Ticket,
-    Verdict, policy_verdict, prefix_flags,
+    Address, Connection, DEFAULT_RULE, MAX_RANGES, PolicyId, Protocol, RangeEntry, Ticket, Verdict,
+    policy_verdict, prefix_flags,
 };
 use guard_rounds::rounds;
 use proptest::prelude::*;
