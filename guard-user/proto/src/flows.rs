@@ -34,6 +34,9 @@ pub struct Flow {
     pub last_at: Timestamp,
     /// Of TCP; else how often a socket turned there.
     pub connections: u64,
+    /// Requests and statements that read, of all programs of the session; null: none was counted.
+    #[serde(default)]
+    pub reads: Option<u64>,
     /// Of closed connections; null: not TCP.
     pub bytes_sent: Option<u64>,
     /// Of closed connections; null: not TCP.

@@ -106,6 +106,13 @@ pub enum ToDaemon {
         /// What happened.
         entry: Entry,
     },
+    /// Requests and statements that read there since the last message of this kind.
+    Reads {
+        /// Where to.
+        target: RedirectTarget,
+        /// How many.
+        count: u64,
+    },
     /// Records of refusals that were left out: there were more than are sent.
     LeftOut {
         /// The session's number.

@@ -83,6 +83,9 @@ const MAX_RECORDS: usize = 128;
 /// The same of all sessions: beyond it each has one.
 const MAX_UNSENT: usize = 1024;
 
+/// The time after which guardd hears of reads.
+const READS_EVERY: Duration = Duration::from_secs(1);
+
 /// The records of a session that are not sent.
 #[derive(Clone, Copy, Debug, Default)]
 struct Backlog {
@@ -110,6 +113,8 @@ pub(super) struct GuarddLink {
     unsent_records: Cell<usize>,
     records: RefCell<HashMap<u32, Backlog>>,
     unsent: RefCell<Option<mpsc::UnboundedReceiver<ToDaemon>>>,
+    /// Requests and statements that read, of which guardd has not heard.
+    reads: RefCell<HashMap<RedirectTarget, u64>>,
 }
 
 impl GuarddLink {
@@ -129,6 +134,7 @@ impl GuarddLink {
             unsent_records: Cell::new(0),
             records: RefCell::default(),
             unsent: RefCell::new(Some(unsent)),
+            reads: RefCell::default(),
         }
     }
 
@@ -484,6 +490,22 @@ impl GuarddLink {
             if waiter.send(terms.clone()).is_ok() {
                 terms = terms.for_another();
             }
+        }
+    }
+
+    /// Counts a request or a statement that reads. guardd hears the number within a second.
+    pub(super) fn count_read(self: &Rc<Self>, target: RedirectTarget) {
+        let mut reads = self.reads.borrow_mut();
+        let is_first = reads.is_empty();
+        *reads.entry(target).or_default() += 1;
+        if is_first {
+            let link = Rc::clone(self);
+            spawn_local(async move {
+                sleep(READS_EVERY).await;
+                for (target, count) in link.reads.take() {
+                    link.say(ToDaemon::Reads { target, count });
+                }
+            });
         }
     }
 

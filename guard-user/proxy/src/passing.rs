@@ -112,6 +112,7 @@ impl Client {
         drop(rules);
         turn.end().await;
         if let Judgement::Read { .. } = judged.judgement {
+            self.context.link.count_read(self.context.target);
             return Ok(Ok(Passed::unasked(body::outgoing(body))));
         }
         let mut body = BegunBody::new(body, self.context.room.taken(terms.account));
@@ -140,7 +141,10 @@ impl Client {
         }
         let OwnedJudgement { judgement, rule } = judged;
         match judgement {
-            Judgement::Read { .. } => Ok(Ok(Passed::unasked(body::outgoing(body)))),
+            Judgement::Read { .. } => {
+                self.context.link.count_read(self.context.target);
+                Ok(Ok(Passed::unasked(body::outgoing(body))))
+            }
             Judgement::Write(write) => {
                 // Boxed: else its room would be in every connection.
                 Box::pin(self.confirmed(&terms, parts, &request, body, write, rule)).await

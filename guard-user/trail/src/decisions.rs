@@ -103,6 +103,10 @@ const QUESTIONS: &str = "dns";
 const OF_STATEMENTS: &str =
     "it was about an SQL statement, and no rule names one: take a database role that cannot write";
 
+/// A yes to another program's server on the loopback.
+const OF_LISTENERS: &str = "it was about the program that listened there, and a rule would hold for any: guard approve --always remembers \
+                            a program";
+
 /// An answer about asking for a name, of which no rule says just that.
 fn about_name(name: &str, yes: bool) -> String {
     let what = if yes {
@@ -131,7 +135,23 @@ impl LoggedDecisions {
         for (at, record) in records.iter().enumerate() {
             all.add(record, &records[at..], &mut asked);
         }
+        all.leave_out_listeners();
         all
+    }
+
+    /// Leaves out what a yes opened at a listener on the loopback: a rule for its address or for this machine would hold for whatever
+    /// listens there next.
+    fn leave_out_listeners(&mut self) {
+        let mut keeps = |to: &Prefix, is_yes: bool, why: &str| {
+            let is_kept = !is_yes || !to.address().is_loopback();
+            if !is_kept {
+                self.unsaid.push(format!("{why}: {OF_LISTENERS}"));
+            }
+            is_kept
+        };
+        self.answers
+            .retain(|one| keeps(&one.to, one.said != DecisionKind::No, &one.why));
+        self.http.retain(|one| keeps(&one.to, one.yes, &one.why));
     }
 
     /// Adds a record; `from`: the records from this one on.

@@ -1,7 +1,7 @@
 //! Answers to requests become rules, and another policy judges the requests of the past.
 
 use anyhow::Context as _;
-use guard_lab::{Json as _, Shell, Tested};
+use guard_lab::{Json as _, Shell, Tested, eventually};
 
 use crate::read_only::scene::{JOB, PHOTOS, PhotoScene, START, url};
 
@@ -83,5 +83,26 @@ fn answers_to_requests_become_rules_for_them_and_no_others() -> Tested {
         assert_eq!(of(post).as_deref(), Some("by its body"), "{replay}");
     }
     assert_eq!(of(&format!("PUT {JOB}")), None, "{replay}");
+    Ok(())
+}
+
+#[test]
+fn reads_are_counted_while_their_connection_lasts() -> Tested {
+    let scene = PhotoScene::new()?;
+    let mut agent = scene.shell()?;
+    let program = format!(
+        "import http.client, time\n\
+         one = http.client.HTTPConnection('{PHOTOS}', 8080)\n\
+         for _ in range(20):\n    one.request('GET', '/api/albums'); one.getresponse().read()\n\
+         print('read', flush=True); time.sleep(600)\n"
+    );
+    let file = scene.daemon.dir().join("reads.py");
+    std::fs::write(&file, program)?;
+    agent.tell(&format!("python3 {} &", file.display()))?;
+    agent.line_with("read")?;
+    eventually("they are counted", || {
+        let flows = scene.daemon.agent(["flows"]).json()?;
+        Ok(flows[0]["reads"] == 20 && flows[0]["connections"] == 1)
+    })?;
     Ok(())
 }

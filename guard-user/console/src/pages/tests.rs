@@ -299,6 +299,7 @@ fn flow(text: &str) -> Flow {
         first_at: now,
         last_at: now,
         connections: 1,
+        reads: None,
         bytes_sent: Some(1),
         bytes_received: None,
         verdict: t(),

@@ -420,6 +420,7 @@ mod tests {
             first_at: at(last),
             last_at: at(last),
             connections: 1,
+            reads: None,
             bytes_sent: None,
             bytes_received: None,
             verdict: "allow".to_owned(),

@@ -74,6 +74,7 @@ pub(crate) fn flow() -> Flow {
         first_at: "2026-11-20T11:50:00Z".parse().unwrap(),
         last_at: "2026-11-20T11:59:00Z".parse().unwrap(),
         connections: 12,
+        reads: None,
         bytes_sent: Some(2048),
         bytes_received: Some(3 << 20),
         verdict: "allow".into(),

@@ -37,12 +37,20 @@ fn row(flow: &Flow, clock: &Clock) -> [String; 9] {
         flow.program.clone().unwrap_or_else(|| "-".into()),
         to(flow),
         port(flow),
-        flow.connections.to_string(),
+        times(flow),
         bytes(flow.bytes_sent),
         bytes(flow.bytes_received),
         clock.ago(flow.last_at),
         by(flow),
     ]
+}
+
+/// "3", "3, 20197 reads"
+fn times(flow: &Flow) -> String {
+    match flow.reads {
+        Some(reads) => format!("{}, {reads} reads", flow.connections),
+        None => flow.connections.to_string(),
+    }
 }
 
 /// "pypi.org (192.0.2.10)"
@@ -103,11 +111,13 @@ mod tests {
     #[test]
     fn what_went_to_the_proxy_is_not_said_to_have_been_let_on() {
         let read = Flow {
+            reads: Some(20_197),
             verdict: "read-only".into(),
             rule: Some("photos".into()),
             ..flow()
         };
         let page = list(&[flow(), read], &clock()).plain();
         assert!(page.trim_end().ends_with(PROXIED), "{page}");
+        assert!(page.contains("  12, 20197 reads  "), "{page}");
     }
 }

@@ -161,9 +161,16 @@ fn destination(rest: &mut Map<String, Value>) -> Option<String> {
     let value = rest
         .remove("destination")
         .filter(|value| !value.is_null())?;
-    Some(match serde_json::from_value(value.clone()) {
+    let to = match serde_json::from_value(value.clone()) {
         Ok(endpoint) => endpoint::words(&endpoint),
         Err(_) => scalar(&value),
+    };
+    // On the loopback: whose server it is.
+    let listener = rest.remove("listener");
+    let program = listener.as_ref().and_then(|one| one["program"].as_str());
+    Some(match program {
+        Some(program) => format!("{to} of {}", claimed(program)),
+        None => to,
     })
 }
 
@@ -521,6 +528,7 @@ mod tests {
             json!({"at": at, "kind": "hole-open", "session": "s1", "destination": "192.0.2.10/32", "ports": "tcp/443", "by": "alice", "hole": "h1"}),
             json!({"at": at, "kind": "hole-close", "session": "s1", "destination": "192.0.2.10/32", "hole": "h1", "cause": "expired"}),
             json!({"at": at, "kind": "http", "session": "s1", "destination": to, "outcome": "passed", "method": "PUT", "path": "/api/jobs/1", "host": "photos"}),
+            json!({"at": at, "kind": "request", "session": "s1", "destination": to, "request": "r3", "listener": {"program": "ssh"}}),
             json!({"at": at, "kind": "request", "session": "s1", "destination": to, "request": "r2", "http": {"method": "PUT", "path": "/api/jobs/1", "digest": "ab", "headers": ["x-cascade: true"], "warnings": ["`jobs` in the path", "force=true"]}}),
             json!({"at": at, "kind": "hole-open", "session": "s1", "hole": "h2", "http": {"method": null, "path": null, "requests_left": null, "digest": null}}),
             json!({"at": at, "kind": "http", "session": "s1", "destination": to, "outcome": "warned", "host": "app@shop", "why": "it has dblink"}),
@@ -542,6 +550,7 @@ mod tests {
         2026-11-20 11:59:57  s1    hole opened      192.0.2.10/32  by alice  hole=h1 ports=tcp/443
         2026-11-20 11:59:57  s1    hole closed      192.0.2.10/32  cause=expired hole=h1
         2026-11-20 11:59:57  s1    http passed      tcp 192.0.2.10:443  PUT /api/jobs/1  host=photos
+        2026-11-20 11:59:57  s1    asks             tcp 192.0.2.10:443 of "ssh"  request=r3
         2026-11-20 11:59:57  s1    asks             tcp 192.0.2.10:443  PUT /api/jobs/1  x-cascade: true  beware `jobs` in the path; force=true  request=r2
         2026-11-20 11:59:57  s1    hole opened      any write  hole=h2
         2026-11-20 11:59:57  s1    warns            tcp 192.0.2.10:443  host=app@shop why="it has dblink"

@@ -11,6 +11,9 @@ use crate::sessions::SessionFacts;
 /// Names that are kept of one destination.
 const MAX_NAMES: usize = 16;
 
+/// Destinations at which reads are counted.
+const MAX_READ: usize = 256;
+
 /// A session: when it began, and its id, which another one has after a reboot.
 pub(crate) type Began = (Timestamp, u32);
 
@@ -75,6 +78,17 @@ pub(crate) struct FlowTotals {
     pub(super) named: u64,
 }
 
+/// Requests and statements that read at one destination.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ReadsAt {
+    address: IpAddr,
+    port: u16,
+    /// How many.
+    pub(super) count: u64,
+    /// When the last ones were counted.
+    pub(super) last_at: Timestamp,
+}
+
 /// What a session has reached.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct KeptFlows {
@@ -91,6 +105,9 @@ pub(crate) struct KeptFlows {
     /// By destination.
     #[serde(with = "as_list")]
     flows: BTreeMap<ProgramTarget, FlowTotals>,
+    /// At read-only destinations.
+    #[serde(default)]
+    reads: Vec<ReadsAt>,
     /// The file is not up to date.
     #[serde(skip)]
     is_unwritten: bool,
@@ -107,6 +124,7 @@ impl KeptFlows {
             around: about.around.clone(),
             left_out: 0,
             flows: BTreeMap::new(),
+            reads: Vec::new(),
             is_unwritten: false,
         }
     }
@@ -177,6 +195,28 @@ impl KeptFlows {
             }
         }
         self.is_unwritten = true;
+    }
+
+    /// Counts requests and statements that read, while their connections last.
+    pub(super) fn note_reads(&mut self, at: (IpAddr, u16), count: u64, last_at: Timestamp) {
+        let (address, port) = at;
+        let before = self.reads_at(at).map_or(0, |known| known.count);
+        if before == 0 && self.reads.len() >= MAX_READ {
+            return;
+        }
+        self.reads.retain(|one| (one.address, one.port) != at);
+        self.reads.push(ReadsAt {
+            address,
+            port,
+            count: before.saturating_add(count),
+            last_at,
+        });
+        self.is_unwritten = true;
+    }
+
+    /// The same that were counted there.
+    pub(super) fn reads_at(&self, at: (IpAddr, u16)) -> Option<&ReadsAt> {
+        self.reads.iter().find(|one| (one.address, one.port) == at)
     }
 
     pub(super) fn note_left_out(&mut self, left_out: u64) {
@@ -289,8 +329,26 @@ mod tests {
             around: Vec::new(),
             left_out: 0,
             flows: BTreeMap::new(),
+            reads: Vec::new(),
             is_unwritten: false,
         }
+    }
+
+    #[test]
+    fn reads_are_added_up_by_destination_and_bounded() {
+        let mut flows = kept();
+        let at = |port| (IpAddr::from([192, 0, 2, 10]), port);
+        for (port, count) in [(80, 2), (443, 5), (80, 3)] {
+            flows.note_reads(at(port), count, Timestamp::UNIX_EPOCH);
+        }
+        let count = |flows: &KeptFlows, port| flows.reads_at(at(port)).map(|one| one.count);
+        assert_eq!((count(&flows, 80), count(&flows, 443)), (Some(5), Some(5)));
+        for port in 1000..2000 {
+            flows.note_reads(at(port), 1, Timestamp::UNIX_EPOCH);
+        }
+        flows.note_reads(at(80), 1, Timestamp::UNIX_EPOCH);
+        assert_eq!(flows.reads.len(), MAX_READ);
+        assert_eq!((count(&flows, 80), count(&flows, 1999)), (Some(6), None));
     }
 
     #[test]

@@ -199,7 +199,7 @@ fn shown(kept: &KeptFlows) -> Vec<Flow> {
     all.sort_by_key(|(spot, flow)| (flow.first_at, *spot));
     let session = ids::session(kept.id());
     all.into_iter()
-        .map(|(spot, flow)| one(&session, spot, flow))
+        .map(|(spot, flow)| one(&session, spot, flow, kept))
         .collect()
 }
 
@@ -208,7 +208,7 @@ fn shown(kept: &KeptFlows) -> Vec<Flow> {
 fn latest_of(mine: &[&KeptFlows], most: usize, now: Timestamp) -> Listed {
     let mut each: BTreeMap<u32, Vec<_>> = BTreeMap::new();
     for kept in mine {
-        let own = kept.iter().map(|(spot, flow)| (kept.id(), spot, flow));
+        let own = kept.iter().map(|(spot, flow)| (*kept, spot, flow));
         each.entry(kept.outermost()).or_default().extend(own);
     }
     let count = each.values().map(Vec::len).sum::<usize>();
@@ -219,9 +219,9 @@ fn latest_of(mine: &[&KeptFlows], most: usize, now: Timestamp) -> Listed {
     }
     latest.sort_by_key(|(turn, (_, _, flow))| (*turn, Reverse(flow.last_at)));
     latest.truncate(most);
-    let flows = latest.into_iter().map(|(_, (id, spot, flow))| Flow {
+    let flows = latest.into_iter().map(|(_, (kept, spot, flow))| Flow {
         names: Vec::new(),
-        ..one(&ids::session(id), spot, flow)
+        ..one(&ids::session(kept.id()), spot, flow, kept)
     });
     let flows: Vec<_> = flows.collect();
     Listed {
@@ -250,8 +250,10 @@ fn first_reached(mine: &[&KeptFlows], now: Timestamp) -> Vec<FirstReached> {
     hours.collect()
 }
 
-fn one(session: &str, spot: &ProgramTarget, flow: &FlowTotals) -> Flow {
+fn one(session: &str, spot: &ProgramTarget, flow: &FlowTotals, kept: &KeptFlows) -> Flow {
     let protocol = Protocol(spot.protocol);
+    let reads = kept.reads_at((spot.address, spot.port));
+    let reads = reads.filter(|_| protocol == Protocol::TCP && flow.verdict == "read-only");
     let has_ports = matches!(protocol, Protocol::TCP | Protocol::UDP);
     let is_counted = protocol == Protocol::TCP;
     Flow {
@@ -263,8 +265,9 @@ fn one(session: &str, spot: &ProgramTarget, flow: &FlowTotals) -> Flow {
         port: has_ports.then_some(spot.port),
         program: (!spot.program.is_empty()).then(|| spot.program.clone()),
         first_at: flow.first_at,
-        last_at: flow.last_at,
+        last_at: reads.map_or(flow.last_at, |reads| reads.last_at.max(flow.last_at)),
         connections: flow.connections,
+        reads: reads.map(|reads| reads.count),
         bytes_sent: is_counted.then_some(flow.sent),
         bytes_received: is_counted.then_some(flow.received),
         verdict: flow.verdict.clone(),

@@ -13,7 +13,9 @@ use guard_common::{
     AnsweredKey, BootTime, Flow, FlowKey, PolicyId, PolicyVerdict, SessionId, Verdict,
 };
 use guard_datapath::{Datapath, DatapathError};
+use guard_proto::wire::RedirectTarget;
 use guard_sys::clock::Clocks;
+use jiff::Timestamp;
 
 use self::kept::{Began, FlowTotals, KeptFlows, ProgramTarget};
 use crate::{
@@ -78,6 +80,14 @@ impl Flows {
         let began = new.began();
         self.current.insert(id, began);
         self.all.entry(began).or_insert(new);
+    }
+
+    /// Counts what read at a destination of a session.
+    pub(crate) fn note_reads(&mut self, target: &RedirectTarget, count: u64) {
+        let began = self.current.get(&SessionId(target.session));
+        if let Some(kept) = began.and_then(|began| self.all.get_mut(began)) {
+            kept.note_reads((target.address, target.port), count, Timestamp::now());
+        }
     }
 
     /// Reads from the kernel what sessions have reached by now, if that is due, and writes it down.

@@ -64,6 +64,7 @@ impl State {
             } => self.proxy_asks(number, &target, request),
             ToDaemon::Gone { number } => self.proxy.leaves(&mut self.requests, number),
             ToDaemon::Log { target, entry } => self.proxy_tells(&target, entry),
+            ToDaemon::Reads { target, count } => self.flows.note_reads(&target, count),
             ToDaemon::LeftOut { session, count } => {
                 let id = SessionId(session);
                 if self.sessions.get(id).is_some() {

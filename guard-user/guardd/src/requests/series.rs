@@ -338,7 +338,11 @@ fn together(first: HttpRequest, second: HttpRequest) -> HttpRequest {
             warnings.push(warning);
         }
     }
-    let kind = joined(&first.kind, BETWEEN, &second.kind);
+    let mut kind = joined(&first.kind, BETWEEN, &second.kind);
+    if kind.len() > MAX_WORD {
+        kind.truncate(kind.floor_char_boundary(MAX_WORD - "…".len()));
+        kind.push('…');
+    }
     let previews = first.body_preview.zip(second.body_preview);
     HttpRequest {
         path: joined(&first.path, BETWEEN, &second.path),
@@ -347,7 +351,7 @@ fn together(first: HttpRequest, second: HttpRequest) -> HttpRequest {
             .bytes
             .zip(second.bytes)
             .map(|(one, other)| one + other),
-        kind: kind[..kind.floor_char_boundary(MAX_WORD)].to_owned(),
+        kind,
         warnings,
         digest: None,
         ..first

@@ -219,7 +219,11 @@ where
         if let Some(why) = self.forbidden(&bound.unit, comes) {
             return Ok(Some(self.never(terms, why)));
         }
-        if let Some(asked) = self.needs(&bound.unit) {
+        let asked = self.needs(&bound.unit);
+        if asked.is_none() {
+            self.context.link.count_read(self.context.target);
+        }
+        if let Some(asked) = asked {
             if self.is_open || end == End::Full {
                 let why = "it would change something in a batch that has begun to do other things";
                 let fix = "Send it in a batch of its own.";

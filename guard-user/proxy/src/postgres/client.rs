@@ -383,7 +383,10 @@ where
         }
         let verdict = match (self.forbidden(&unit, Comes::Alone), self.needs(&unit)) {
             (Some(why), _) => StatementVerdict::Refused(self.never(&terms, why)),
-            (None, None) => StatementVerdict::Passes,
+            (None, None) => {
+                self.context.link.count_read(self.context.target);
+                StatementVerdict::Passes
+            }
             (None, Some(asked)) => self.decide_query(&mut unit, &asked, &text).await?,
         };
         self.end_turn().await;

@@ -234,7 +234,7 @@ async fn speak(link: Rc<GuarddLink>, guardd: Rc<Guardd>) {
             }
             ToDaemon::Gone { .. } => *guardd.gone.borrow_mut() += 1,
             ToDaemon::Log { entry, .. } => guardd.logged.borrow_mut().push(entry),
-            ToDaemon::LeftOut { .. } => {}
+            ToDaemon::LeftOut { .. } | ToDaemon::Reads { .. } => {}
             ToDaemon::Sockets { .. } => panic!("its own network needs no sockets"),
             ToDaemon::Hello { .. } => panic!("the link begins when that is said"),
             ToDaemon::Vouched { .. } => panic!("nobody has asked for a certificate"),

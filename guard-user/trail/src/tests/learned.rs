@@ -23,6 +23,7 @@ fn flow(address: &str, protocol: &str, port: Option<u16>, verdict: &str) -> Flow
         first_at: "2026-11-20T12:00:00Z".parse().unwrap(),
         last_at: "2026-11-20T12:00:00Z".parse().unwrap(),
         connections: 2,
+        reads: None,
         bytes_sent: None,
         bytes_received: None,
         verdict: verdict.to_owned(),

@@ -499,12 +499,12 @@ fn what_no_policy_can_say_is_said() {
     // Before, answers did not say what they were about; the request does.
     let request = record(
         json!({"at": "2026-11-20T12:00:00Z", "kind": "request", "session": "s1", "request": "r1",
-        "destination": {"address": "::1", "port": 53, "protocol": "udp", "host": null}}),
+        "destination": {"address": "2001:db8::1", "port": 53, "protocol": "udp", "host": null}}),
     );
     let mut old = answered("r1", "yes", &Value::Null);
     old.fields.remove("shown");
     let suggestion = suggested(&[request, old.clone()]);
-    assert_eq!(suggestion.rules[0].to, ["::1"]);
+    assert_eq!(suggestion.rules[0].to, ["2001:db8::1"]);
     assert_eq!(suggested(&[old]).left_out.len(), 1);
 }
 
@@ -602,4 +602,20 @@ proptest! {
             prop_assert!(is_kept || suggestion.left_out.iter().any(|why| why.starts_with(&one.why)));
         }
     }
+}
+
+#[test]
+fn a_yes_to_a_listener_is_no_rule() {
+    let asked = shown("127.0.0.1", 5432, Value::Null);
+    let more = json!({"destination": "127.0.0.1/32", "ports": "tcp/5432"});
+    let suggestion = suggested(&[
+        answered("r1", "yes", &asked),
+        opened("h1", Some("r1"), more),
+    ]);
+    assert_eq!(suggestion.rules, []);
+    assert!(
+        suggestion.left_out[0].contains("guard approve --always"),
+        "{:?}",
+        suggestion.left_out
+    );
 }
