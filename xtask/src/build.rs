@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use crate::shell::{cargo, run, target};
-use crate::{ebpf, install, room};
+use crate::{ebpf, install, room, shared};
 
 /// The programs of the package `guard`. Each is of the crate of that name.
 pub(crate) const PROGRAMS: [&str; 4] = ["guard", "guardd", "guard-proxy", "guard-resolver"];
@@ -50,9 +50,19 @@ pub(crate) fn of_programs<'a>(cargo: &'a mut Command, verb: &str) -> &'a mut Com
 ///
 /// That a disk has no room, that a tool could not be had, or that the kernel half does not compile.
 pub fn prepare() -> Result<()> {
-    room::for_build()?;
+    begin()?;
     install::obtain_libclang()?;
     ebpf::build()
+}
+
+/// Sees to it that there is room to compile, and that a new clone begins with what others have compiled.
+///
+/// # Errors
+///
+/// That a disk has no room, or that nothing can be written.
+pub(crate) fn begin() -> Result<()> {
+    room::for_build()?;
+    shared::begin()
 }
 
 /// A cargo that does `verb` to the programs, the tests and the lab, all with the same features and in the same profile:

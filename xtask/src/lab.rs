@@ -6,10 +6,10 @@ use std::process::Command;
 use anyhow::{Result, ensure};
 
 use crate::shell::{cargo, is_root, run, target, which};
-use crate::{build, dependencies, install};
+use crate::{build, install};
 
 /// Programs, and the packages of Debian and Ubuntu that they are in.
-const PROGRAMS: [(&str, &str); 21] = [
+const PROGRAMS: [(&str, &str); 20] = [
     ("curl", "curl"),
     ("dbus-daemon", "dbus"),
     ("dbus-send", "dbus"),
@@ -30,8 +30,6 @@ const PROGRAMS: [(&str, &str); 21] = [
     ("tmux", "tmux"),
     ("wget", "wget"),
     ("zsh", "zsh"),
-    // Without it no compiled dependency comes out of the cache.
-    ("zstd", "zstd"),
 ];
 
 /// Sees to it that the lab can run here, but for the programs.
@@ -68,7 +66,6 @@ pub(crate) fn fit() -> Result<()> {
 /// That this is not root, or what could not be had or built.
 pub fn prepare() -> Result<PathBuf> {
     equip()?;
-    let _ = dependencies::restore()?;
     build::prepare()?;
     run(build::of_programs(&mut cargo(), "build")
         .args(["--package", "guard-lab", "--target-dir"])
@@ -99,7 +96,6 @@ pub fn prepare_as_released() -> Result<PathBuf> {
 ///
 /// That it does not compile, or that it failed.
 pub(crate) fn measure(command: &str, args: &[String]) -> Result<()> {
-    let _ = dependencies::restore()?;
     build::prepare()?;
     run(cargo()
         .args(["run", "--quiet", "--locked", "--package", "guard-bench"])

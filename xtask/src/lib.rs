@@ -3,7 +3,6 @@
 pub mod build;
 mod cache;
 pub mod clients;
-mod dependencies;
 mod docs;
 mod ebpf;
 mod install;
@@ -14,6 +13,7 @@ pub mod nats;
 mod package;
 mod room;
 mod run;
+mod shared;
 pub mod shell;
 mod test;
 mod timings;

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::shell::{beside, cargo, read, root, run, say};
 use crate::timings::Timings;
-use crate::{build, dependencies, ebpf, install, mass, room};
+use crate::{build, ebpf, install, mass, shared};
 
 /// Installed where there is none; a later one may want a later compiler.
 const DENY_VERSION: &str = "0.20.2";
@@ -18,8 +18,8 @@ const DENY_VERSION: &str = "0.20.2";
 /// Which of these found something.
 pub(crate) fn lint() -> Result<()> {
     let timings = Timings::begin();
-    dependencies::restore()?;
     let found = checks(&timings)?;
+    shared::add();
     ensure!(found.is_empty(), "{}", found.join("\nxtask: "));
     Ok(())
 }
@@ -44,7 +44,7 @@ const OF_BOTH_HALVES: [Check; 1] = [("clippy", clippy)];
 ///
 /// That a disk has no room, or the kernel half cannot be built; what the checks found by then is said.
 pub(crate) fn checks(timings: &Timings) -> Result<Vec<String>> {
-    room::for_build()?;
+    build::begin()?;
     // Before two look for it: no two may install it at once.
     timings.stage("what the kernel half is made with", ebpf::obtain)?;
     // Beside each other: the one is compiled crate after crate, and the others run one after the other.
@@ -98,9 +98,9 @@ fn deny() -> Result<()> {
 /// That Prometheus takes the alerts that ship, and that each comes when it should, and only then.
 fn alerts() -> Result<()> {
     let why = "it checks the alerts for Prometheus";
-    let promtool = install::obtain_unpacked("promtool", "prometheus", why)?;
+    let prometheus = install::obtain_tree("prometheus", &["prometheus"], why)?;
     for (verb, file) in [("check", "alerts.yml"), ("test", "alerts.test.yml")] {
-        run(Command::new(&promtool)
+        run(Command::new(prometheus.join("usr/bin/promtool"))
             .current_dir(root().join("packaging/prometheus"))
             .args([verb, "rules", file]))?;
     }

@@ -13,7 +13,7 @@ use clap::Args;
 
 use crate::shell::{beside, cargo_by, read, run, target, text};
 use crate::timings::Timings;
-use crate::{build, cache, clients, dependencies, install, lab, lint, nats, tools, vm};
+use crate::{build, cache, clients, install, lab, lint, nats, shared, tools, vm};
 use selection::Selection;
 
 /// Installed where there is none.
@@ -87,7 +87,6 @@ fn here(timings: &Timings, selection: &Selection, env: &[(&'static str, &Path)])
     if is_privileged {
         timings.stage("what the lab needs", lab::equip)?;
     }
-    let dependencies = timings.stage("compiled dependencies", dependencies::restore)?;
     timings.stage("the kernel half", build::prepare)?;
     let (built, obtained) = beside(
         || {
@@ -103,7 +102,7 @@ fn here(timings: &Timings, selection: &Selection, env: &[(&'static str, &Path)])
     );
     built?;
     if is_privileged {
-        dependencies.keep(false);
+        shared::add();
     }
     let mut environment = obtained?;
     environment.extend(
@@ -124,7 +123,6 @@ fn here(timings: &Timings, selection: &Selection, env: &[(&'static str, &Path)])
 /// That something could not be run at all, or all that failed.
 fn gate(timings: &Timings) -> Result<()> {
     timings.stage("what the lab needs", lab::equip)?;
-    let dependencies = timings.stage("compiled dependencies", dependencies::restore)?;
     let mut problems = lint::checks(timings)?;
     let selection = Selection::default();
     let (built, obtained) = beside(
@@ -132,7 +130,7 @@ fn gate(timings: &Timings) -> Result<()> {
         || obtain(timings, &selection),
     );
     built?;
-    dependencies.keep(true);
+    shared::add();
     let mut environment = obtained?;
     environment.push((SAMPLED, "1".into()));
     let mut take =

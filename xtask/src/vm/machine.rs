@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 
 use super::suites::{Contents, Kernel, Kind, REBOOT};
-use crate::cache::{self, Cache};
+use crate::cache;
 use crate::shell::{read, run, say, which};
 use crate::{install, tools};
 
@@ -106,7 +106,7 @@ impl Image {
     /// # Errors
     ///
     /// That Debian's packages could not be had.
-    pub(super) fn obtain(cache: &Cache, kernel: Kernel, contents: Contents) -> Result<Self> {
+    pub(super) fn obtain(kernel: Kernel, contents: Contents) -> Result<Self> {
         let more = match contents {
             Contents::Plain | Contents::Agent => "",
             Contents::Engines => ENGINES,
@@ -118,13 +118,13 @@ impl Image {
         } else {
             more.to_owned()
         };
-        let week = read(Command::new("date").args(["--utc", "+%G-%V"]))?;
+        let week = cache::week()?;
         let guest: String = GUEST
             .iter()
             .map(|(path, text, _)| format!("{path}\n{text}"))
             .collect();
         let kind = format!("image-{}-{contents:?}", kernel.name()).to_lowercase();
-        let key = cache::key(&[
+        let made_from = [
             &*week,
             PACKAGES,
             &more,
@@ -133,8 +133,9 @@ impl Image {
             KERNEL,
             PACK,
             &guest,
-        ])?;
-        let entry = cache.entry(&kind, &key, |dir| {
+        ]
+        .join("\n");
+        let entry = cache::entry(&kind, &made_from, |dir| {
             say(&format!(
                 "making a root file system of Debian {}",
                 kernel.codename()
@@ -249,7 +250,7 @@ impl Qemu {
     /// # Errors
     ///
     /// That none could be had.
-    pub(super) fn obtain(cache: &Cache, emulate: bool) -> Result<Self> {
+    pub(super) fn obtain(emulate: bool) -> Result<Self> {
         let version = read(Command::new(QEMU.0).arg("--version")).unwrap_or_default();
         let number = version
             .split_once("version ")
@@ -257,7 +258,7 @@ impl Qemu {
         let command =
             match which(QEMU.0).filter(|_| number.is_some_and(|number| number + 1 >= QEMU.1)) {
                 Some(qemu) => vec![qemu],
-                None => unpacked(cache)?,
+                None => unpacked()?,
             };
         let kvm = File::options().read(true).write(true).open("/dev/kvm");
         if let (Err(why), false) = (&kvm, emulate) {
@@ -356,8 +357,8 @@ impl Qemu {
 }
 
 /// Unpacks an emulator of Debian 13 with its own libraries.
-fn unpacked(cache: &Cache) -> Result<Vec<PathBuf>> {
-    let tree = cache.entry("qemu", &cache::key(&["trixie"])?, |dir| {
+fn unpacked() -> Result<Vec<PathBuf>> {
+    let tree = cache::entry("qemu", "trixie", |dir| {
         say("unpacking the qemu-system-x86 of Debian trixie: emulated machines need 8.1 or later");
         run(Command::new("mmdebstrap")
             .args([

@@ -20,9 +20,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 
-use crate::cache::{self, Cache};
+use crate::cache;
 use crate::shell::{read, run, say, target};
-use crate::{build, dependencies, install, lab, room};
+use crate::{build, install, lab, room};
 use machine::{Image, Machine, Qemu};
 use payload::Payload;
 use suites::{Contents, GATE, KINDS, Kernel, Kind, REBOOT};
@@ -84,7 +84,6 @@ pub(crate) struct VmArgs {
 ///
 /// That no machine could be had, or which tests failed twice.
 pub(crate) fn vm(args: &VmArgs) -> Result<()> {
-    let _ = dependencies::restore()?;
     build::prepare()?;
     build::build_tests()?;
     let is_wanted = |kind: &&Kind| args.machine.as_ref().is_none_or(|name| name == kind.name);
@@ -170,8 +169,8 @@ fn tests(args: &VmArgs, kernels: &[Kernel], kinds: &[&Kind], wanted: &[String]) 
         &logs.join("lock"),
         "waiting for another run in this clone, which has machines",
     )?;
-    let cache = fit()?;
-    let qemu = Qemu::obtain(&cache, args.emulate)?;
+    fit()?;
+    let qemu = Qemu::obtain(args.emulate)?;
     let is_of = |test: &&String| {
         test.starts_with("packages::rpm::") || test.starts_with("packages::tarball::")
     };
@@ -188,7 +187,7 @@ fn tests(args: &VmArgs, kernels: &[Kernel], kinds: &[&Kind], wanted: &[String]) 
             images.push((
                 *kernel,
                 kind.contents,
-                Image::obtain(&cache, *kernel, kind.contents)?,
+                Image::obtain(*kernel, kind.contents)?,
             ));
         }
     }
@@ -435,10 +434,10 @@ impl Job<'_> {
 
 /// Opens a shell in a machine on this terminal; the machine is gone when the shell ends.
 fn shell(args: &VmArgs, kind: &Kind) -> Result<()> {
-    let cache = fit()?;
-    let qemu = Qemu::obtain(&cache, args.emulate)?;
+    fit()?;
+    let qemu = Qemu::obtain(args.emulate)?;
     let kernel = args.kernel.unwrap_or(Kernel::V6_12);
-    let image = Image::obtain(&cache, kernel, kind.contents)?;
+    let image = Image::obtain(kernel, kind.contents)?;
     let payload = Payload::pack(args.released, false)?;
     let size = read(Command::new("sh").args(["-c", "stty size </dev/tty"]))
         .unwrap_or_else(|_| "24 80".to_owned());
@@ -458,7 +457,7 @@ fn shell(args: &VmArgs, kind: &Kind) -> Result<()> {
 }
 
 /// Sees to it that machines can be made here.
-fn fit() -> Result<Cache> {
+fn fit() -> Result<()> {
     ensure!(
         env::consts::ARCH == "x86_64",
         "the machines are x86-64, and what is built here would not run in them"
@@ -470,10 +469,9 @@ fn fit() -> Result<Cache> {
          xtask vm`"
     );
     lab::fit()?;
-    let cache = Cache::open()?;
     let or = "set GUARD_CACHE to a directory with room";
     room::ensure_free(
-        &cache.path(""),
+        &cache::dir()?,
         FOR_CACHE,
         "what machines boot is kept there",
         or,
@@ -482,5 +480,5 @@ fn fit() -> Result<Cache> {
     if !Path::new("/usr/share/keyrings/debian-archive-keyring.gpg").exists() {
         install::apt_install(&["debian-archive-keyring"], "it signs Debian's packages")?;
     }
-    Ok(cache)
+    Ok(())
 }
