@@ -21,27 +21,21 @@ pub(crate) const APART: [&str; 2] = ["guard-console", "guard-fleet"];
 /// That a tool could not be had, or that something does not compile.
 pub fn build() -> Result<()> {
     prepare()?;
-    run(of_programs(&mut cargo(), "build")
-        .args(["--release", "--target-dir"])
-        .arg(target()))?;
     // Apart, so that what one is made of changes nothing in the others.
-    for name in APART {
-        run(of_one(&mut cargo(), "build", name)
+    for names in [&PROGRAMS[..], &APART[..1], &APART[1..]] {
+        run(programs(names)
             .args(["--release", "--target-dir"])
             .arg(target()))?;
     }
     Ok(())
 }
 
-/// The same to a program that has a package of its own.
-pub(crate) fn of_one<'a>(cargo: &'a mut Command, verb: &str, name: &str) -> &'a mut Command {
-    cargo.args([verb, "--locked", "--bins", "--package", name])
-}
-
-/// A cargo that does `verb` to the programs.
-pub(crate) fn of_programs<'a>(cargo: &'a mut Command, verb: &str) -> &'a mut Command {
-    let packages = PROGRAMS.iter().flat_map(|name| ["--package", name]);
-    cargo.args([verb, "--locked", "--bins"]).args(packages)
+/// Returns a cargo that builds programs.
+pub(crate) fn programs(names: &[&str]) -> Command {
+    let mut cargo = cargo();
+    cargo.args(["build", "--locked", "--bins"]);
+    cargo.args(names.iter().flat_map(|name| ["--package", name]));
+    cargo
 }
 
 /// Sees to it that the user half compiles: it has the kernel half in it, and a parser in C.

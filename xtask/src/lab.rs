@@ -67,7 +67,7 @@ pub(crate) fn fit() -> Result<()> {
 pub fn prepare() -> Result<PathBuf> {
     equip()?;
     build::prepare()?;
-    run(build::of_programs(&mut cargo(), "build")
+    run(build::programs(&build::PROGRAMS)
         .args(["--package", "guard-lab", "--target-dir"])
         .arg(target()))?;
     Ok(build::tested())
