@@ -77,20 +77,11 @@ pub(crate) fn workspace(verb: &[&str]) -> Command {
 ///
 /// That something does not compile.
 pub(crate) fn build_tests() -> Result<()> {
-    run(workspace(&["build"]).args(["--exclude", "guard-bench", "--all-targets"]))
-}
-
-/// The same, and what measures: what either depends on has the same features.
-///
-/// # Errors
-///
-/// That something does not compile.
-pub(crate) fn build_all() -> Result<()> {
     run(workspace(&["build"]).arg("--all-targets"))
 }
 
 /// Where the programs are that [`build_tests`] builds.
-pub(crate) fn tested() -> PathBuf {
+pub fn tested() -> PathBuf {
     target().join("debug")
 }
 

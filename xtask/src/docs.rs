@@ -23,7 +23,7 @@ const RECORDED: [(&str, &str, &str); 3] = [
 pub(crate) fn docs(write: bool) -> Result<()> {
     prepare()?;
     let mut tests = workspace(&["test"]);
-    tests.args(["--exclude", "guard-bench", "--test", "docs", "reference::"]);
+    tests.args(["--test", "docs", "reference::"]);
     if write {
         tests.env(WRITE, "1");
     }

@@ -6,6 +6,7 @@ use std::process::Command;
 use anyhow::{Result, ensure};
 
 use crate::shell::{cargo, is_root, run, target, which};
+use crate::timings::Timings;
 use crate::{build, install};
 
 /// Programs, and the packages of Debian and Ubuntu that they are in.
@@ -59,20 +60,6 @@ pub(crate) fn fit() -> Result<()> {
     Ok(())
 }
 
-/// Sees to it that the lab can run here, and builds what it runs, as it is tested. Gives the directory of the programs.
-///
-/// # Errors
-///
-/// That this is not root, or what could not be had or built.
-pub fn prepare() -> Result<PathBuf> {
-    equip()?;
-    build::prepare()?;
-    run(build::programs(&build::PROGRAMS)
-        .args(["--package", "guard-lab", "--target-dir"])
-        .arg(target()))?;
-    Ok(build::tested())
-}
-
 /// Sees to it that the lab can run here, and builds the programs and `guard-lab` for it, as people get them. Gives
 /// the directory that they are in.
 ///
@@ -89,19 +76,23 @@ pub fn prepare_as_released() -> Result<PathBuf> {
     Ok(build::release())
 }
 
-/// Runs a command of the program that measures guard and shows it at work, which is no part of this one: it is made of
-/// much, and this one is built before anything else.
+/// Runs a command of the program that measures guard and shows it at work, having built it and `programs`. It is no part of this one, which
+/// is built before anything else.
 ///
 /// # Errors
 ///
-/// That it does not compile, or that it failed.
-pub(crate) fn measure(command: &str, args: &[String]) -> Result<()> {
-    build::prepare()?;
-    run(cargo()
-        .args(["run", "--quiet", "--locked", "--package", "guard-bench"])
-        .arg("--target-dir")
-        .arg(target())
-        .args(["--", command])
+/// That something does not compile, or that it failed.
+pub(crate) fn measure(command: &str, args: &[String], programs: &[&str]) -> Result<()> {
+    let timings = Timings::begin();
+    timings.stage("what the lab needs", equip)?;
+    timings.stage("the kernel half", build::prepare)?;
+    // At once: what they depend on has the same features then, and is compiled once.
+    let all = [programs, &["guard-lab", "guard-bench"]].concat();
+    timings.stage(&format!("build of {}", all.join(", ")), || {
+        run(build::programs(&all).arg("--target-dir").arg(target()))
+    })?;
+    run(Command::new(build::tested().join("guard-bench"))
+        .arg(command)
         .args(args))
 }
 
@@ -111,8 +102,13 @@ pub(crate) fn measure(command: &str, args: &[String]) -> Result<()> {
 ///
 /// That it does not compile, or which step failed.
 pub(crate) fn demo(fleet: bool) -> Result<()> {
-    let which: &[String] = if fleet { &["--fleet".to_owned()] } else { &[] };
-    measure("demo", which)
+    if fleet {
+        let programs = [&build::PROGRAMS[..], &build::APART].concat();
+        measure("demo", &["--fleet".to_owned()], &programs)
+    } else {
+        // Its policy has no names to resolve.
+        measure("demo", &[], &build::PROGRAMS[..3])
+    }
 }
 
 /// Builds what measures the ratios that are measured with each change, and the programs that are tested.
@@ -129,15 +125,6 @@ pub(crate) fn build_ratios() -> Result<()> {
     run(build::workspace(&["build", "--quiet"])
         .args(programs)
         .args(["--test", "suites"]))
-}
-
-/// Runs the tests of what measures, which `cargo xtask test` does not build.
-///
-/// # Errors
-///
-/// That one fails, or that it does not compile.
-pub(crate) fn test_bench() -> Result<()> {
-    run(build::workspace(&["test", "--quiet"]).args(["--bin", "guard-bench"]))
 }
 
 /// Measures the ratios, with what [`build_ratios`] has built.

@@ -93,7 +93,7 @@ pub fn main() -> ExitCode {
         Command::Bench { args } if args.iter().any(|arg| arg == "--gate") => {
             lab::build_ratios().and_then(|()| lab::ratios())
         }
-        Command::Bench { args } => lab::measure("bench", &args),
+        Command::Bench { args } => lab::measure("bench", &args, &[]),
         Command::Build => build::build(),
         Command::Demo { fleet } => lab::demo(fleet),
         Command::Docs { record: true, .. } => docs::record(),

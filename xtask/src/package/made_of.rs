@@ -97,7 +97,7 @@ fn name_of(one: &Value) -> String {
 /// Returns each crate with its licence, and then every text that lies beside one, once, with the crates that it is of.
 fn licences(crates: &BTreeSet<String>, metadata: &Value) -> Result<String> {
     let mut text =
-        String::from("guard is linked with these crates, each under the licence beside it.\n\n");
+        String::from("guard is made with these crates, each under the licence beside it.\n\n");
     let mut texts: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for package in metadata["packages"].as_array().into_iter().flatten() {
         let name = name_of(package);
