@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use crate::shell::{cargo, run, target};
-use crate::{ebpf, install, room};
+use crate::{ebpf, install, room, shared};
 
 /// The programs of the package `guard`. Each is of the crate of that name.
 pub(crate) const PROGRAMS: [&str; 4] = ["guard", "guardd", "guard-proxy", "guard-resolver"];
@@ -21,27 +21,21 @@ pub(crate) const APART: [&str; 2] = ["guard-console", "guard-fleet"];
 /// That a tool could not be had, or that something does not compile.
 pub fn build() -> Result<()> {
     prepare()?;
-    run(of_programs(&mut cargo(), "build")
-        .args(["--release", "--target-dir"])
-        .arg(target()))?;
     // Apart, so that what one is made of changes nothing in the others.
-    for name in APART {
-        run(of_one(&mut cargo(), "build", name)
+    for names in [&PROGRAMS[..], &APART[..1], &APART[1..]] {
+        run(programs(names)
             .args(["--release", "--target-dir"])
             .arg(target()))?;
     }
     Ok(())
 }
 
-/// The same to a program that has a package of its own.
-pub(crate) fn of_one<'a>(cargo: &'a mut Command, verb: &str, name: &str) -> &'a mut Command {
-    cargo.args([verb, "--locked", "--bins", "--package", name])
-}
-
-/// A cargo that does `verb` to the programs.
-pub(crate) fn of_programs<'a>(cargo: &'a mut Command, verb: &str) -> &'a mut Command {
-    let packages = PROGRAMS.iter().flat_map(|name| ["--package", name]);
-    cargo.args([verb, "--locked", "--bins"]).args(packages)
+/// Returns a cargo that builds programs.
+pub(crate) fn programs(names: &[&str]) -> Command {
+    let mut cargo = cargo();
+    cargo.args(["build", "--locked", "--bins"]);
+    cargo.args(names.iter().flat_map(|name| ["--package", name]));
+    cargo
 }
 
 /// Sees to it that the user half compiles: it has the kernel half in it, and a parser in C.
@@ -50,9 +44,19 @@ pub(crate) fn of_programs<'a>(cargo: &'a mut Command, verb: &str) -> &'a mut Com
 ///
 /// That a disk has no room, that a tool could not be had, or that the kernel half does not compile.
 pub fn prepare() -> Result<()> {
-    room::for_build()?;
+    begin()?;
     install::obtain_libclang()?;
     ebpf::build()
+}
+
+/// Sees to it that there is room to compile, and that a new clone begins with what others have compiled.
+///
+/// # Errors
+///
+/// That a disk has no room, or that nothing can be written.
+pub(crate) fn begin() -> Result<()> {
+    room::for_build()?;
+    shared::begin()
 }
 
 /// A cargo that does `verb` to the programs, the tests and the lab, all with the same features and in the same profile:
@@ -73,20 +77,11 @@ pub(crate) fn workspace(verb: &[&str]) -> Command {
 ///
 /// That something does not compile.
 pub(crate) fn build_tests() -> Result<()> {
-    run(workspace(&["build"]).args(["--exclude", "guard-bench", "--all-targets"]))
-}
-
-/// The same, and what measures: what either depends on has the same features.
-///
-/// # Errors
-///
-/// That something does not compile.
-pub(crate) fn build_all() -> Result<()> {
     run(workspace(&["build"]).arg("--all-targets"))
 }
 
 /// Where the programs are that [`build_tests`] builds.
-pub(crate) fn tested() -> PathBuf {
+pub fn tested() -> PathBuf {
     target().join("debug")
 }
 

@@ -1,172 +1,57 @@
-//! What takes long to make, kept outside of the clone under the hash of all that it is made from: compiled dependencies,
-//! tools, and what machines boot. It may be deleted at any time; several runs may use it at once. What is damaged is made again.
+//! Directory outside of the clone for what takes long to make: compiled dependencies, tools, and what machines boot.
+//!
+//! The cache may be deleted at any time, and several runs may use it at once. A damaged entry is made anew.
 
 use std::collections::BTreeMap;
 use std::env;
 use std::fs::{self, File};
-use std::io::Write as _;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use rustix::fs::{FlockOperation, flock, syncfs};
+use serde::{Deserialize, Serialize};
 
-use crate::shell::{say, target};
+use crate::shell::{read, say, target};
 
-/// The environment variable that names another directory than [`default`].
+/// Environment variable that names another directory.
 const DIR: &str = "GUARD_CACHE";
-/// What nobody used for so long was made from something that is no more.
-const STALE: Duration = Duration::from_secs(3 * 24 * 3600);
+/// File of each entry that describes it.
+const SEAL: &str = "entry.json";
 
-/// In each entry and each directory of tools: the length of each of its files, which shows one that is damaged.
-const LENGTHS: &str = "lengths.json";
-
-/// The directory of the cache.
-pub(crate) struct Cache(PathBuf);
-
-impl Cache {
-    /// The directory that the environment names, else [`default`]. Where it cannot be written to, one in this clone.
-    ///
-    /// # Errors
-    ///
-    /// That neither can be.
-    pub(crate) fn open() -> Result<Self> {
-        // Said once where it is another one than was wanted.
-        static OPENED: Mutex<Option<PathBuf>> = Mutex::new(None);
-        let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
-        let dir = match &*opened {
-            Some(dir) => dir.clone(),
-            None => opened.insert(Self::find()?).clone(),
-        };
-        Ok(Self(dir))
-    }
-
-    fn find() -> Result<PathBuf> {
-        let dir = env::var_os(DIR).filter(|dir| !dir.is_empty());
-        let wanted = dir.map(PathBuf::from).or_else(default);
-        find_in(wanted.as_deref(), &target().join("cache"))
-    }
-
-    /// One that tests have for themselves.
-    #[cfg(test)]
-    pub(crate) fn at(dir: &Path) -> Self {
-        Self(dir.to_path_buf())
-    }
-
-    /// A file or directory of the cache.
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-
-    /// The directory `kind-key`. Where it isn't there yet, or is damaged, `make` fills another one, which then gets that name:
-    /// what was begun and not ended is never taken for the whole.
-    pub(crate) fn entry(
-        &self,
-        kind: &str,
-        key: &str,
-        make: impl FnOnce(&Path) -> Result<()>,
-    ) -> Result<PathBuf> {
-        let entry = self.path(&format!("{kind}-{key}"));
-        let _lock = self.lock(kind)?;
-        // Left by a run that was killed: who holds the lock is the only one who makes this kind.
-        remove(&self.unfinished(kind))?;
-        if !is_there(&entry) {
-            self.make(kind, &entry, make)?;
-        } else if let Some(why) = damage(&entry) {
-            say(&format!(
-                "{} is damaged ({why}): making it anew",
-                entry.display()
-            ));
-            self.make(kind, &entry, make)?;
-        }
-        touch(&entry)?;
-        self.remove_stale(kind, &entry)?;
-        Ok(entry)
-    }
-
-    /// The same, made anew whatever is there. Who has [`Cache::lock_shared`] sees the old one or the new one, whole.
-    pub(crate) fn replace(
-        &self,
-        kind: &str,
-        key: &str,
-        make: impl FnOnce(&Path) -> Result<()>,
-    ) -> Result<PathBuf> {
-        let entry = self.path(&format!("{kind}-{key}"));
-        let _lock = self.lock(kind)?;
-        remove(&self.unfinished(kind))?;
-        self.make(kind, &entry, make)?;
-        self.remove_stale(kind, &entry)?;
-        Ok(entry)
-    }
-
-    /// Lets nobody else in who works on the same kind of thing, until it is dropped.
-    pub(crate) fn lock(&self, kind: &str) -> Result<File> {
-        let waiting = format!("waiting for another run that makes {kind}");
-        lock_file(&self.path(&format!("{kind}.lock")), &waiting)
-    }
-
-    /// The same, but for others who only read.
-    pub(crate) fn lock_shared(&self, kind: &str) -> Result<File> {
-        locked(
-            &self.path(&format!("{kind}.lock")),
-            &format!("waiting for another run that makes {kind}"),
-            FlockOperation::NonBlockingLockShared,
-            FlockOperation::LockShared,
-        )
-    }
-
-    /// Where one is made.
-    fn unfinished(&self, kind: &str) -> PathBuf {
-        self.path(&format!("{kind}.unfinished"))
-    }
-
-    /// Fills a directory, and puts it in the place of `entry` once it is whole.
-    fn make(&self, kind: &str, entry: &Path, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-        let unfinished = self.unfinished(kind);
-        fs::create_dir(&unfinished)
-            .with_context(|| format!("cannot make {}", unfinished.display()))?;
-        let made = make(&unfinished).and_then(|()| {
-            seal(&unfinished)?;
-            // On the disk before it has its name: what a machine that loses its power leaves would be empty files.
-            syncfs(File::open(&unfinished)?)?;
-            remove(entry)?;
-            Ok(fs::rename(&unfinished, entry)?)
-        });
-        if made.is_err() {
-            // Where the disk is full, this is what fills it.
-            let _ = remove(&unfinished);
-        }
-        made
-    }
-
-    fn remove_stale(&self, kind: &str, current: &Path) -> Result<()> {
-        for entry in fs::read_dir(&self.0)? {
-            let entry = entry?;
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let of_kind = name
-                .strip_prefix(kind)
-                .and_then(|rest| rest.strip_prefix('-'))
-                .is_some_and(|key| key.len() == KEY);
-            // Of another kind: another run may be about to rename it.
-            if !of_kind || entry.path() == current {
-                continue;
-            }
-            // Whoever deletes the cache does that at any time.
-            let Ok(modified) = entry.metadata().and_then(|about| about.modified()) else {
-                continue;
-            };
-            if modified.elapsed().unwrap_or_default() > STALE {
-                remove(&entry.path())?;
-            }
-        }
-        Ok(())
-    }
+/// Description of an entry.
+#[derive(Serialize, Deserialize)]
+struct Seal {
+    made_from: String,
+    /// Length of each file, which shows damage.
+    lengths: BTreeMap<PathBuf, u64>,
 }
 
-/// The wanted directory where it can be written to, else `own`, having said so.
-fn find_in(wanted: Option<&Path>, own: &Path) -> Result<PathBuf> {
+/// Returns the directory that the environment names, else `$XDG_CACHE_HOME/guard`, else `~/.cache/guard`. Where it cannot be written to,
+/// returns one in this clone.
+///
+/// # Errors
+///
+/// That neither can be written to.
+pub(crate) fn dir() -> Result<PathBuf> {
+    static DIRECTORY: Mutex<Option<PathBuf>> = Mutex::new(None);
+    let mut directory = DIRECTORY.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(dir) = &*directory {
+        return Ok(dir.clone());
+    }
+    let set = |name| env::var_os(name).filter(|dir| !dir.is_empty());
+    let home = || Some(PathBuf::from(set("HOME")?).join(".cache"));
+    let caches = set("XDG_CACHE_HOME").map(PathBuf::from).or_else(home);
+    let wanted = set(DIR).map(PathBuf::from);
+    let wanted = wanted.or_else(|| Some(caches?.join("guard")));
+    let dir = find(wanted.as_deref(), &target().join("cache"))?;
+    Ok(directory.insert(dir).clone())
+}
+
+/// Returns the wanted directory where it can be written to, else `own`, having said so.
+fn find(wanted: Option<&Path>, own: &Path) -> Result<PathBuf> {
     match wanted.map(writable) {
         Some(Ok(dir)) => Ok(dir),
         Some(Err(why)) => {
@@ -180,146 +65,141 @@ fn find_in(wanted: Option<&Path>, own: &Path) -> Result<PathBuf> {
     }
 }
 
-/// `$XDG_CACHE_HOME/guard`, else `~/.cache/guard`.
-fn default() -> Option<PathBuf> {
-    let set = |name| env::var_os(name).filter(|dir| !dir.is_empty());
-    let caches = set("XDG_CACHE_HOME").map(PathBuf::from);
-    let caches = caches.or_else(|| Some(PathBuf::from(set("HOME")?).join(".cache")));
-    Some(caches?.join("guard"))
-}
-
-/// The directory, made if need be, if files can be.
+/// Makes the directory if need be, and returns it if files can be made there.
 fn writable(dir: &Path) -> Result<PathBuf> {
-    fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
-    tempfile::tempfile_in(dir).with_context(|| format!("cannot write to {}", dir.display()))?;
+    let cannot = || format!("cannot write to {}", dir.display());
+    fs::create_dir_all(dir).with_context(cannot)?;
+    tempfile::tempfile_in(dir).with_context(cannot)?;
     Ok(fs::canonicalize(dir)?)
 }
 
-/// Hexadecimal digits of a key.
-const KEY: usize = 16;
+/// Returns the entry of this name. Where it is not there, is damaged or was made from something else, `make` fills another directory,
+/// which then gets that name: what a killed run has begun is never taken for the whole.
+///
+/// # Errors
+///
+/// That it could not be made.
+pub(crate) fn entry(
+    name: &str,
+    made_from: &str,
+    make: impl FnOnce(&Path) -> Result<()>,
+) -> Result<PathBuf> {
+    entry_in(&dir()?, name, made_from, make)
+}
 
-/// The key of something that is made from all of `parts`.
-pub(crate) fn key<P: AsRef<[u8]>>(parts: &[P]) -> Result<String> {
-    let mut sum = Command::new("sha256sum")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("cannot start sha256sum")?;
-    if let Some(mut input) = sum.stdin.take() {
-        for part in parts {
-            let part = part.as_ref();
-            // With its length, so that two parts are not one.
-            input.write_all(&(part.len() as u64).to_le_bytes())?;
-            input.write_all(part)?;
-        }
+fn entry_in(
+    cache: &Path,
+    name: &str,
+    made_from: &str,
+    make: impl FnOnce(&Path) -> Result<()>,
+) -> Result<PathBuf> {
+    let entry = cache.join(name);
+    let _lock = lock(cache, name)?;
+    let Some(why) = fault(&entry, made_from) else {
+        return Ok(entry);
+    };
+    if entry.exists() {
+        say(&format!("making {} anew: {why}", entry.display()));
     }
-    let output = sum.wait_with_output()?;
-    ensure!(output.status.success(), "sha256sum failed");
-    let text = String::from_utf8_lossy(&output.stdout);
-    Ok(text.chars().take(KEY).collect())
+    let unfinished = cache.join(format!("{name}.unfinished"));
+    remove(&unfinished)?;
+    fs::create_dir(&unfinished).with_context(|| format!("cannot make {}", unfinished.display()))?;
+    let made = make(&unfinished).and_then(|()| {
+        seal(&unfinished, made_from)?;
+        // A machine that loses its power leaves empty files otherwise.
+        syncfs(File::open(&unfinished)?)?;
+        remove(&entry)?;
+        Ok(fs::rename(&unfinished, &entry)?)
+    });
+    if made.is_err() {
+        // A full disk gets its room back.
+        let _ = remove(&unfinished);
+    }
+    made.map(|()| entry)
 }
 
-/// Lets nobody else in who locks the same file, until what this gives is dropped; says `waiting` where somebody is.
+/// Waits until no other run works on the same entry.
+///
+/// # Errors
+///
+/// That the lock cannot be made.
+pub(crate) fn lock(cache: &Path, name: &str) -> Result<File> {
+    let waiting = format!("waiting for another run that makes {name}");
+    lock_file(&cache.join(format!("{name}.lock")), &waiting)
+}
+
+/// Locks a file until the returned handle is dropped; says `waiting` where another process has locked it.
+///
+/// # Errors
+///
+/// That the file cannot be made.
 pub(crate) fn lock_file(file: &Path, waiting: &str) -> Result<File> {
-    locked(
-        file,
-        waiting,
-        FlockOperation::NonBlockingLockExclusive,
-        FlockOperation::LockExclusive,
-    )
-}
-
-fn locked(file: &Path, waiting: &str, now: FlockOperation, then: FlockOperation) -> Result<File> {
     let lock = File::create(file).with_context(|| format!("cannot make {}", file.display()))?;
-    if flock(&lock, now).is_err() {
+    if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
         say(waiting);
-        flock(&lock, then)?;
+        flock(&lock, FlockOperation::LockExclusive)?;
     }
     Ok(lock)
 }
 
-/// Whether anything has that name.
-fn is_there(path: &Path) -> bool {
-    fs::symlink_metadata(path).is_ok()
+/// Returns the year and the week: entries whose sources move while nothing here changes are made anew each week.
+///
+/// # Errors
+///
+/// That `date` cannot be run.
+pub(crate) fn week() -> Result<String> {
+    read(Command::new("date").args(["--utc", "+%G-%V"])).map(|week| week.trim().to_owned())
 }
 
-/// Its time tells when it was last of use.
-pub(crate) fn touch(entry: &Path) -> Result<()> {
-    Ok(File::open(entry)?.set_modified(SystemTime::now())?)
-}
-
-/// Writes down how long each file in a directory is, which shows later whether it is whole.
-pub(crate) fn seal(dir: &Path) -> Result<()> {
-    let mut lengths = lengths(dir)?;
-    lengths.remove(LENGTHS);
-    Ok(fs::write(dir.join(LENGTHS), serde_json::to_vec(&lengths)?)?)
-}
-
-/// What is wrong with an entry, if anything is.
-fn damage(entry: &Path) -> Option<String> {
-    difference(entry, |kept, now| now == kept)
-}
-
-/// What a directory has lost into which programs may write: a file that is missing, or shorter than it was. One from before lengths were
-/// kept is believed, and they are from now on.
-pub(crate) fn loss(dir: &Path) -> Result<Option<String>> {
-    if is_there(&dir.join(LENGTHS)) {
-        return Ok(difference(dir, |kept, now| now >= kept));
-    }
-    seal(dir)?;
-    Ok(None)
-}
-
-/// In what a directory differs from what is written down of it.
-fn difference(dir: &Path, is_alike: impl Fn(u64, u64) -> bool) -> Option<String> {
-    let now = match lengths(dir) {
-        Ok(now) => now,
-        Err(problem) => return Some(format!("{problem:#}")),
-    };
-    let kept = fs::read(dir.join(LENGTHS)).ok();
-    let kept = kept.and_then(|text| serde_json::from_slice::<BTreeMap<String, u64>>(&text).ok());
-    let Some(kept) = kept else {
-        return Some(format!("it has no {LENGTHS} that can be read"));
-    };
-    kept.iter().find_map(|(file, length)| match now.get(file) {
-        Some(now) if is_alike(*length, *now) => None,
-        Some(now) => Some(format!("{file} has {now} bytes in place of {length}")),
-        None => Some(format!("{file} is missing")),
-    })
-}
-
-/// How long each file in a directory is. Programs may be writing there: what goes meanwhile is not there.
-fn lengths(dir: &Path) -> Result<BTreeMap<String, u64>> {
+/// Writes down what a directory was made from, and how long each of its files is.
+///
+/// # Errors
+///
+/// That it cannot be read or written.
+pub(crate) fn seal(dir: &Path, made_from: &str) -> Result<()> {
+    remove(&dir.join(SEAL))?;
     let mut lengths = BTreeMap::new();
-    add_lengths(dir, dir, &mut lengths)
-        .with_context(|| format!("cannot look through {}", dir.display()))?;
-    Ok(lengths)
+    add_lengths(dir, dir, &mut lengths)?;
+    let made_from = made_from.to_owned();
+    let seal = serde_json::to_vec(&Seal { made_from, lengths })?;
+    Ok(fs::write(dir.join(SEAL), seal)?)
 }
 
-fn add_lengths(whole: &Path, dir: &Path, lengths: &mut BTreeMap<String, u64>) -> Result<()> {
-    let has_gone = |problem: &std::io::Error| problem.kind() == std::io::ErrorKind::NotFound;
-    let files = match fs::read_dir(dir) {
-        Err(problem) if has_gone(&problem) && dir != whole => return Ok(()),
-        files => files?,
-    };
-    for file in files {
-        let file = file?;
-        let about = match file.metadata() {
-            Err(problem) if has_gone(&problem) => continue,
-            about => about?,
-        };
-        let path = file.path();
+fn add_lengths(whole: &Path, dir: &Path, lengths: &mut BTreeMap<PathBuf, u64>) -> Result<()> {
+    for file in fs::read_dir(dir)? {
+        let file = file?.path();
+        let about = fs::symlink_metadata(&file)?;
         if about.is_dir() {
-            add_lengths(whole, &path, lengths)?;
+            add_lengths(whole, &file, lengths)?;
         } else if about.is_file() {
-            let name = path.strip_prefix(whole).unwrap_or(&path);
-            lengths.insert(name.to_string_lossy().into_owned(), about.len());
+            lengths.insert(file.strip_prefix(whole)?.to_owned(), about.len());
         }
     }
     Ok(())
 }
 
+/// Returns why an entry is of no use: it is missing, was made from something else, or a file is missing or shorter than it was. Programs
+/// may add to what they find there.
+pub(crate) fn fault(entry: &Path, made_from: &str) -> Option<String> {
+    let seal = fs::read(entry.join(SEAL)).ok();
+    let Some(seal) = seal.and_then(|text| serde_json::from_slice::<Seal>(&text).ok()) else {
+        return Some(format!("it has no {SEAL} that can be read"));
+    };
+    if seal.made_from != made_from {
+        return Some("it was made from something else".to_owned());
+    }
+    seal.lengths.iter().find_map(|(file, length)| {
+        let now = fs::symlink_metadata(entry.join(file)).map_or(0, |about| about.len());
+        let file = file.display();
+        (now < *length).then(|| format!("{file} has {now} bytes in place of {length}"))
+    })
+}
+
 /// Removes a directory with all that is in it, or a file, if it is there.
+///
+/// # Errors
+///
+/// That it cannot be removed.
 pub(crate) fn remove(path: &Path) -> Result<()> {
     let removed = match fs::symlink_metadata(path) {
         Ok(about) if about.is_dir() => fs::remove_dir_all(path),
@@ -327,7 +207,7 @@ pub(crate) fn remove(path: &Path) -> Result<()> {
         Err(problem) => Err(problem),
     };
     match removed {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+        Err(e) if e.kind() != ErrorKind::NotFound => {
             Err(e).with_context(|| format!("cannot remove {}", path.display()))
         }
         _ => Ok(()),
@@ -335,4 +215,93 @@ pub(crate) fn remove(path: &Path) -> Result<()> {
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use std::cell::Cell;
+    use std::io::Write as _;
+
+    use anyhow::bail;
+
+    use super::*;
+    use crate::shell::beside;
+
+    /// Makes an entry of one file, and counts how often.
+    fn obtain(cache: &Path, made_from: &str, made: &Cell<u32>) -> Result<PathBuf> {
+        let entry = entry_in(cache, "tool", made_from, |dir| {
+            made.set(made.get() + 1);
+            fs::create_dir(dir.join("bin"))?;
+            Ok(fs::write(dir.join("bin/tool"), made_from)?)
+        })?;
+        assert_eq!(fs::read_to_string(entry.join("bin/tool"))?, made_from);
+        Ok(entry)
+    }
+
+    #[test]
+    fn a_damaged_entry_is_made_anew_and_so_is_one_of_something_else() -> Result<()> {
+        let (dir, made) = (tempfile::tempdir()?, Cell::new(0));
+        let entry = obtain(dir.path(), "one", &made)?;
+        // What tools write beside themselves is no harm, and what a killed run has begun is removed.
+        fs::write(entry.join("bin/written"), "more")?;
+        fs::create_dir_all(dir.path().join("tool.unfinished/left"))?;
+        obtain(dir.path(), "one", &made)?;
+        assert_eq!(made.get(), 1);
+        let harms: [fn(&Path) -> std::io::Result<()>; 3] = [
+            |entry| fs::remove_file(entry.join("bin/tool")),
+            |entry| fs::write(entry.join("bin/tool"), "o"),
+            |entry| fs::write(entry.join(SEAL), "{"),
+        ];
+        for (at, harm) in (2..).zip(harms) {
+            harm(&entry)?;
+            obtain(dir.path(), "one", &made)?;
+            assert_eq!(made.get(), at);
+        }
+        obtain(dir.path(), "another", &made)?;
+        assert_eq!(made.get(), 5);
+        assert!(!dir.path().join("tool.unfinished").exists());
+        Ok(())
+    }
+
+    #[test]
+    fn a_full_disk_keeps_what_was_there_and_gets_its_room_back() -> Result<()> {
+        let (dir, made) = (tempfile::tempdir()?, Cell::new(0));
+        let entry = obtain(dir.path(), "one", &made)?;
+        let full = entry_in(dir.path(), "tool", "another", |dir| {
+            fs::write(dir.join("large"), "large")?;
+            File::options()
+                .write(true)
+                .open("/dev/full")?
+                .write_all(b"x")?;
+            bail!("a full device took something")
+        });
+        assert!(full.is_err_and(|why| why.to_string().contains("No space left")));
+        assert_eq!(fs::read_to_string(entry.join("bin/tool"))?, "one");
+        assert!(!dir.path().join("tool.unfinished").exists());
+        Ok(())
+    }
+
+    #[test]
+    fn two_runs_at_once_make_an_entry_once() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let made = Mutex::new(0);
+        let run = || {
+            entry_in(dir.path(), "tool", "", |_| {
+                *made.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+                Ok(())
+            })
+        };
+        let (one, other) = beside(run, run);
+        assert_eq!(one?, other?);
+        assert_eq!(made.into_inner()?, 1);
+        Ok(())
+    }
+
+    #[test]
+    fn a_cache_that_cannot_be_written_to_is_replaced_by_one_in_the_clone() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let (file, own) = (dir.path().join("file"), dir.path().join("own"));
+        fs::write(&file, "")?;
+        assert_eq!(find(Some(&file.join("cache")), &own)?, own.canonicalize()?);
+        let wanted = dir.path().join("wanted");
+        assert_eq!(find(Some(&wanted), &own)?, wanted.canonicalize()?);
+        Ok(())
+    }
+}

@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::build::{prepare, workspace};
 use crate::shell::{root, run, say};
-use crate::{dependencies, test};
+use crate::test;
 
 /// Environment variable by which guard's `tests/reference` writes its parts in place of comparing them.
 const WRITE: &str = "GUARD_DOCS_WRITE";
@@ -21,10 +21,9 @@ const RECORDED: [(&str, &str, &str); 3] = [
 ///
 /// That a part is old, or that it could not be made.
 pub(crate) fn docs(write: bool) -> Result<()> {
-    let _ = dependencies::restore()?;
     prepare()?;
     let mut tests = workspace(&["test"]);
-    tests.args(["--exclude", "guard-bench", "--test", "docs", "reference::"]);
+    tests.args(["--test", "docs", "reference::"]);
     if write {
         tests.env(WRITE, "1");
     }

@@ -85,7 +85,13 @@ pub(crate) fn lint() -> Result<()> {
     let compiler = Compiler::obtain()?;
     let mut clippy = compiler.clippy()?;
     let lint = of_the_kernel_half(&mut clippy, &compiler)?;
-    run(&mut ending_with_us(lint.args(["--", "--deny", "warnings"])))
+    // Of the same profile as the build: both are made with the same macros.
+    run(&mut ending_with_us(lint.args([
+        "--release",
+        "--",
+        "--deny",
+        "warnings",
+    ])))
 }
 
 fn of_the_kernel_half<'a>(cargo: &'a mut Command, compiler: &Compiler) -> Result<&'a mut Command> {

@@ -2,19 +2,17 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::cache::{self, Cache};
+use crate::cache;
 use crate::shell::{cargo, ending_with_us, is_root, read, run, say, which};
 
 /// Where apt keeps what it knows; locked for as long as it works for us.
 const APT: &str = "/var/lib/apt";
-/// In a directory of tools, once all of them are in it: which they are.
-const STAMP: &str = "packages";
 
 /// Runs a command that installs into the cache: it ends with this run, however that ends, and what it has begun is made anew.
 fn run_bound(command: &mut Command) -> Result<()> {
@@ -84,7 +82,7 @@ pub(crate) fn obtain_libclang() -> Result<()> {
 ///
 /// That cargo failed.
 pub(crate) fn cargo_install(tool: &str, version: &str, why: &str) -> Result<()> {
-    let (_lock, tools) = tools_alone()?;
+    let (_lock, tools) = (cache::lock(&cache::dir()?, "tools")?, tools()?);
     say(&format!(
         "installing {tool} {version} into {} with cargo: {why}",
         tools.display()
@@ -118,7 +116,7 @@ pub(crate) fn obtain(tool: &str, version: &str, why: &str) -> Result<()> {
     }
 }
 
-/// A directory of the cache with packages of npm's, in these versions.
+/// Returns a directory of the cache with packages of npm's, in these versions.
 ///
 /// # Errors
 ///
@@ -127,7 +125,7 @@ pub(crate) fn obtain_of_npm(name: &str, packages: &[&str], why: &str) -> Result<
     obtain_of_npm_and(name, packages, why, &[], |_| Ok(()))
 }
 
-/// The same with more options for npm, and with what is done to the directory then.
+/// Does the same with more options for npm, and something to the directory then.
 ///
 /// # Errors
 ///
@@ -146,7 +144,7 @@ pub(crate) fn obtain_of_npm_and(
     })
 }
 
-/// The same of pip's, for the `python3` that is here: what some of them have is compiled for it.
+/// Returns a directory of the cache with packages of pip's, for the `python3` that is here: some of them have compiled parts.
 ///
 /// # Errors
 ///
@@ -169,7 +167,7 @@ pub(crate) fn obtain_of_pip(name: &str, packages: &[&str], why: &str) -> Result<
     })
 }
 
-/// A directory of the cache, made again where it has something else than that list.
+/// Returns an entry of the cache with what an installer has made of that list.
 fn obtain_by(
     installer: &str,
     name: &str,
@@ -177,44 +175,16 @@ fn obtain_by(
     why: &str,
     install: impl FnOnce(&Path) -> Result<()>,
 ) -> Result<PathBuf> {
-    let (_lock, tools) = tools_alone()?;
-    let dir = tools.join(name);
-    if has_whole(&dir, list)? {
-        return Ok(dir);
-    }
-    say(&format!(
-        "installing {list} into {} with {installer}: {why}",
-        dir.display()
-    ));
-    // Something else, or what a run has left that was ended.
-    cache::remove(&dir)?;
-    fs::create_dir_all(&dir)?;
-    install(&dir)?;
-    stamp(&dir, list)?;
-    Ok(dir)
+    cache::entry(name, list, |dir| {
+        say(&format!(
+            "installing {list} into {} with {installer}: {why}",
+            dir.display()
+        ));
+        install(dir).with_context(|| format!("cannot have {list}"))
+    })
 }
 
-/// Whether a directory of tools has those of that list, and nothing of them has gone.
-fn has_whole(dir: &Path, list: &str) -> Result<bool> {
-    let is_it = fs::read_to_string(dir.join(STAMP)).is_ok_and(|installed| installed == list);
-    if !is_it {
-        return Ok(false);
-    }
-    let loss = cache::loss(dir)?;
-    if let Some(why) = &loss {
-        let dir = dir.display();
-        say(&format!("{dir} is damaged ({why}): making it anew"));
-    }
-    Ok(loss.is_none())
-}
-
-/// Says that a directory has those of that list, and what belongs to them.
-fn stamp(dir: &Path, list: &str) -> Result<()> {
-    cache::seal(dir)?;
-    Ok(fs::write(dir.join(STAMP), list)?)
-}
-
-/// `npm install`, which says nothing but errors.
+/// Returns `npm install`, which says nothing but errors.
 pub(crate) fn npm_install(options: &[&str]) -> Command {
     let mut npm = Command::new("npm");
     npm.args(["install", "--no-audit", "--no-fund", "--silent"]);
@@ -222,143 +192,75 @@ pub(crate) fn npm_install(options: &[&str]) -> Command {
     npm
 }
 
-/// A program, out of the package of Debian or Ubuntu that it is in: where it is not on PATH it is unpacked into
-/// the cache, alone. So neither root nor what else the package installs and starts is needed.
-///
-/// # Errors
-///
-/// That it could not be had.
-pub(crate) fn obtain_unpacked(program: &str, package: &str, why: &str) -> Result<PathBuf> {
-    if let Some(found) = which(program) {
-        return Ok(found);
-    }
-    let (_lock, tools) = tools_alone()?;
-    let unpacked = tools.join("bin").join(program);
-    let length = tools.join(format!("{program}.length"));
-    if is_as_long(&unpacked, &length) {
-        return Ok(unpacked);
-    }
-    if which("apt-get").is_none() || which("dpkg-deb").is_none() {
-        bail!("install {program} ({why}) with your system's package manager");
-    }
-    say(&format!(
-        "unpacking {program} of {package} into {} with apt: {why}",
-        tools.display()
-    ));
-    let work = tools.join(format!("{program}.unfinished"));
-    let unpack = || {
-        // Left by a run that was killed.
-        cache::remove(&work)?;
-        update(&work)?;
-        download(&[package.to_owned()], &work)?;
-        extract(&work)?;
-        let found = work.join("usr/bin").join(program);
-        fs::create_dir_all(tools.join("bin"))?;
-        fs::write(&length, fs::metadata(&found)?.len().to_string())?;
-        Ok(fs::rename(found, &unpacked)?)
-    };
-    let done: Result<()> = unpack();
-    let _ = fs::remove_dir_all(&work);
-    done.with_context(|| format!("cannot have {program} of the package {package}"))?;
-    Ok(unpacked)
-}
-
-/// Whether a program is there, as long as was written down when it was unpacked. One from before that was done is believed.
-fn is_as_long(program: &Path, length: &Path) -> bool {
-    let Ok(about) = fs::metadata(program) else {
-        return false;
-    };
-    let kept = fs::read_to_string(length).ok();
-    kept.is_none_or(|kept| kept == about.len().to_string())
-}
-
-/// A directory of the cache into which packages of Debian or Ubuntu are unpacked: nothing of them is installed, or
-/// started by what they bring.
+/// Returns a directory of the cache into which packages of Debian or Ubuntu are unpacked: nothing of them is installed, or started by
+/// what they bring.
 ///
 /// # Errors
 ///
 /// That they could not be had.
 pub(crate) fn obtain_tree(name: &str, packages: &[&str], why: &str) -> Result<PathBuf> {
-    tree(name, packages, why, |_, packages| Ok(packages))
+    let list = packages.join(" ");
+    tree(name, &list, why, |_| {
+        Ok(packages.iter().map(|&name| name.to_owned()).collect())
+    })
 }
 
-/// The same, with what they depend on that is not installed.
+/// Does the same with what they depend on that is not installed.
 ///
 /// # Errors
 ///
 /// That they could not be had.
 pub(crate) fn obtain_whole_tree(name: &str, packages: &[&str], why: &str) -> Result<PathBuf> {
-    tree(name, packages, why, with_dependencies)
+    let list = format!("{} with dependencies", packages.join(" "));
+    tree(name, &list, why, |lists| {
+        let mut simulate = apt_in(lists);
+        simulate.args(["--simulate", "--no-install-recommends", "install"]);
+        let plan = read(simulate.args(packages))?;
+        let installed = plan.lines().filter_map(|line| {
+            let name = line.strip_prefix("Inst ")?.split(' ').next()?;
+            Some(name.to_owned())
+        });
+        Ok(installed.collect())
+    })
 }
 
 fn tree(
     name: &str,
-    packages: &[&str],
+    list: &str,
     why: &str,
-    which_ones: impl FnOnce(&Path, Vec<String>) -> Result<Vec<String>>,
+    which_ones: impl FnOnce(&Path) -> Result<Vec<String>>,
 ) -> Result<PathBuf> {
-    let (_lock, tools) = tools_alone()?;
-    let tree = tools.join(name);
-    let list = packages.join(" ");
-    if has_whole(&tree, &list)? {
-        return Ok(tree);
-    }
-    if which("apt-get").is_none() || which("dpkg-deb").is_none() {
-        bail!(
-            "{list} ({why}) are unpacked with apt, which is not here: run this on Debian or Ubuntu"
-        );
-    }
-    say(&format!(
-        "unpacking {list} into {} with apt: {why}",
-        tree.display()
-    ));
-    let work = tools.join(format!("{name}.unfinished"));
-    let unpack = || {
-        cache::remove(&work)?;
-        update(&work)?;
-        let packages = packages.iter().map(|&name| name.to_owned()).collect();
-        download(&which_ones(&work, packages)?, &work)?;
-        extract(&work)?;
-        // Where all of them are installed there is nothing.
-        fs::create_dir_all(work.join("usr"))?;
-        if tree.exists() {
-            fs::remove_dir_all(&tree)?;
+    obtain_by("apt", name, list, why, |dir| {
+        if which("apt-get").is_none() || which("dpkg-deb").is_none() {
+            bail!(
+                "packages are unpacked with apt, which is not here: run this on Debian or Ubuntu"
+            );
         }
-        fs::create_dir_all(&tree)?;
-        fs::rename(work.join("usr"), tree.join("usr"))?;
-        stamp(&tree, &list)
-    };
-    let done: Result<()> = unpack();
-    let _ = fs::remove_dir_all(&work);
-    done.with_context(|| format!("cannot have the packages {list}"))?;
-    Ok(tree)
-}
-
-/// Makes lists of a directory's own: those of the machine are old, or not there.
-fn update(into: &Path) -> Result<()> {
-    fs::create_dir_all(into.join("lists/partial"))?;
-    run_bound(apt_in(into).args(["update", "--error-on=any"]))
-}
-
-/// What would be installed with some packages, themselves included.
-fn with_dependencies(lists: &Path, packages: Vec<String>) -> Result<Vec<String>> {
-    let mut simulate = apt_in(lists);
-    simulate.args(["--simulate", "--no-install-recommends", "install"]);
-    let plan = read(simulate.args(packages))?;
-    let installed = plan.lines().filter_map(|line| {
-        let name = line.strip_prefix("Inst ")?.split(' ').next()?;
-        Some(name.to_owned())
-    });
-    Ok(installed.collect())
-}
-
-/// Downloads packages into a directory that has lists.
-fn download(packages: &[String], into: &Path) -> Result<()> {
-    if packages.is_empty() {
-        Ok(())
-    } else {
-        run_bound(apt_in(into).arg("download").args(packages))
-    }
+        // Where all of them are installed there is nothing.
+        fs::create_dir_all(dir.join("usr"))?;
+        let work = dir.join("work");
+        fs::create_dir_all(work.join("lists/partial"))?;
+        // Lists of its own: those of the machine are old, or not there.
+        run_bound(apt_in(&work).args(["update", "--error-on=any"]))?;
+        let packages = which_ones(&work)?;
+        if !packages.is_empty() {
+            run_bound(apt_in(&work).arg("download").args(packages))?;
+        }
+        for deb in fs::read_dir(&work)?.flatten().map(|file| file.path()) {
+            if deb.extension().is_some_and(|kind| kind == "deb") {
+                run_bound(
+                    Command::new("dpkg-deb")
+                        .arg("--extract")
+                        .args([&deb, &work]),
+                )?;
+            }
+        }
+        if work.join("usr").exists() {
+            fs::remove_dir(dir.join("usr"))?;
+            fs::rename(work.join("usr"), dir.join("usr"))?;
+        }
+        cache::remove(&work)
+    })
 }
 
 fn apt_in(dir: &Path) -> Command {
@@ -372,36 +274,16 @@ fn apt_in(dir: &Path) -> Command {
     apt
 }
 
-/// Unpacks the packages that lie in a directory.
-fn extract(dir: &Path) -> Result<()> {
-    let files = fs::read_dir(dir)?.flatten().map(|file| file.path());
-    let debs = files.filter(|file| file.extension().is_some_and(|kind| kind == "deb"));
-    for deb in debs {
-        run_bound(
-            Command::new("dpkg-deb")
-                .arg("--extract")
-                .args([deb.as_path(), dir]),
-        )?;
-    }
-    Ok(())
-}
-
-/// Where tools are.
+/// Returns the directory of tools that were built here.
 ///
 /// # Errors
 ///
 /// That there is nowhere to keep them.
 pub(crate) fn tools() -> Result<PathBuf> {
-    Ok(Cache::open()?.path("tools"))
+    Ok(cache::dir()?.join("tools"))
 }
 
-/// The same, with nobody else who installs into it until the first is dropped.
-fn tools_alone() -> Result<(File, PathBuf)> {
-    let lock = Cache::open()?.lock("tools")?;
-    Ok((lock, tools()?))
-}
-
-/// PATH, after the tools that were built here.
+/// Returns PATH, after the tools that were built here.
 ///
 /// # Errors
 ///
@@ -412,62 +294,4 @@ pub(crate) fn path_with_tools() -> Result<OsString> {
         .into_iter()
         .chain(env::split_paths(&path));
     Ok(env::join_paths(dirs)?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// What is lost of one tool among others.
-    type Harm = fn(&Path) -> std::io::Result<()>;
-
-    #[test]
-    fn what_has_lost_a_file_is_made_anew() -> Result<()> {
-        let harms: [Harm; 3] = [
-            |file| fs::remove_file(file),
-            |file| fs::write(file, ""),
-            |file| fs::write(file, "too"),
-        ];
-        for harm in harms {
-            let dir = tempfile::tempdir()?;
-            let file = dir.path().join("bin/tool");
-            fs::create_dir(dir.path().join("bin"))?;
-            fs::write(&file, "tool")?;
-            stamp(dir.path(), "tool 1")?;
-            assert!(has_whole(dir.path(), "tool 1")?);
-            assert!(!has_whole(dir.path(), "tool 2")?);
-            // What tools write beside themselves is no harm.
-            fs::write(dir.path().join("bin/cached"), "")?;
-            assert!(has_whole(dir.path(), "tool 1")?);
-            harm(&file)?;
-            assert!(!has_whole(dir.path(), "tool 1")?);
-        }
-        Ok(())
-    }
-
-    #[test]
-    fn what_was_made_before_lengths_were_kept_is_believed_once() -> Result<()> {
-        let dir = tempfile::tempdir()?;
-        let file = dir.path().join("tool");
-        fs::write(&file, "tool")?;
-        fs::write(dir.path().join(STAMP), "tool 1")?;
-        assert!(has_whole(dir.path(), "tool 1")?);
-        fs::remove_file(&file)?;
-        assert!(!has_whole(dir.path(), "tool 1")?);
-        Ok(())
-    }
-
-    #[test]
-    fn a_program_that_is_cut_off_is_unpacked_again() -> Result<()> {
-        let dir = tempfile::tempdir()?;
-        let (program, length) = (dir.path().join("tool"), dir.path().join("tool.length"));
-        assert!(!is_as_long(&program, &length));
-        fs::write(&program, "tool")?;
-        assert!(is_as_long(&program, &length));
-        fs::write(&length, "4")?;
-        assert!(is_as_long(&program, &length));
-        fs::write(&program, "to")?;
-        assert!(!is_as_long(&program, &length));
-        Ok(())
-    }
 }

@@ -6,10 +6,11 @@ use std::process::Command;
 use anyhow::{Result, ensure};
 
 use crate::shell::{cargo, is_root, run, target, which};
-use crate::{build, dependencies, install};
+use crate::timings::Timings;
+use crate::{build, install};
 
 /// Programs, and the packages of Debian and Ubuntu that they are in.
-const PROGRAMS: [(&str, &str); 21] = [
+const PROGRAMS: [(&str, &str); 20] = [
     ("curl", "curl"),
     ("dbus-daemon", "dbus"),
     ("dbus-send", "dbus"),
@@ -30,8 +31,6 @@ const PROGRAMS: [(&str, &str); 21] = [
     ("tmux", "tmux"),
     ("wget", "wget"),
     ("zsh", "zsh"),
-    // Without it no compiled dependency comes out of the cache.
-    ("zstd", "zstd"),
 ];
 
 /// Sees to it that the lab can run here, but for the programs.
@@ -61,21 +60,6 @@ pub(crate) fn fit() -> Result<()> {
     Ok(())
 }
 
-/// Sees to it that the lab can run here, and builds what it runs, as it is tested. Gives the directory of the programs.
-///
-/// # Errors
-///
-/// That this is not root, or what could not be had or built.
-pub fn prepare() -> Result<PathBuf> {
-    equip()?;
-    let _ = dependencies::restore()?;
-    build::prepare()?;
-    run(build::of_programs(&mut cargo(), "build")
-        .args(["--package", "guard-lab", "--target-dir"])
-        .arg(target()))?;
-    Ok(build::tested())
-}
-
 /// Sees to it that the lab can run here, and builds the programs and `guard-lab` for it, as people get them. Gives
 /// the directory that they are in.
 ///
@@ -92,20 +76,23 @@ pub fn prepare_as_released() -> Result<PathBuf> {
     Ok(build::release())
 }
 
-/// Runs a command of the program that measures guard and shows it at work, which is no part of this one: it is made of
-/// much, and this one is built before anything else.
+/// Runs a command of the program that measures guard and shows it at work, having built it and `programs`. It is no part of this one, which
+/// is built before anything else.
 ///
 /// # Errors
 ///
-/// That it does not compile, or that it failed.
-pub(crate) fn measure(command: &str, args: &[String]) -> Result<()> {
-    let _ = dependencies::restore()?;
-    build::prepare()?;
-    run(cargo()
-        .args(["run", "--quiet", "--locked", "--package", "guard-bench"])
-        .arg("--target-dir")
-        .arg(target())
-        .args(["--", command])
+/// That something does not compile, or that it failed.
+pub(crate) fn measure(command: &str, args: &[String], programs: &[&str]) -> Result<()> {
+    let timings = Timings::begin();
+    timings.stage("what the lab needs", equip)?;
+    timings.stage("the kernel half", build::prepare)?;
+    // At once: what they depend on has the same features then, and is compiled once.
+    let all = [programs, &["guard-lab", "guard-bench"]].concat();
+    timings.stage(&format!("build of {}", all.join(", ")), || {
+        run(build::programs(&all).arg("--target-dir").arg(target()))
+    })?;
+    run(Command::new(build::tested().join("guard-bench"))
+        .arg(command)
         .args(args))
 }
 
@@ -115,8 +102,13 @@ pub(crate) fn measure(command: &str, args: &[String]) -> Result<()> {
 ///
 /// That it does not compile, or which step failed.
 pub(crate) fn demo(fleet: bool) -> Result<()> {
-    let which: &[String] = if fleet { &["--fleet".to_owned()] } else { &[] };
-    measure("demo", which)
+    if fleet {
+        let programs = [&build::PROGRAMS[..], &build::APART].concat();
+        measure("demo", &["--fleet".to_owned()], &programs)
+    } else {
+        // Its policy has no names to resolve.
+        measure("demo", &[], &build::PROGRAMS[..3])
+    }
 }
 
 /// Builds what measures the ratios that are measured with each change, and the programs that are tested.
@@ -133,15 +125,6 @@ pub(crate) fn build_ratios() -> Result<()> {
     run(build::workspace(&["build", "--quiet"])
         .args(programs)
         .args(["--test", "suites"]))
-}
-
-/// Runs the tests of what measures, which `cargo xtask test` does not build.
-///
-/// # Errors
-///
-/// That one fails, or that it does not compile.
-pub(crate) fn test_bench() -> Result<()> {
-    run(build::workspace(&["test", "--quiet"]).args(["--bin", "guard-bench"]))
 }
 
 /// Measures the ratios, with what [`build_ratios`] has built.

@@ -3,7 +3,6 @@
 pub mod build;
 mod cache;
 pub mod clients;
-mod dependencies;
 mod docs;
 mod ebpf;
 mod install;
@@ -14,6 +13,7 @@ pub mod nats;
 mod package;
 mod room;
 mod run;
+mod shared;
 pub mod shell;
 mod test;
 mod timings;
@@ -93,7 +93,7 @@ pub fn main() -> ExitCode {
         Command::Bench { args } if args.iter().any(|arg| arg == "--gate") => {
             lab::build_ratios().and_then(|()| lab::ratios())
         }
-        Command::Bench { args } => lab::measure("bench", &args),
+        Command::Bench { args } => lab::measure("bench", &args, &[]),
         Command::Build => build::build(),
         Command::Demo { fleet } => lab::demo(fleet),
         Command::Docs { record: true, .. } => docs::record(),

@@ -6,10 +6,13 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::shell::{beside, cargo, read, root, run, say};
 use crate::timings::Timings;
-use crate::{build, dependencies, ebpf, install, mass, room};
+use crate::{build, ebpf, install, mass, shared};
 
 /// Installed where there is none; a later one may want a later compiler.
 const DENY_VERSION: &str = "0.20.2";
+
+/// Returns an error that says what it found.
+type Check = fn() -> Result<()>;
 
 /// Checks format, lints, what the dependencies may be, and the alerts: all of it, whatever fails first.
 ///
@@ -18,55 +21,51 @@ const DENY_VERSION: &str = "0.20.2";
 /// Which of these found something.
 pub(crate) fn lint() -> Result<()> {
     let timings = Timings::begin();
-    dependencies::restore()?;
-    let found = checks(&timings)?;
+    begin(&timings)?;
+    // Beside each other: the one is compiled crate after crate, and the others run one after the other.
+    let (mut found, others) = beside(|| of_both_halves(&timings), || of_sources(&timings));
+    shared::add();
+    found.extend(others);
     ensure!(found.is_empty(), "{}", found.join("\nxtask: "));
     Ok(())
 }
 
-/// One of them, and what the table of stages calls it.
-type Check = (&'static str, fn() -> Result<()>);
-
-/// What looks at sources alone.
-const OF_SOURCES: [Check; 5] = [
-    ("mass and prose", mass::check),
-    ("format", format),
-    ("licences and sources of dependencies", deny),
-    ("alerts for Prometheus", alerts),
-    ("clippy of the kernel half", ebpf::lint),
-];
-/// What wants the kernel half, for the user half has it in it.
-const OF_BOTH_HALVES: [Check; 1] = [("clippy", clippy)];
-
-/// Builds the kernel half, and gives what each check found.
+/// Sees to it that there is room, and that the kernel half can be built and linted: no two may install the same at once.
 ///
 /// # Errors
 ///
-/// That a disk has no room, or the kernel half cannot be built; what the checks found by then is said.
-pub(crate) fn checks(timings: &Timings) -> Result<Vec<String>> {
-    room::for_build()?;
-    // Before two look for it: no two may install it at once.
-    timings.stage("what the kernel half is made with", ebpf::obtain)?;
-    // Beside each other: the one is compiled crate after crate, and the others run one after the other.
-    let (built, mut found) = beside(
-        || timings.stage("the kernel half", build::prepare),
-        || failures(timings, &OF_SOURCES),
-    );
-    if built.is_err() {
-        for problem in &found {
-            say(problem);
-        }
-    }
-    built?;
-    found.extend(failures(timings, &OF_BOTH_HALVES));
-    Ok(found)
+/// What could not be had.
+pub(crate) fn begin(timings: &Timings) -> Result<()> {
+    build::begin()?;
+    timings.stage("what the kernel half is made with", ebpf::obtain)
 }
 
-fn failures(timings: &Timings, checks: &[Check]) -> Vec<String> {
-    let failed = checks
+/// Builds the kernel half, which the user half has in it, and lints the user half. Returns the problems that were found.
+pub(crate) fn of_both_halves(timings: &Timings) -> Vec<String> {
+    let found = timings.stage("the kernel half", build::prepare);
+    let found = found.and_then(|()| timings.stage("clippy", clippy));
+    found.err().map(told).into_iter().collect()
+}
+
+/// Checks what needs nothing that is built. Returns the problems that were found.
+pub(crate) fn of_sources(timings: &Timings) -> Vec<String> {
+    let checks: [(&str, Check); 5] = [
+        ("mass and prose", mass::check),
+        ("format", format),
+        ("licences and sources of dependencies", deny),
+        ("alerts for Prometheus", alerts),
+        ("clippy of the kernel half", ebpf::lint),
+    ];
+    let found = checks
         .iter()
         .filter_map(|(name, check)| timings.stage(name, check).err());
-    failed.map(|error| format!("{error:#}")).collect()
+    found.map(told).collect()
+}
+
+fn told(problem: anyhow::Error) -> String {
+    let problem = format!("{problem:#}");
+    say(&problem);
+    problem
 }
 
 fn format() -> Result<()> {
@@ -98,9 +97,9 @@ fn deny() -> Result<()> {
 /// That Prometheus takes the alerts that ship, and that each comes when it should, and only then.
 fn alerts() -> Result<()> {
     let why = "it checks the alerts for Prometheus";
-    let promtool = install::obtain_unpacked("promtool", "prometheus", why)?;
+    let prometheus = install::obtain_tree("prometheus", &["prometheus"], why)?;
     for (verb, file) in [("check", "alerts.yml"), ("test", "alerts.test.yml")] {
-        run(Command::new(&promtool)
+        run(Command::new(prometheus.join("usr/bin/promtool"))
             .current_dir(root().join("packaging/prometheus"))
             .args([verb, "rules", file]))?;
     }

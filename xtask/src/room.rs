@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, ensure};
 use rustix::fs::statvfs;
 
-use crate::cache::Cache;
+use crate::cache;
 use crate::shell::target;
 
 /// What has to be free, in MiB: below `target` where nothing is compiled there, and where something is;
@@ -35,10 +35,10 @@ pub(crate) fn for_build() -> Result<()> {
         "all is compiled there",
         "put the clone on a disk with room",
     )?;
-    let cache = Cache::open()?;
-    let has_tools = cache.path("tools/bin").is_dir();
+    let cache = cache::dir()?;
+    let has_tools = cache.join("tools/bin").is_dir();
     ensure_free(
-        &cache.path(""),
+        &cache,
         if has_tools { FOR_MORE_TOOLS } else { FOR_TOOLS },
         "tools are built there",
         "set GUARD_CACHE to a directory with room",

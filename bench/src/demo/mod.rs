@@ -18,7 +18,6 @@ use serde_json::Value;
 
 use agent::{Agent, JOB, Put};
 use story::Story;
-use xtask::lab;
 
 /// Production's photo server.
 const SERVER: &str = "192.0.2.10";
@@ -53,7 +52,6 @@ reason = "production gallery"
 ///
 /// That this machine cannot, or which step did not go as told.
 pub(crate) fn demo() -> Result<()> {
-    guard_lab::bins::look_in(lab::prepare()?);
     let mut story = Story::default();
     let left = {
         let stage = Network::new()?;

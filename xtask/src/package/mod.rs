@@ -1,34 +1,31 @@
 //! `cargo xtask package`: what people install, the same bytes from the same commit.
+//!
+//! `packaging/install` lays out the files of a package once, and cargo-deb, cargo-generate-rpm and tar pack them. What both first say of the
+//! packages is in the manifests of the crates that have their names.
 
-mod deb;
-mod licences;
+mod made_of;
 mod programs;
-mod reproducible;
-mod rpm;
-mod sbom;
-mod sizes;
-mod stage;
-mod tarball;
 
-use std::ffi::OsString;
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::build::PROGRAMS;
-use crate::shell::{read, root, say, target};
-use sbom::Sbom;
+use crate::build::{APART, PROGRAMS};
+use crate::shell::{cargo, read, root, run, say, target};
+use crate::{cache, install, lab};
 
-/// The time that every file in a package bears, in seconds since 1970: a convention of reproducible builds.
+/// Time of every file in a package, in seconds since 1970: a convention of reproducible builds.
 const EPOCH: &str = "SOURCE_DATE_EPOCH";
 
-/// As large as a package may be, in MiB; and one for rpm, whose tools do not pack machine code as well.
-const MAX_SIZE: u64 = 8;
-const MAX_SIZE_OF_RPM: u64 = 11;
+/// Largest size of a package, in MiB.
+const MAX_SIZE: u64 = 11;
 const SUMS: &str = "SHA256SUMS";
+
+const DEB_TOOL: (&str, &str) = ("cargo-deb", "3.8.0");
+const RPM_TOOL: (&str, &str) = ("cargo-generate-rpm", "0.21.1");
 
 /// The arguments of `cargo xtask package`; none of the first three means all three.
 #[derive(clap::Args)]
@@ -42,12 +39,42 @@ pub(crate) struct PackageArgs {
     /// Static programs in a tarball, for every other Linux
     #[arg(long)]
     tarball: bool,
-    /// The .deb's version, where it is not the workspace's: `VERSION+next` plays the next one in tests
-    #[arg(long, value_name = "VERSION")]
-    deb_version: Option<String>,
     /// Make all of them once more in another place, and compare
-    #[arg(long, conflicts_with_all = ["deb", "rpm", "tarball", "deb_version"])]
+    #[arg(long, conflicts_with_all = ["deb", "rpm", "tarball"])]
     check_reproducible: bool,
+}
+
+/// A package.
+struct Package {
+    /// Its name, and that of the crate whose manifest describes it.
+    name: &'static str,
+    /// Its programs, each of the crate of that name.
+    programs: &'static [&'static str],
+}
+
+/// A machine whose people answer elsewhere has no use for a server of pages, nor for one of many machines.
+const PACKAGES: [Package; 3] = [
+    Package {
+        name: "guard",
+        programs: &PROGRAMS,
+    },
+    Package {
+        name: APART[0],
+        programs: &[APART[0]],
+    },
+    Package {
+        name: APART[1],
+        programs: &[APART[1]],
+    },
+];
+
+/// Haste with which a package is packed.
+#[derive(Clone, Copy, PartialEq)]
+enum Packing {
+    /// For people.
+    Small,
+    /// For a machine that reads it once.
+    Quick,
 }
 
 /// Makes the packages, and lists their checksums.
@@ -56,188 +83,167 @@ pub(crate) struct PackageArgs {
 ///
 /// What could not be had, built or written.
 pub(crate) fn package(args: &PackageArgs) -> Result<()> {
-    let epoch = epoch()?;
+    let (epoch, out) = (epoch()?, target().join("package"));
     let all = !(args.deb || args.rpm || args.tarball);
     if all {
-        empty(&out())?
-    } else {
-        fs::create_dir_all(out()).with_context(|| format!("cannot make {}", out().display()))?
+        cache::remove(&out)?;
     }
-    // Before what takes as long again.
-    let gnu = if all || args.deb || args.rpm {
-        Some(programs::build(programs::GNU, &epoch)?)
-    } else {
-        None
-    };
-    gnu.as_deref().map_or(Ok(()), sizes::check)?;
-    let sbom = sbom::of(&PROGRAMS, true, &epoch)?;
-    if let Some(programs) = gnu {
-        for_distributions(args, all, &programs, &sbom, &epoch)?;
+    fs::create_dir_all(&out).with_context(|| format!("cannot make {}", out.display()))?;
+    let lists = made_of::list(&PACKAGES, &epoch)?;
+    run(Command::new("sh")
+        .args(["-c", "cp \"$0\"/*/*.json \"$1\""])
+        .args([&lists, &out]))?;
+    for package in PACKAGES.iter().filter(|_| all || args.deb || args.rpm) {
+        let programs = programs::build(package, programs::GNU, &epoch)?;
+        let tree = lay_out(package, &programs, Some(&lists))?;
+        if all || args.deb {
+            made(&deb(package, &out, version(), &epoch, Packing::Small)?)?;
+        }
+        if all || args.rpm {
+            made(&rpm(package, &out, "1", &epoch, Packing::Small)?)?;
+        }
+        cache::remove(&tree)?;
     }
     if all || args.tarball {
-        static_tarball(&sbom, &epoch)?;
+        // Nothing there would start a server of pages.
+        let programs = programs::build(&PACKAGES[0], programs::MUSL, &epoch)?;
+        let tree = lay_out(&PACKAGES[0], &programs, Some(&lists))?;
+        made(&tarball(&tree, &out, &epoch, Packing::Small)?)?;
     }
-    sums(&out())?;
+    sums(&out)?;
     if args.check_reproducible {
-        reproducible::check()
-    } else {
-        Ok(())
-    }
-}
-
-/// Makes the .deb and the .rpm of each package.
-fn for_distributions(
-    args: &PackageArgs,
-    all: bool,
-    programs: &Path,
-    sbom: &Sbom,
-    epoch: &str,
-) -> Result<()> {
-    let tree = |kind| stage::lay_out(kind, programs, Some(sbom));
-    sbom.write(&out())?;
-    if all || args.deb {
-        let version = args.deb_version.as_deref().unwrap_or(version());
-        let tree = tree("root")?;
-        made(&deb::make(
-            &tree,
-            &out(),
-            version,
-            epoch,
-            deb::DebPacking::Small,
-        )?)?;
-    }
-    if all || args.rpm {
-        made(&rpm::make(&tree("rpm")?, &out(), rpm::FIRST, epoch)?)?;
-    }
-    for one in &stage::APART {
-        apart(one, args, all, epoch)?;
+        run(&mut Command::new(root().join(".ci/reproducible")))?;
     }
     Ok(())
 }
 
-/// Makes the archive of static programs, for systems of other packages.
-fn static_tarball(sbom: &Sbom, epoch: &str) -> Result<()> {
-    let programs = programs::build(programs::MUSL, epoch)?;
-    programs::check_static(&programs)?;
-    sbom.write(&out())?;
-    let tree = stage::lay_out("tarball", &programs, Some(sbom))?;
-    made(&tarball::make(
-        &tree,
-        &out(),
-        epoch,
-        tarball::TarballPacking::Small,
-    )?)
-}
-
-/// Makes those of one that is apart, of the same kinds. The tarball has none: nothing there would start it.
-fn apart(one: &'static stage::Apart, args: &PackageArgs, all: bool, epoch: &str) -> Result<()> {
-    let name = one.package.name;
-    let programs = programs::build_one(name, programs::GNU, epoch)?;
-    let sbom = sbom::of(&[name], false, epoch)?;
-    let tree = |kind| stage::lay_out_apart(one, kind, &programs, Some(&sbom));
-    if all || args.deb {
-        let version = args.deb_version.as_deref().unwrap_or(version());
-        let pack = deb::DebPacking::Small;
-        made(&deb::make(&tree("deb")?, &out(), version, epoch, pack)?)?;
-    }
-    if all || args.rpm {
-        made(&rpm::make(&tree("rpm")?, &out(), rpm::FIRST, epoch)?)?;
-    }
-    Ok(())
-}
-
-/// Makes what machines for tests install: the .deb, the same files but for the settings under a later version, and the packages that are
-/// apart; with `others` two of the .rpm and the tarball. Of the programs in `programs`, quickly and without lists of what they are made of;
-/// else of those that people get, as they get them.
+/// Makes what machines for tests install: the .deb, the same with other settings under a later version, the packages that are apart, and with
+/// `others` two of the .rpm and the tarball. Of the programs in `programs`, quickly; else of those that people get, as they get them.
 ///
 /// # Errors
 ///
 /// What could not be had, built or written.
 pub(crate) fn for_machines(programs: Option<&Path>, others: bool) -> Result<Vec<PathBuf>> {
-    let epoch = epoch()?;
-    // Not where those lie that people are to get.
-    let out = work().join("for-machines");
+    let (epoch, out) = (epoch()?, work().join("for-machines"));
     empty(&out)?;
-    let sbom = match programs {
+    let lists = match programs {
         Some(_) => None,
-        None => Some(sbom::of(&PROGRAMS, true, &epoch)?),
+        None => Some(made_of::list(&PACKAGES, &epoch)?),
     };
-    let gnu = given_or_built(programs, programs::GNU, &epoch)?;
+    let packing = match programs {
+        Some(_) => Packing::Quick,
+        None => Packing::Small,
+    };
+    let lay_out_for = |package, target| {
+        let programs = match programs {
+            Some(programs) => programs.to_owned(),
+            None => programs::build(package, target, &epoch)?,
+        };
+        lay_out(package, &programs, lists.as_deref())
+    };
     let mut made = Vec::new();
-    let tree = stage::lay_out("root", &gnu, sbom.as_ref())?;
-    let pack = match programs {
-        Some(_) => deb::DebPacking::Not,
-        None => deb::DebPacking::Small,
-    };
-    let next = format!("{}+next", version());
-    for version in [version(), &next] {
-        if version == next {
-            tree.change_settings()?;
+    for package in &PACKAGES {
+        let tree = lay_out_for(package, programs::GNU)?;
+        let is_guard = package.name == "guard";
+        made.push(deb(package, &out, version(), &epoch, packing)?);
+        if is_guard && others {
+            made.push(rpm(package, &out, "1", &epoch, packing)?);
         }
-        made.push(deb::make(&tree, &out, version, &epoch, pack)?);
-    }
-    for one in &stage::APART {
-        made.push(apart_for_machines(one, programs, &out, &epoch, pack)?);
+        if is_guard {
+            let settings = tree.join("etc/guard/guardd.toml");
+            writeln!(
+                File::options().append(true).open(&settings)?,
+                "\n# As of the next version."
+            )?;
+            let next = format!("{}+next", version());
+            made.push(deb(package, &out, &next, &epoch, packing)?);
+        }
+        if is_guard && others {
+            made.push(rpm(package, &out, "2", &epoch, packing)?);
+        }
     }
     if others {
-        made.extend(rpms_for_machines(&gnu, sbom.as_ref(), &out, &epoch)?);
-        made.push(tarball_for_machines(programs, sbom.as_ref(), &out, &epoch)?);
+        let tree = lay_out_for(&PACKAGES[0], programs::MUSL)?;
+        made.push(tarball(&tree, &out, &epoch, packing)?);
     }
     Ok(made)
 }
 
-fn given_or_built(given: Option<&Path>, target: &str, epoch: &str) -> Result<PathBuf> {
-    match given {
-        Some(programs) => Ok(programs.to_owned()),
-        None => programs::build(target, epoch),
-    }
+/// Lays out the files of a package, with lists of what it is made of where there are some, and returns their directory.
+fn lay_out(package: &Package, programs: &Path, lists: Option<&Path>) -> Result<PathBuf> {
+    // As in the manifests.
+    let tree = work().join("tree").join(package.name);
+    run(Command::new(root().join("packaging/install"))
+        .arg(package.name)
+        .args([programs, &tree])
+        .args(lists.map(|lists| lists.join(package.name))))?;
+    Ok(tree)
 }
 
-/// One, and one to upgrade to.
-fn rpms_for_machines(
-    programs: &Path,
-    sbom: Option<&Sbom>,
-    out: &Path,
-    epoch: &str,
-) -> Result<[PathBuf; 2]> {
-    let tree = stage::lay_out("rpm", programs, sbom)?;
-    let first = rpm::make(&tree, out, rpm::FIRST, epoch)?;
-    tree.change_settings()?;
-    Ok([first, rpm::make(&tree, out, "2", epoch)?])
-}
-
-fn tarball_for_machines(
-    programs: Option<&Path>,
-    sbom: Option<&Sbom>,
-    out: &Path,
-    epoch: &str,
-) -> Result<PathBuf> {
-    let programs = given_or_built(programs, programs::MUSL, epoch)?;
-    let pack = match sbom {
-        Some(_) => tarball::TarballPacking::Small,
-        None => tarball::TarballPacking::Quickly,
+fn deb(package: &Package, out: &Path, version: &str, epoch: &str, how: Packing) -> Result<PathBuf> {
+    lab::obtain(
+        &[("dpkg-shlibdeps", "dpkg-dev")],
+        "it finds the libraries that a .deb depends on",
+    )?;
+    install::obtain(DEB_TOOL.0, DEB_TOOL.1, "it makes the .deb")?;
+    let deb = out.join(format!("{}_{version}_amd64.deb", package.name));
+    let quickly: &[_] = match how {
+        Packing::Small => &[],
+        Packing::Quick => &["--fast", "--compress-type", "gz", "--compress-system"],
     };
-    let tree = stage::lay_out("tarball", &programs, sbom)?;
-    tarball::make(&tree, out, epoch, pack)
+    run(cargo()
+        .args(["deb", "--package", package.name, "--no-build", "--no-strip"])
+        .args(["--quiet", "--locked", "--deb-version", version, "--output"])
+        .arg(&deb)
+        .args(quickly)
+        .env("PATH", install::path_with_tools()?)
+        .env(EPOCH, epoch))?;
+    Ok(deb)
 }
 
-fn apart_for_machines(
-    one: &'static stage::Apart,
-    programs: Option<&Path>,
-    out: &Path,
-    epoch: &str,
-    pack: deb::DebPacking,
-) -> Result<PathBuf> {
-    let name = one.package.name;
-    let (built, sbom) = match programs {
-        Some(programs) => (programs.to_owned(), None),
-        None => (
-            programs::build_one(name, programs::GNU, epoch)?,
-            Some(sbom::of(&[name], false, epoch)?),
-        ),
+fn rpm(package: &Package, out: &Path, release: &str, epoch: &str, how: Packing) -> Result<PathBuf> {
+    install::obtain(RPM_TOOL.0, RPM_TOOL.1, "it makes the .rpm")?;
+    let rpm = out.join(format!(
+        "{}-{}-{release}.x86_64.rpm",
+        package.name,
+        version()
+    ));
+    let dir = package.name.strip_prefix("guard-").unwrap_or(package.name);
+    let quickly: &[_] = match how {
+        Packing::Small => &[],
+        Packing::Quick => &["--payload-compress", "none"],
     };
-    let tree = stage::lay_out_apart(one, "deb", &built, sbom.as_ref())?;
-    deb::make(&tree, out, version(), epoch, pack)
+    run(cargo()
+        .args(["generate-rpm", "--package", &format!("guard-user/{dir}")])
+        .args(["--arch", "x86_64", "--auto-req", "builtin", "--output"])
+        .arg(&rpm)
+        .args(["--set-metadata", &format!("release = \"{release}\"")])
+        .args(quickly)
+        .env("PATH", install::path_with_tools()?)
+        .env(EPOCH, epoch))?;
+    Ok(rpm)
+}
+
+fn tarball(tree: &Path, out: &Path, epoch: &str, how: Packing) -> Result<PathBuf> {
+    lab::obtain(&[("xz", "xz-utils")], "the tarball is packed with it")?;
+    let name = format!("guard-{}-x86_64-linux", version());
+    let file = out.join(format!("{name}.tar.xz"));
+    // One thread: with several, the result depends on how many there are.
+    let xz = match how {
+        Packing::Small => "--use-compress-program=xz --threads=1 --x86 --lzma2=preset=9e",
+        Packing::Quick => "--use-compress-program=xz -0",
+    };
+    // Neither owners, nor times, nor the order in which the disk has the files.
+    run(Command::new("tar")
+        .args(["--create", "--format=gnu", "--sort=name", xz])
+        .args(["--owner=0", "--group=0", "--numeric-owner"])
+        .args(["--mode=u=rwX,go=rX", &format!("--mtime=@{epoch}")])
+        .arg(format!("--transform=s,^\\.,{name},"))
+        .arg("--file")
+        .arg(&file)
+        .arg("--directory")
+        .args([tree, Path::new(".")]))?;
+    Ok(file)
 }
 
 /// Says what was made. What people download is to stay small.
@@ -246,34 +252,21 @@ fn made(package: &Path) -> Result<()> {
         .with_context(|| format!("cannot look at {}", package.display()))?
         .len();
     say(&format!("made {}, {} KiB", package.display(), size / 1024));
-    let most = match package.extension() {
-        Some(rpm) if rpm == "rpm" => MAX_SIZE_OF_RPM,
-        _ => MAX_SIZE,
-    };
     ensure!(
-        size <= most << 20,
-        "{} is larger than {most} MiB",
+        size <= MAX_SIZE << 20,
+        "{} is larger than {MAX_SIZE} MiB",
         package.display()
     );
     Ok(())
 }
 
 /// Lists the checksums of all that is there.
-pub(crate) fn sums(dir: &Path) -> Result<()> {
-    let listed = || {
-        fs::read_dir(dir)?
-            .map(|entry| Ok(entry?.file_name()))
-            .collect()
-    };
-    let names: io::Result<Vec<OsString>> = listed();
-    let mut names = names.with_context(|| format!("cannot list {}", dir.display()))?;
-    names.retain(|name| name != SUMS);
-    names.sort();
+fn sums(dir: &Path) -> Result<()> {
+    cache::remove(&dir.join(SUMS))?;
     let sums = read(
-        Command::new("sha256sum")
+        Command::new("sh")
             .current_dir(dir)
-            .arg("--")
-            .args(names),
+            .args(["-c", "sha256sum -- *"]),
     )?;
     write(&dir.join(SUMS), &sums)
 }
@@ -282,12 +275,7 @@ fn write(path: &Path, text: &str) -> Result<()> {
     fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// Where the packages are left.
-fn out() -> PathBuf {
-    target().join("package")
-}
-
-/// Where they are made.
+/// Where packages are made.
 fn work() -> PathBuf {
     target().join("package-build")
 }
@@ -310,10 +298,70 @@ fn epoch() -> Result<String> {
     Ok(time.trim().to_owned())
 }
 
-/// A new, empty directory in place of whatever is there.
+/// Makes a new, empty directory in place of whatever is there.
 fn empty(dir: &Path) -> Result<()> {
-    if dir.exists() {
-        fs::remove_dir_all(dir).with_context(|| format!("cannot remove {}", dir.display()))?;
-    }
+    cache::remove(dir)?;
     fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever has read nothing knows what to type then; on Fedora, too.
+    #[test]
+    fn an_installation_ends_with_what_to_type_next() -> Result<()> {
+        const BEGIN: &str =
+            "echo \"guard: next, as yourself: guard doctor, then in your project: guard setup\"";
+        for script in ["packaging/deb/postinst", "packaging/rpm/post.sh"] {
+            let text = fs::read_to_string(root().join(script))?;
+            let lines = text.lines().map(str::trim);
+            let mut said = lines.filter(|line| line.starts_with("echo "));
+            assert_eq!(said.next_back(), Some(BEGIN), "{script}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn packages_beside_guard_break_older_ones() -> Result<()> {
+        for dir in ["console", "fleet"] {
+            let manifest = root().join("guard-user").join(dir).join("Cargo.toml");
+            let breaks = format!("breaks = \"guard (<< {})\"", version());
+            let text = fs::read_to_string(&manifest)?;
+            ensure!(
+                text.contains(&breaks),
+                "{} wants {breaks}",
+                manifest.display()
+            );
+        }
+        Ok(())
+    }
+
+    /// What a unit makes is nobody else's, unless its file says why.
+    #[test]
+    fn units_say_who_may_read_what_they_make() -> Result<()> {
+        let (mut count, mut open) = (0, vec![root().join("packaging")]);
+        while let Some(path) = open.pop() {
+            // What an administrator makes of an example is the administrator's.
+            if path.is_dir() && !path.ends_with("examples") {
+                for entry in fs::read_dir(&path)? {
+                    open.push(entry?.path());
+                }
+            } else if path.extension().is_some_and(|kind| kind == "service") {
+                count += 1;
+                let text = fs::read_to_string(&path)?;
+                let masks = text.lines().filter_map(|line| line.strip_prefix("UMask="));
+                let is_told = |line: &str| line.starts_with('#') && line.contains("UMask=");
+                let is_well = match masks.collect::<Vec<_>>()[..] {
+                    ["0077"] => true,
+                    [] | ["0022"] => text.lines().any(is_told),
+                    _ => false,
+                };
+                let unit = path.display();
+                ensure!(is_well, "{unit} has no UMask=0077, and does not say why");
+            }
+        }
+        ensure!(count >= 12, "only {count} units were found");
+        Ok(())
+    }
 }

@@ -5,11 +5,11 @@ use std::process::Command;
 
 use anyhow::{Result, ensure};
 
-use super::{EPOCH, work};
-use crate::build::{PROGRAMS, of_one, of_programs};
+use super::{EPOCH, Package, work};
+use crate::build;
 use crate::ebpf;
 use crate::install::apt_install;
-use crate::shell::{cargo, read, remapped_paths, run, rust_flags, say, which};
+use crate::shell::{read, remapped_paths, run, rust_flags, say, which};
 
 /// For distributions: with their own C library, which knows their users from wherever they come.
 pub(super) const GNU: &str = "x86_64-unknown-linux-gnu";
@@ -24,62 +24,34 @@ const MUSL_HEADERS: (&str, &str) = (
     "-isystem/usr/include/x86_64-linux-musl",
 );
 
-/// Builds them for `target`, and says in which directory they are.
+/// Builds a package's programs for `target`, and returns their directory.
 ///
 /// # Errors
 ///
 /// That the target could not be had, or that something does not compile.
-pub(super) fn build(target: &str, epoch: &str) -> Result<PathBuf> {
-    crate::build::prepare()?;
+pub(super) fn build(package: &Package, target: &str, epoch: &str) -> Result<PathBuf> {
+    build::prepare()?;
     obtain_target(target)?;
     if target == MUSL && which("x86_64-linux-musl-gcc").is_none() {
         apt_install(&["musl-tools"], "it compiles the cryptography of TLS")?;
     }
-    run(&mut building(target, epoch)?)?;
-    Ok(work().join(target).join(PROFILE))
-}
-
-/// Builds one that has a package of its own likewise. Apart, so that what it is made of changes nothing in the others.
-///
-/// # Errors
-///
-/// As for [`build`].
-pub(super) fn build_one(name: &str, target: &str, epoch: &str) -> Result<PathBuf> {
-    obtain_target(target)?;
-    run(&mut building_one(name, target, epoch)?)?;
-    Ok(work().join(target).join(PROFILE))
-}
-
-fn building_one(name: &str, target: &str, epoch: &str) -> Result<Command> {
-    let mut cargo = cargo();
-    of_one(&mut cargo, "build", name);
-    as_people_get_them(cargo, target, epoch)
-}
-
-fn building(target: &str, epoch: &str) -> Result<Command> {
-    let mut cargo = cargo();
-    of_programs(&mut cargo, "build").env("GUARD_EBPF_OBJECT", ebpf::object());
-    as_people_get_them(cargo, target, epoch)
-}
-
-/// The same bytes wherever that is.
-fn as_people_get_them(mut cargo: Command, target: &str, epoch: &str) -> Result<Command> {
     let (flags, value) = rust_flags(&remapped_paths(&mut Command::new("rustc"))?);
-    cargo
+    run(build::programs(package.programs)
         .args(["--profile", PROFILE, "--target", target, "--target-dir"])
         .arg(work())
+        .env("GUARD_EBPF_OBJECT", ebpf::object())
         .env(flags, value)
         .env(MUSL_HEADERS.0, MUSL_HEADERS.1)
-        .env(EPOCH, epoch);
-    Ok(cargo)
+        .env(EPOCH, epoch))?;
+    let built = work().join(target).join(PROFILE);
+    if target == MUSL {
+        check_static(package, &built)?;
+    }
+    Ok(built)
 }
 
 /// Sees to it that the compiler has a standard library for `target`.
-///
-/// # Errors
-///
-/// That it could not be had.
-pub(super) fn obtain_target(target: &str) -> Result<()> {
+fn obtain_target(target: &str) -> Result<()> {
     let libraries =
         read(Command::new("rustc").args(["--print", "target-libdir", "--target", target]))?;
     if Path::new(libraries.trim()).is_dir() {
@@ -91,13 +63,9 @@ pub(super) fn obtain_target(target: &str) -> Result<()> {
     run(Command::new("rustup").args(["target", "add", target]))
 }
 
-/// That programs need nothing of the machine that they run on: neither a loader nor a library.
-///
-/// # Errors
-///
-/// That one does.
-pub(super) fn check_static(programs: &Path) -> Result<()> {
-    for program in PROGRAMS {
+/// Checks that programs need neither a loader nor a library of the machine that they run on.
+fn check_static(package: &Package, programs: &Path) -> Result<()> {
+    for program in package.programs {
         let path = programs.join(program);
         let headers = read(
             Command::new("readelf")

@@ -11,9 +11,9 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
 
-use crate::shell::{beside, cargo_by, read, run, target, text};
+use crate::shell::{beside, cargo_by, read, root, run, say, target, text};
 use crate::timings::Timings;
-use crate::{build, cache, clients, dependencies, install, lab, lint, nats, tools, vm};
+use crate::{build, cache, clients, install, lab, lint, nats, shared, tools, vm};
 use selection::Selection;
 
 /// Installed where there is none.
@@ -26,6 +26,14 @@ const TESTS_FAILED: i32 = 100;
 const SEED: &str = "PROPTEST_RNG_SEED";
 /// Environment variable by which the lab tries some of very many steps: `guard_lab::is_sampled`.
 const SAMPLED: &str = "GUARD_LAB_SAMPLED";
+
+/// Places whose changes are tried in machines before they are merged.
+const OF_MACHINES: [&str; 4] = [
+    "packaging/",
+    "guard-ebpf/",
+    "guard-user/datapath/",
+    "guard-user/launch/",
+];
 
 /// Environment of tests: variables by which `guard_lab::bins` finds what was built and obtained.
 type Environment = Vec<(&'static str, OsString)>;
@@ -87,7 +95,6 @@ fn here(timings: &Timings, selection: &Selection, env: &[(&'static str, &Path)])
     if is_privileged {
         timings.stage("what the lab needs", lab::equip)?;
     }
-    let dependencies = timings.stage("compiled dependencies", dependencies::restore)?;
     timings.stage("the kernel half", build::prepare)?;
     let (built, obtained) = beside(
         || {
@@ -103,7 +110,7 @@ fn here(timings: &Timings, selection: &Selection, env: &[(&'static str, &Path)])
     );
     built?;
     if is_privileged {
-        dependencies.keep(false);
+        shared::add();
     }
     let mut environment = obtained?;
     environment.extend(
@@ -111,9 +118,6 @@ fn here(timings: &Timings, selection: &Selection, env: &[(&'static str, &Path)])
             .map(|(name, value)| (*name, value.as_os_str().to_owned())),
     );
     timings.stage("tests on this kernel", || nextest(selection, &environment))?;
-    if selection.is_all() {
-        timings.stage("tests in documents of the code", documents)?;
-    }
     Ok(())
 }
 
@@ -124,33 +128,61 @@ fn here(timings: &Timings, selection: &Selection, env: &[(&'static str, &Path)])
 /// That something could not be run at all, or all that failed.
 fn gate(timings: &Timings) -> Result<()> {
     timings.stage("what the lab needs", lab::equip)?;
-    let dependencies = timings.stage("compiled dependencies", dependencies::restore)?;
-    let mut problems = lint::checks(timings)?;
+    lint::begin(timings)?;
     let selection = Selection::default();
-    let (built, obtained) = beside(
-        || timings.stage("build", build::build_all),
-        || obtain(timings, &selection),
+    // Cargo compiles one thing after the other; what runs beside it mostly waits for one processor or for the network.
+    let ((mut problems, built), (others, obtained)) = beside(
+        || {
+            let problems = lint::of_both_halves(timings);
+            (problems, timings.stage("build", build::build_tests))
+        },
+        || (lint::of_sources(timings), obtain(timings, &selection)),
     );
     built?;
-    dependencies.keep(true);
+    shared::add();
+    problems.extend(others);
     let mut environment = obtained?;
     environment.push((SAMPLED, "1".into()));
     let mut take =
         |done: Result<()>| problems.extend(done.err().map(|problem| format!("{problem:#}")));
     take(timings.stage("tests on this kernel", || nextest(&selection, &environment)));
-    // Emulated machines take all processors: only what is compiled and run one after the other is beside them.
-    let (machines, examples) = beside(
-        || timings.stage("machines", vm::gate),
-        || timings.stage("tests in documents of the code", documents),
-    );
-    take(machines);
-    take(examples);
-    take(timings.stage("tests of what measures", || {
-        lab::build_ratios().and_then(|()| lab::test_bench())
-    }));
+    take(timings.stage("machines", || vm::gate(concerns_machines())));
     take(timings.stage("ten ratios", lab::ratios));
     ensure!(problems.is_empty(), "{}", problems.join("\nxtask: "));
     Ok(())
+}
+
+/// Returns true if something changed that only machines can tell, or if git cannot say.
+fn concerns_machines() -> bool {
+    let changed = changed();
+    let is_of_them = |file: &str| OF_MACHINES.iter().any(|begin| file.starts_with(begin));
+    match &changed {
+        Ok(files) if files.lines().any(is_of_them) => true,
+        Ok(_) => {
+            say(
+                "nothing changed that only machines can tell: one boots, and the rest is each night's",
+            );
+            false
+        }
+        Err(why) => {
+            say(&format!(
+                "git does not say what changed ({why:#}): running all that only machines can tell"
+            ));
+            true
+        }
+    }
+}
+
+/// Returns the files that differ from where this branch left `main`; on `main`, those that a day has changed: each night runs everything.
+fn changed() -> Result<String> {
+    let git = |args: &[&str]| read(Command::new("git").current_dir(root()).args(args));
+    let base = git(&["merge-base", "HEAD", "origin/main"]);
+    let mut base = base.or_else(|_| git(&["merge-base", "HEAD", "main"]))?;
+    if base == git(&["rev-parse", "HEAD"])? {
+        base = git(&["rev-list", "-1", "--before=1.day", "HEAD"])?;
+    }
+    ensure!(!base.is_empty(), "its history is shorter than a day");
+    git(&["diff", "--name-only", base.trim()])
 }
 
 /// Runs tests, and those that fail once more.
@@ -180,13 +212,7 @@ fn nextest(selection: &Selection, env: &Environment) -> Result<()> {
     let mut nextest = cargo_by(by);
     nextest
         .args(["nextest", "run", "--locked", "--workspace"])
-        .args([
-            "--exclude",
-            "guard-ebpf",
-            "--exclude",
-            "guard-bench",
-            "--target-dir",
-        ])
+        .args(["--exclude", "guard-ebpf", "--target-dir"])
         .arg(target())
         .args(selection.arguments()?)
         .env("PATH", path)
@@ -204,14 +230,6 @@ fn nextest(selection: &Selection, env: &Environment) -> Result<()> {
         ),
         _ => bail!("{} failed ({status})", text(&nextest)),
     }
-}
-
-/// Runs the examples in documentation, which nextest does not.
-fn documents() -> Result<()> {
-    run(
-        build::workspace(&["test", "--quiet", "--doc", "--no-fail-fast"])
-            .args(["--exclude", "guard-bench"]),
-    )
 }
 
 /// What reads a push as a browser does, by whoever wrote the RFC.

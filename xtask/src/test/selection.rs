@@ -42,10 +42,6 @@ fn of_crate(name: &str) -> Option<(PathBuf, String, &str)> {
 }
 
 impl Selection {
-    pub(super) fn is_all(&self) -> bool {
-        self.names.is_empty() && !self.ignored && self.args.is_empty()
-    }
-
     /// Returns true if tests of a suite may be among them.
     pub(super) fn has(&self, suite: &str) -> Result<bool> {
         let may_be = |name: &String| match name.split_once("::") {

@@ -4,7 +4,7 @@
 //! unpacking costs an emulated machine more than copying.
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -13,21 +13,23 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 
-use super::suites::{Contents, Kernel, Kind, REBOOT};
-use crate::cache::{self, Cache};
+use super::suites::{Contents, Kernel, Kind};
+use crate::cache;
 use crate::shell::{read, run, say, which};
 use crate::{install, tools};
 
 /// Signs Debian's releases.
-const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+pub(super) const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 const MIRROR: &str = "http://deb.debian.org/debian";
 /// Packages beside Debian's essential ones.
 const PACKAGES: &str = "ca-certificates,curl,systemd,systemd-sysv,dbus,dbus-user-session,libpam-systemd,e2fsprogs,iproute2,jq,kmod,\
                         logrotate,make,nftables,openssh-client,openssl,polkitd,procps,python3,rpm,socat,sudo,tmux,wget,xz-utils";
 const ENGINES: &str =
     ",aardvark-dns,apparmor,busybox-static,catatonit,crun,docker.io,netavark,podman";
+const ENGINES_AND_CLIENT: &str =
+    ",aardvark-dns,apparmor,busybox-static,catatonit,crun,docker-cli,docker.io,netavark,podman";
 /// What developers use, of Debian 13.
 const TOOLS: &str = ",ccache,docker-cli,gcc,gdb,git,gnupg,kubernetes-client,libc6-dev,libnss-resolve,nodejs,openssh-server,podman,\
                      postgresql,python3-pip,python3-pytest-xdist,python3-venv,redis-server,redis-tools,screen,sqlite3,strace,\
@@ -97,52 +99,32 @@ const DONE: &str = "@vm done ";
 /// Time limit of a boot, and of an installation.
 const BOOT: Duration = Duration::from_secs(300);
 
-/// What machines of one kernel with the same contents boot.
-pub(super) struct Image(PathBuf);
-
-impl Image {
-    /// Returns it from the cache, or makes it, which takes a minute or two: anew each week, for Debian's kernels change.
-    ///
-    /// # Errors
-    ///
-    /// That Debian's packages could not be had.
-    pub(super) fn obtain(cache: &Cache, kernel: Kernel, contents: Contents) -> Result<Self> {
-        let more = match contents {
-            Contents::Plain | Contents::Agent => "",
-            Contents::Engines => ENGINES,
-            Contents::Tools => TOOLS,
-        };
-        let more = if kernel == Kernel::V6_12 && contents == Contents::Engines {
-            // Before, it was a part of docker.io.
-            format!("{more},docker-cli")
-        } else {
-            more.to_owned()
-        };
-        let week = read(Command::new("date").args(["--utc", "+%G-%V"]))?;
-        let guest: String = GUEST
-            .iter()
-            .map(|(path, text, _)| format!("{path}\n{text}"))
-            .collect();
-        let kind = format!("image-{}-{contents:?}", kernel.name()).to_lowercase();
-        let key = cache::key(&[
-            &*week,
-            PACKAGES,
-            &more,
-            tools::CLAUDE_CODE_PROGRAM,
-            LEFT_OUT,
-            KERNEL,
-            PACK,
-            &guest,
-        ])?;
-        let entry = cache.entry(&kind, &key, |dir| {
-            say(&format!(
-                "making a root file system of Debian {}",
-                kernel.codename()
-            ));
-            make(kernel, contents, &format!("{PACKAGES}{more}"), dir)
-        })?;
-        Ok(Self(entry))
-    }
+/// Returns the directory of what machines of one kernel with the same contents boot. It is made in a minute or two, and anew each week, for
+/// Debian's kernels change.
+///
+/// # Errors
+///
+/// That Debian's packages could not be had.
+pub(super) fn image(kernel: Kernel, contents: Contents) -> Result<PathBuf> {
+    let more = match (contents, kernel) {
+        (Contents::Plain | Contents::Agent, _) => "",
+        // Before, docker-cli was a part of docker.io.
+        (Contents::Engines, Kernel::V6_12) => ENGINES_AND_CLIENT,
+        (Contents::Engines, Kernel::V6_1) => ENGINES,
+        (Contents::Tools, _) => TOOLS,
+    };
+    let packages = format!("{PACKAGES}{more}");
+    let guest = GUEST.map(|(path, text, _)| format!("{path}\n{text}"));
+    let name = format!("image-{}-{contents:?}", kernel.name()).to_lowercase();
+    let program = tools::CLAUDE_CODE_PROGRAM;
+    let made_from = [&cache::week()?, &packages, program, LEFT_OUT, KERNEL, PACK].join("\n");
+    cache::entry(&name, &(made_from + &guest.concat()), |dir| {
+        say(&format!(
+            "making a root file system of Debian {}",
+            kernel.codename()
+        ));
+        make(kernel, contents, &packages, dir)
+    })
 }
 
 /// Makes `initrd` and `vmlinuz` in a directory. Whatever ends this program ends all of it, mounts included.
@@ -190,28 +172,14 @@ fn make(kernel: Kernel, contents: Contents, packages: &str, dir: &Path) -> Resul
         .find(|site| !site.contains("security"))
         .unwrap_or(MIRROR);
     let mut mmdebstrap = Command::new("setpriv");
-    mmdebstrap.env("TMPDIR", dir).args([
-        "--pdeathsig",
-        "KILL",
-        "--",
-        "unshare",
-        "--mount",
-        "--pid",
-        "--fork",
-        "--kill-child",
-        "--",
-    ]);
-    mmdebstrap.args([
-        "mmdebstrap",
-        "--quiet",
-        "--variant=minbase",
-        "--components=main",
-        "--format=null",
-    ]);
     mmdebstrap
+        .env("TMPDIR", dir)
+        .args(["--pdeathsig", "KILL", "--", "unshare", "--mount"])
+        .args(["--pid", "--fork", "--kill-child", "--", "mmdebstrap"])
+        .args(["--quiet", "--variant=minbase", "--components=main"])
+        .args(["--format=null", "--aptopt=Acquire::Languages \"none\""])
         .arg(format!("--include={packages}"))
         .arg(format!("--keyring={KEYRING}"));
-    mmdebstrap.arg("--aptopt=Acquire::Languages \"none\"");
     for documents in ["doc", "info", "locale", "man"] {
         mmdebstrap.arg(format!("--dpkgopt=path-exclude=/usr/share/{documents}/*"));
     }
@@ -249,7 +217,7 @@ impl Qemu {
     /// # Errors
     ///
     /// That none could be had.
-    pub(super) fn obtain(cache: &Cache, emulate: bool) -> Result<Self> {
+    pub(super) fn obtain(emulate: bool) -> Result<Self> {
         let version = read(Command::new(QEMU.0).arg("--version")).unwrap_or_default();
         let number = version
             .split_once("version ")
@@ -257,7 +225,7 @@ impl Qemu {
         let command =
             match which(QEMU.0).filter(|_| number.is_some_and(|number| number + 1 >= QEMU.1)) {
                 Some(qemu) => vec![qemu],
-                None => unpacked(cache)?,
+                None => unpacked()?,
             };
         let kvm = File::options().read(true).write(true).open("/dev/kvm");
         if let (Err(why), false) = (&kvm, emulate) {
@@ -301,7 +269,7 @@ impl Qemu {
     /// Returns what every machine has; nothing of it leads to this machine's disks or network.
     pub(super) fn machine(
         &self,
-        image: &Image,
+        image: &Path,
         kind: &Kind,
         payload: &Path,
         append: &str,
@@ -312,34 +280,17 @@ impl Qemu {
         } else {
             ("tcg,thread=multi", "Nehalem,+rdrand", "1")
         };
+        let memory = kind.memory.to_string();
         let mut qemu = Command::new("setpriv");
         // It ends with the thread that started it, however that ends.
         qemu.args(["--pdeathsig", "KILL", "--"]).args(&self.command);
-        qemu.args([
-            "-M",
-            "q35",
-            "-accel",
-            accel,
-            "-cpu",
-            cpu,
-            "-smp",
-            processors,
-            "-m",
-            &kind.memory.to_string(),
-        ]);
-        qemu.args([
-            "-nodefaults",
-            "-no-user-config",
-            "-display",
-            "none",
-            "-nic",
-            "none",
-            "-no-reboot",
-            "-kernel",
-        ]);
-        qemu.arg(image.0.join("vmlinuz"))
+        qemu.args(["-M", "q35", "-accel", accel, "-cpu", cpu])
+            .args(["-smp", processors, "-m", &memory, "-nodefaults"])
+            .args(["-no-user-config", "-display", "none", "-nic", "none"])
+            .args(["-no-reboot", "-kernel"]);
+        qemu.arg(image.join("vmlinuz"))
             .arg("-initrd")
-            .arg(image.0.join("initrd"));
+            .arg(image.join("initrd"));
         // Nothing in it is to be kept from anything else, by what real processors do wrong or by what was freed.
         let quiet = "console=ttyS0 panic=-1 quiet audit=0 mitigations=off init_on_alloc=0 systemd.show_status=0";
         qemu.args([
@@ -356,8 +307,8 @@ impl Qemu {
 }
 
 /// Unpacks an emulator of Debian 13 with its own libraries.
-fn unpacked(cache: &Cache) -> Result<Vec<PathBuf>> {
-    let tree = cache.entry("qemu", &cache::key(&["trixie"])?, |dir| {
+fn unpacked() -> Result<Vec<PathBuf>> {
+    let tree = cache::entry("qemu", "trixie", |dir| {
         say("unpacking the qemu-system-x86 of Debian trixie: emulated machines need 8.1 or later");
         run(Command::new("mmdebstrap")
             .args([
@@ -392,60 +343,36 @@ pub(super) struct Machine {
 }
 
 impl Machine {
-    /// Boots one, with its console in a file, and waits until it takes commands. A disk is one that outlives it.
+    /// Boots one, with its console in a file, and waits until it takes commands.
     ///
     /// # Errors
     ///
     /// That it does not boot.
-    pub(super) fn boot(
-        mut qemu: Command,
-        kind: &Kind,
-        disk: Option<&Path>,
-        console: &Path,
-    ) -> Result<Self> {
-        if let Some(disk) = disk.filter(|_| kind.name == REBOOT) {
-            qemu.arg("-drive").arg(format!(
-                "file={},format=raw,if=virtio,cache=writeback",
-                disk.display()
-            ));
-        }
-        qemu.args(["-serial", &format!("file:{}", console.display())]);
-        qemu.args([
-            "-chardev",
-            "stdio,id=tty,signal=off",
-            "-serial",
-            "chardev:tty",
-        ]);
+    pub(super) fn boot(mut qemu: Command, console: &Path) -> Result<Self> {
+        qemu.args(["-serial", &format!("file:{}", console.display())])
+            .args(["-chardev", "stdio,id=tty,signal=off"])
+            .args(["-serial", "chardev:tty"]);
         let mut qemu = qemu
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .context("cannot start qemu")?;
-        let output = qemu.stdout.take().context("qemu has no output")?;
-        let lines = lines_of(BufReader::new(output));
+        let output = BufReader::new(qemu.stdout.take().context("qemu has no output")?);
+        let (send, lines) = channel();
+        thread::spawn(move || {
+            for line in output.split(b'\n').map_while(Result::ok) {
+                let line = String::from_utf8_lossy(&line);
+                let _ = send.send(line.trim_end_matches('\r').to_owned());
+            }
+        });
         let mut machine = Self {
             qemu,
             lines,
             console: console.to_owned(),
         };
         let deadline = Instant::now() + BOOT;
-        while !machine
-            .line(deadline)
-            .context("it did not boot")?
-            .contains(READY)
-        {}
-        machine.must(kind.prepare)?;
-        machine.install()?;
+        while !machine.line(deadline)?.contains(READY) {}
         Ok(machine)
-    }
-
-    /// Has the package in the machine, and the lab's programs.
-    ///
-    /// # Errors
-    ///
-    /// What dpkg says.
-    pub(super) fn install(&mut self) -> Result<()> {
-        self.must("/vm/install")
     }
 
     /// Has a shell in it do something, and returns the exit status. `hear` gets the lines of output.
@@ -488,14 +415,13 @@ impl Machine {
         Ok(())
     }
 
-    /// Writes a line without waiting for an answer.
-    pub(super) fn write(&mut self, line: &str) -> Result<()> {
-        let mut input = self.qemu.stdin.as_ref().context("qemu has no input")?;
-        writeln!(input, "{line}").context("the machine has ended")
-    }
-
-    /// Waits until it has ended by itself.
-    pub(super) fn ended(mut self) -> Result<()> {
+    /// Reboots it, which ends the emulator.
+    ///
+    /// # Errors
+    ///
+    /// That it does not end.
+    pub(super) fn reboot(mut self) -> Result<()> {
+        self.write("systemctl reboot")?;
         let deadline = Instant::now() + BOOT;
         while self.qemu.try_wait()?.is_none() {
             ensure!(Instant::now() < deadline, "the machine does not end");
@@ -504,23 +430,19 @@ impl Machine {
         Ok(())
     }
 
+    fn write(&mut self, line: &str) -> Result<()> {
+        let mut input = self.qemu.stdin.as_ref().context("qemu has no input")?;
+        writeln!(input, "{line}").context("the machine has ended")
+    }
+
     fn line(&mut self, deadline: Instant) -> Result<String> {
-        match self
-            .lines
-            .recv_timeout(deadline.saturating_duration_since(Instant::now()))
-        {
-            Ok(line) => Ok(line),
-            Err(RecvTimeoutError::Timeout) => {
-                bail!("the machine says nothing more: its time is up")
+        let left = deadline.saturating_duration_since(Instant::now());
+        self.lines.recv_timeout(left).map_err(|why| match why {
+            RecvTimeoutError::Timeout => anyhow!("the machine says nothing more: its time is up"),
+            RecvTimeoutError::Disconnected => {
+                anyhow!("the machine ended: see {}", self.console.display())
             }
-            Err(RecvTimeoutError::Disconnected) => {
-                let status = self.qemu.wait()?;
-                bail!(
-                    "the machine ended ({status}): see {}",
-                    self.console.display()
-                );
-            }
-        }
+        })
     }
 }
 
@@ -530,23 +452,4 @@ impl Drop for Machine {
         let _ = self.qemu.kill();
         let _ = self.qemu.wait();
     }
-}
-
-/// Returns lines as they come, until their end.
-fn lines_of(mut output: impl BufRead + Send + 'static) -> Receiver<String> {
-    let (send, lines) = channel();
-    thread::spawn(move || {
-        let mut line = Vec::new();
-        while output.read_until(b'\n', &mut line).is_ok_and(|n| n > 0) {
-            let text = String::from_utf8_lossy(&line);
-            if send
-                .send(text.trim_end_matches(['\r', '\n']).to_owned())
-                .is_err()
-            {
-                break;
-            }
-            line.clear();
-        }
-    });
-    lines
 }

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::env;
 use std::fs::{self, File};
 use std::io::Write as _;
+use std::mem::take;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
@@ -20,12 +21,10 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 
-use crate::cache::{self, Cache};
-use crate::shell::{read, run, say, target};
-use crate::{build, dependencies, install, lab, room};
-use machine::{Image, Machine, Qemu};
-use payload::Payload;
-use suites::{Contents, GATE, KINDS, Kernel, Kind, REBOOT};
+use crate::shell::{read, run, say, target, which};
+use crate::{build, cache, install, lab, room};
+use machine::{Machine, Qemu, image};
+use suites::{GATE, KINDS, Kernel, Kind, REBOOT};
 
 /// Environment variable by which tests wait longer: `guard_lab::SLOWNESS`.
 const SLOWNESS: &str = "GUARD_LAB_SLOWNESS";
@@ -50,9 +49,11 @@ const PROGRAMS: [(&str, &str); 7] = [
 const FOR_CACHE: u64 = 4096;
 /// Bytes of the disk of a machine that boots more than once; sparse.
 const DISK: u64 = 4 << 30;
+/// Program in a machine that has the package installed, and the lab's programs.
+const INSTALL: &str = "/vm/install";
 
 /// `cargo xtask vm`
-#[derive(Args)]
+#[derive(Args, Default)]
 pub(crate) struct VmArgs {
     /// Only machines with this kernel [default: each]
     #[arg(long, value_enum)]
@@ -84,54 +85,40 @@ pub(crate) struct VmArgs {
 ///
 /// That no machine could be had, or which tests failed twice.
 pub(crate) fn vm(args: &VmArgs) -> Result<()> {
-    let _ = dependencies::restore()?;
     build::prepare()?;
     build::build_tests()?;
-    let is_wanted = |kind: &&Kind| args.machine.as_ref().is_none_or(|name| name == kind.name);
+    let kinds = KINDS.iter();
+    let mut kinds = kinds.filter(|kind| args.machine.as_ref().is_none_or(|name| name == kind.name));
     if args.shell {
-        let kind = KINDS
-            .iter()
-            .find(is_wanted)
-            .context("there is no such kind")?;
-        return shell(args, kind);
+        return shell(args, kinds.next().context("there is no such kind")?);
     }
-    let kernels = args
-        .kernel
-        .map_or(Kernel::ALL.to_vec(), |kernel| vec![kernel]);
-    let kinds: Vec<_> = KINDS.iter().filter(is_wanted).collect();
-    tests(args, &kernels, &kinds, &args.tests)
+    let kernels = args.kernel.map_or(Kernel::ALL.to_vec(), |one| vec![one]);
+    tests(args, &kernels, &kinds.collect::<Vec<_>>(), &args.tests)
 }
 
-/// Runs in machines what no other place can tell, of what is built.
+/// Runs in machines what no other place can tell, or one boot and the page for newcomers, of what is built.
 ///
 /// # Errors
 ///
 /// As [`vm`].
-pub(crate) fn gate() -> Result<()> {
-    let args = VmArgs {
-        kernel: None,
-        machine: None,
-        emulate: false,
-        released: false,
-        jobs: None,
-        shell: false,
-        tests: Vec::new(),
-    };
-    let is_wanted = |kind: &&Kind| ["plain", REBOOT].contains(&kind.name);
-    let kinds: Vec<_> = KINDS.iter().filter(is_wanted).collect();
-    tests(&args, &[Kernel::V6_12], &kinds, &GATE.map(str::to_owned))
+pub(crate) fn gate(all: bool) -> Result<()> {
+    let wanted = if all { &GATE[..] } else { &GATE[..1] };
+    let wanted: Vec<_> = wanted.iter().map(|&name| name.to_owned()).collect();
+    let kinds = KINDS.iter();
+    let kinds: Vec<_> = kinds
+        .filter(|kind| ["plain", REBOOT].contains(&kind.name))
+        .collect();
+    tests(&VmArgs::default(), &[Kernel::V6_12], &kinds, &wanted)
 }
 
-/// Tests of a suite in a kind of machine.
-struct Job<'a> {
-    image: &'a Image,
+/// A machine of a kind with a kernel, and the tests that it runs, by suite.
+struct Place<'a> {
     kernel: Kernel,
     kind: &'a Kind,
-    suite: String,
-    tests: Vec<String>,
+    suites: BTreeMap<String, Vec<String>>,
 }
 
-/// What came of all.
+/// Outcome of tests.
 #[derive(Default)]
 struct Results {
     passed: usize,
@@ -147,18 +134,18 @@ fn tests(args: &VmArgs, kernels: &[Kernel], kinds: &[&Kind], wanted: &[String]) 
         .iter()
         .flat_map(|kernel| kinds.iter().map(move |kind| (*kernel, *kind)))
     {
-        let mut suites: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        let mut suites: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for test in all.iter().filter(|test| kind.runs(kernel, test, wanted)) {
-            suites
-                .entry(test.split("::").next().unwrap_or(test))
-                .or_default()
-                .push(test.clone());
+            let suite = test.split("::").next().unwrap_or(test).to_owned();
+            suites.entry(suite).or_default().push(test.clone());
         }
-        places.extend(
-            suites
-                .into_iter()
-                .map(|(suite, tests)| (kernel, kind, suite.to_owned(), tests)),
-        );
+        if !suites.is_empty() {
+            places.push(Place {
+                kernel,
+                kind,
+                suites,
+            });
+        }
     }
     ensure!(
         !places.is_empty(),
@@ -170,61 +157,38 @@ fn tests(args: &VmArgs, kernels: &[Kernel], kinds: &[&Kind], wanted: &[String]) 
         &logs.join("lock"),
         "waiting for another run in this clone, which has machines",
     )?;
-    let cache = fit()?;
-    let qemu = Qemu::obtain(&cache, args.emulate)?;
-    let is_of = |test: &&String| {
+    fit()?;
+    let is_other = |test: &String| {
         test.starts_with("packages::rpm::") || test.starts_with("packages::tarball::")
     };
-    let has_others = places
-        .iter()
-        .any(|(.., tests)| tests.iter().any(|test| is_of(&test)));
-    let payload = Payload::pack(args.released, has_others)?;
-    let mut images: Vec<(Kernel, Contents, Image)> = Vec::new();
-    for (kernel, kind, ..) in &places {
-        if !images
-            .iter()
-            .any(|(of, contents, _)| of == kernel && *contents == kind.contents)
-        {
-            images.push((
-                *kernel,
-                kind.contents,
-                Image::obtain(&cache, *kernel, kind.contents)?,
-            ));
-        }
-    }
-    let jobs = places
-        .into_iter()
-        .filter_map(|(kernel, kind, suite, tests)| {
-            let image = images
-                .iter()
-                .find(|(of, contents, _)| *of == kernel && *contents == kind.contents);
-            Some(Job {
-                image: &image?.2,
-                kernel,
-                kind,
-                suite,
-                tests,
-            })
-        });
+    let mut tests = places.iter().flat_map(|place| place.suites.values());
+    let has_others = tests.any(|tests| tests.iter().any(is_other));
     let runner = Runner {
-        qemu,
-        payload,
+        qemu: Qemu::obtain(args.emulate)?,
+        payload: payload::pack(args.released, has_others)?,
         logs,
-        jobs: Mutex::new(jobs.collect()),
+        places: Mutex::new(places),
         results: Mutex::default(),
     };
     let workers = args
         .jobs
         .unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
     thread::scope(|scope| (0..workers).for_each(|_| drop(scope.spawn(|| runner.work()))));
-    runner
-        .results
-        .into_inner()
-        .unwrap_or_else(PoisonError::into_inner)
-        .verdict()
+    take(&mut *locked(&runner.results)).verdict()
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Results {
+    fn add(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed.extend(other.failed);
+        self.flaky.extend(other.flaky);
+        self.problems.extend(other.problems);
+    }
+
     fn verdict(self) -> Result<()> {
         let (flaky, failed) = (self.flaky.len(), self.failed.len());
         println!(
@@ -250,153 +214,123 @@ impl Results {
 /// What all machines share.
 struct Runner<'a> {
     qemu: Qemu,
-    payload: Payload,
+    payload: PathBuf,
     logs: PathBuf,
-    jobs: Mutex<Vec<Job<'a>>>,
+    places: Mutex<Vec<Place<'a>>>,
     results: Mutex<Results>,
 }
 
-impl<'a> Runner<'a> {
-    /// Runs one suite after the other, and keeps the machine while the next one runs in the same kind.
+impl Runner<'_> {
+    /// Runs one machine after the other; one that breaks is made once more.
     fn work(&self) {
-        let mut last: Option<(Job<'a>, Machine)> = None;
-        while let Some(job) = self.next(last.as_ref().map(|(job, _)| job)) {
-            let mut kept = last
-                .take()
-                .filter(|(last, _)| job.is_like(last))
-                .map(|(_, machine)| machine);
-            let first = self.run(&job, &mut kept);
-            // A machine that breaks is made once more.
-            let done = first.or_else(|problem| {
-                say(&format!(
-                    "{} begins again in another machine: {problem:#}",
-                    job.name()
-                ));
-                kept = None;
-                self.run(&job, &mut kept)
+        loop {
+            let Some(place) = locked(&self.places).pop() else {
+                return;
+            };
+            let done = self.run(&place).or_else(|problem| {
+                say(&format!("{place} begins again: {problem:#}"));
+                self.run(&place)
             });
-            if let Err(problem) = done {
-                self.note(|results| {
-                    results
-                        .problems
-                        .push(format!("{}: {problem:#}", job.name()))
-                });
-                kept = None;
-            }
-            last = kept.map(|machine| (job, machine));
+            let results = done.unwrap_or_else(|problem| Results {
+                problems: vec![format!("{place}: {problem:#}")],
+                ..Results::default()
+            });
+            locked(&self.results).add(results);
         }
     }
 
-    fn next(&self, last: Option<&Job<'_>>) -> Option<Job<'a>> {
-        let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
-        let like = jobs
-            .iter()
-            .position(|job| last.is_some_and(|last| job.is_like(last)));
-        (!jobs.is_empty()).then(|| jobs.remove(like.unwrap_or_default()))
-    }
-
-    fn note(&self, change: impl FnOnce(&mut Results)) {
-        change(&mut self.results.lock().unwrap_or_else(PoisonError::into_inner));
-    }
-
-    fn run(&self, job: &Job<'_>, machine: &mut Option<Machine>) -> Result<()> {
-        let log = self.logs.join(format!("{}.log", job.name()));
+    fn run(&self, place: &Place<'_>) -> Result<Results> {
+        let log = self.logs.join(format!("{place}.log"));
         let mut log =
             File::create(&log).with_context(|| format!("cannot make {}", log.display()))?;
-        if job.kind.name == REBOOT {
-            return self.reboot(job, &mut log);
+        if place.kind.name == REBOOT {
+            return self.reboot(place, &mut log);
         }
-        let machine = match machine {
-            Some(machine) => machine,
-            none => none.insert(self.boot(job, None)?),
-        };
-        // Tests of packages may have taken it away.
-        machine.install()?;
-        self.tests(job, &job.tests, machine, &mut log)
+        let (mut machine, mut results) = (self.boot(place, None)?, Results::default());
+        for tests in place.suites.values() {
+            // Tests of packages may have taken it away.
+            machine.must(INSTALL)?;
+            results.add(self.tests(place, tests, &mut machine, &mut log)?);
+        }
+        Ok(results)
     }
 
-    fn boot(&self, job: &Job<'_>, disk: Option<&Path>) -> Result<Machine> {
-        let console = self.logs.join(format!("{}.console", job.name()));
+    fn boot(&self, place: &Place<'_>, disk: Option<&Path>) -> Result<Machine> {
+        let image = image(place.kernel, place.kind.contents)?;
+        let console = self.logs.join(format!("{place}.console"));
         self.qemu.boot(|| {
-            let qemu = self
-                .qemu
-                .machine(job.image, job.kind, self.payload.path(), "");
-            Machine::boot(qemu, job.kind, disk, &console)
+            let mut qemu = self.qemu.machine(&image, place.kind, &self.payload, "");
+            qemu.args(disk.map(disk_argument).into_iter().flatten());
+            let mut machine = Machine::boot(qemu, &console)?;
+            machine.must(place.kind.prepare)?;
+            machine.must(INSTALL)?;
+            Ok(machine)
         })
     }
 
     /// Runs tests before a reboot, after it, and after the power was cut.
-    fn reboot(&self, job: &Job<'_>, log: &mut File) -> Result<()> {
-        let disk = tempfile::NamedTempFile::new()
-            .context("no disk can be made: set TMPDIR to a directory with room")?;
-        disk.as_file().set_len(DISK)?;
+    fn reboot(&self, place: &Place<'_>, log: &mut File) -> Result<Results> {
+        let disk = disk()?;
         let of = |module: &str| -> Vec<String> {
-            job.tests
-                .iter()
+            let tests = place.suites.values().flatten();
+            tests
                 .filter(|test| test.starts_with(module))
                 .cloned()
                 .collect()
         };
-        let mut machine = self.boot(job, Some(disk.path()))?;
-        self.tests(job, &of("reboot::before::"), &mut machine, log)?;
-        machine.write("systemctl reboot")?;
-        machine.ended()?;
+        let mut machine = self.boot(place, Some(disk.path()))?;
+        let mut results = self.tests(place, &of("reboot::before::"), &mut machine, log)?;
+        machine.reboot()?;
         for _ in ["reboot", "power cut"] {
-            let mut machine = self.boot(job, Some(disk.path()))?;
-            self.tests(job, &of("reboot::after::"), &mut machine, log)?;
+            let mut machine = self.boot(place, Some(disk.path()))?;
+            results.add(self.tests(place, &of("reboot::after::"), &mut machine, log)?);
             machine.must("sync")?;
         }
-        Ok(())
+        Ok(results)
     }
 
     /// Runs tests, and those that fail once more, each alone.
     fn tests(
         &self,
-        job: &Job<'_>,
+        place: &Place<'_>,
         names: &[String],
         machine: &mut Machine,
         log: &mut File,
-    ) -> Result<()> {
-        let (mut passed, mut failed) = (Vec::new(), Vec::new());
+    ) -> Result<Results> {
+        let mut passed = Vec::new();
         let status = self.tell(machine, names, 2, SUITE, log, |line| {
-            for (end, of) in [(" ... ok", &mut passed), (" ... FAILED", &mut failed)] {
-                // A child of another test may have written before it.
-                let named = |name: &&String| line.ends_with(&format!("test {name}{end}"));
-                of.extend(names.iter().find(named).cloned());
-            }
+            // A child of another test may have written before it.
+            let named = |name: &&String| line.ends_with(&format!("test {name} ... ok"));
+            passed.extend(names.iter().find(named).cloned());
         })?;
-        let unknown = names
-            .iter()
-            .filter(|name| status != 0 && !passed.contains(name) && !failed.contains(name));
-        let again: Vec<_> = failed.iter().chain(unknown).cloned().collect();
-        let is_broken = !again.is_empty();
-        let (mut flaky, mut wrong) = (Vec::new(), Vec::new());
-        for name in again {
-            let done = self.tell(machine, std::slice::from_ref(&name), 1, ALONE, log, |_| {})?;
-            if done == 0 { &mut flaky } else { &mut wrong }.push(format!("{} {name}", job.name()));
+        let mut results = Results::default();
+        let suite = names.first().and_then(|name| name.split("::").next());
+        for name in names {
+            if status == 0 || passed.contains(name) {
+                results.passed += 1;
+                continue;
+            }
+            let again = self.tell(machine, std::slice::from_ref(name), 1, ALONE, log, |_| {})?;
+            let named = format!("{place} {name}");
+            if again == 0 {
+                results.passed += 1;
+                results.flaky.push(named);
+            } else {
+                results.failed.push(named);
+            }
         }
+        let failed = results.failed.len();
         say(&format!(
-            "{}: {} passed, {} failed",
-            job.name(),
-            names.len() - wrong.len(),
-            wrong.len()
+            "{place} {}: {} passed, {failed} failed",
+            suite.unwrap_or_default(),
+            results.passed
         ));
-        self.note(|results| {
-            results.passed += names.len() - wrong.len();
-            results.failed.extend(wrong);
-            results.flaky.extend(flaky);
-        });
-        if is_broken {
+        if failed + results.flaky.len() > 0 {
             writeln!(log, "\nthe machine's journal:")?;
-            machine.tell(
-                "journalctl --no-pager --boot -o short-monotonic -n 3000",
-                SLACK,
-                |line| {
-                    let _ = writeln!(log, "{line}");
-                },
-            )?;
+            let journal = "journalctl --no-pager --boot -o short-monotonic -n 3000";
+            machine.tell(journal, SLACK, |line| drop(writeln!(log, "{line}")))?;
         }
-        Ok(())
+        Ok(results)
     }
 
     /// Has a machine run tests of these names, so many at once, and returns the exit status.
@@ -422,24 +356,34 @@ impl<'a> Runner<'a> {
     }
 }
 
-impl Job<'_> {
-    fn name(&self) -> String {
-        format!("{}-{}-{}", self.kernel.name(), self.kind.name, self.suite)
+impl std::fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}-{}", self.kernel.name(), self.kind.name)
     }
+}
 
-    /// Returns true if a machine of the other runs this one.
-    fn is_like(&self, other: &Self) -> bool {
-        self.kernel == other.kernel && self.kind.name == other.kind.name && self.kind.name != REBOOT
-    }
+/// Makes a disk that outlives a machine.
+fn disk() -> Result<tempfile::NamedTempFile> {
+    let disk = tempfile::NamedTempFile::new()
+        .context("no disk can be made: set TMPDIR to a directory with room")?;
+    disk.as_file().set_len(DISK)?;
+    Ok(disk)
+}
+
+fn disk_argument(disk: &Path) -> [String; 2] {
+    let file = disk.display();
+    [
+        "-drive".to_owned(),
+        format!("file={file},format=raw,if=virtio,cache=writeback"),
+    ]
 }
 
 /// Opens a shell in a machine on this terminal; the machine is gone when the shell ends.
 fn shell(args: &VmArgs, kind: &Kind) -> Result<()> {
-    let cache = fit()?;
-    let qemu = Qemu::obtain(&cache, args.emulate)?;
-    let kernel = args.kernel.unwrap_or(Kernel::V6_12);
-    let image = Image::obtain(&cache, kernel, kind.contents)?;
-    let payload = Payload::pack(args.released, false)?;
+    fit()?;
+    let qemu = Qemu::obtain(args.emulate)?;
+    let image = image(args.kernel.unwrap_or(Kernel::V6_12), kind.contents)?;
+    let payload = payload::pack(args.released, false)?;
     let size = read(Command::new("sh").args(["-c", "stty size </dev/tty"]))
         .unwrap_or_else(|_| "24 80".to_owned());
     let term = env::var("TERM").unwrap_or_else(|_| "linux".to_owned());
@@ -447,40 +391,38 @@ fn shell(args: &VmArgs, kind: &Kind) -> Result<()> {
     say(
         "root's shell in the machine, without a network; `exit` ends both; its package is /payload/packages/guard.deb",
     );
-    let disk = tempfile::NamedTempFile::new()?;
-    disk.as_file().set_len(DISK)?;
-    let disk = format!("file={},format=raw,if=virtio", disk.path().display());
+    let disk = disk()?;
     qemu.boot(|| {
-        let mut qemu = qemu.machine(&image, kind, payload.path(), &append);
-        qemu.args(["-drive", &disk, "-chardev", "stdio,id=console,signal=off"]);
+        let mut qemu = qemu.machine(&image, kind, &payload, &append);
+        qemu.args(disk_argument(disk.path()));
+        qemu.args(["-chardev", "stdio,id=console,signal=off"]);
         run(qemu.args(["-serial", "chardev:console", "-serial", "null"]))
     })
 }
 
 /// Sees to it that machines can be made here.
-fn fit() -> Result<Cache> {
+fn fit() -> Result<()> {
     ensure!(
         env::consts::ARCH == "x86_64",
         "the machines are x86-64, and what is built here would not run in them"
     );
     ensure!(
-        crate::shell::which("apt-get").is_some() && crate::shell::which("dpkg-deb").is_some(),
+        which("apt-get").is_some() && which("dpkg-deb").is_some(),
         "machines are made from Debian's packages, with apt and dpkg, which are not here: run it on Debian or Ubuntu, or in \
          a container: `podman run --rm --privileged -v \"$PWD:/guard\" -w /guard docker.io/library/rust:1.95-bookworm cargo \
          xtask vm`"
     );
     lab::fit()?;
-    let cache = Cache::open()?;
     let or = "set GUARD_CACHE to a directory with room";
     room::ensure_free(
-        &cache.path(""),
+        &cache::dir()?,
         FOR_CACHE,
         "what machines boot is kept there",
         or,
     )?;
     lab::obtain(&PROGRAMS, "machines for tests are made with it")?;
-    if !Path::new("/usr/share/keyrings/debian-archive-keyring.gpg").exists() {
+    if !Path::new(machine::KEYRING).exists() {
         install::apt_install(&["debian-archive-keyring"], "it signs Debian's packages")?;
     }
-    Ok(cache)
+    Ok(())
 }

@@ -10,63 +10,47 @@ use serde_json::Value;
 use crate::shell::{read, run, target};
 use crate::{build, cache, nats, package};
 
-/// The disk that machines read.
-pub(super) struct Payload(PathBuf);
-
-impl Payload {
-    /// Makes it, with the packages that people get or those of the tests' programs, and `others` than the .deb where these are wanted.
-    ///
-    /// # Errors
-    ///
-    /// What could not be built or written.
-    pub(super) fn pack(released: bool, others: bool) -> Result<Self> {
-        let tree = target().join("vm-payload");
-        cache::remove(&tree)?;
-        let built = build::tested();
-        strip(&suites()?, &tree.join("debug/deps/suites"))?;
-        strip(&built.join("guard-lab"), &tree.join("bin/guard-lab"))?;
-        for example in fs::read_dir(built.join("examples"))? {
-            let example = example?;
-            // Beside each lies the same with a hash, and what it was made from.
-            if !example.file_name().to_string_lossy().contains(['-', '.']) {
-                strip(
-                    &example.path(),
-                    &tree.join("debug/examples").join(example.file_name()),
-                )?;
-            }
+/// Makes the disk that machines read, with the packages that people get or those of the tests' programs, and `others` than the .deb where
+/// these are wanted.
+///
+/// # Errors
+///
+/// What could not be built or written.
+pub(super) fn pack(released: bool, others: bool) -> Result<PathBuf> {
+    let (tree, built) = (target().join("vm-payload"), build::tested());
+    cache::remove(&tree)?;
+    strip(&suites()?, &tree.join("debug/deps/suites"))?;
+    strip(&built.join("guard-lab"), &tree.join("bin/guard-lab"))?;
+    for example in fs::read_dir(built.join("examples"))? {
+        let example = example?;
+        // Beside each lies the same with a hash, and what it was made from.
+        if !example.file_name().to_string_lossy().contains(['-', '.']) {
+            let name = Path::new("debug/examples").join(example.file_name());
+            strip(&example.path(), &tree.join(name))?;
         }
-        let server = "usr/sbin/nats-server";
-        strip(
-            &nats::obtain("fleets are tested with it")?.join(server),
-            &tree.join("nats").join(server),
+    }
+    let server = "usr/sbin/nats-server";
+    let nats = nats::obtain("fleets are tested with it")?;
+    strip(&nats.join(server), &tree.join("nats").join(server))?;
+    let packages = tree.join("packages");
+    fs::create_dir_all(&packages)?;
+    let made = package::for_machines((!released).then_some(&built), others)?;
+    // Every machine installs the first.
+    fs::rename(&made[0], packages.join("guard.deb"))?;
+    for package in &made[1..] {
+        fs::rename(
+            package,
+            packages.join(package.file_name().unwrap_or_default()),
         )?;
-        let packages = tree.join("packages");
-        fs::create_dir_all(&packages)?;
-        for (at, package) in package::for_machines((!released).then_some(&built), others)?
-            .iter()
-            .enumerate()
-        {
-            // Every machine installs the first.
-            let name = if at == 0 {
-                Some("guard.deb".as_ref())
-            } else {
-                package.file_name()
-            };
-            fs::rename(package, packages.join(name.unwrap_or_default()))?;
-        }
-        let disk = target().join("vm-payload.tar");
-        run(Command::new("tar")
-            .args(["--owner=0", "--group=0", "--mode=u=rwX,go=rX", "-C"])
-            .arg(&tree)
-            .arg("-cf")
-            .args([&disk, Path::new(".")]))?;
-        cache::remove(&tree)?;
-        Ok(Self(disk))
     }
-
-    pub(super) fn path(&self) -> &Path {
-        &self.0
-    }
+    let disk = target().join("vm-payload.tar");
+    run(Command::new("tar")
+        .args(["--owner=0", "--group=0", "--mode=u=rwX,go=rX", "-C"])
+        .arg(&tree)
+        .arg("-cf")
+        .args([&disk, Path::new(".")]))?;
+    cache::remove(&tree)?;
+    Ok(disk)
 }
 
 /// Returns the names of all tests in the program with the suites.
@@ -80,15 +64,9 @@ pub(super) fn tests() -> Result<Vec<String>> {
     Ok(names.map(str::to_owned).collect())
 }
 
-/// Returns where cargo has put that program: it was built by these words, or with what measures as well, which changes no features.
+/// Returns where cargo has put that program: it was built by the same words.
 fn suites() -> Result<PathBuf> {
-    let mut cargo = build::workspace(&[
-        "build",
-        "--quiet",
-        "--exclude",
-        "guard-bench",
-        "--all-targets",
-    ]);
+    let mut cargo = build::workspace(&["build", "--quiet", "--all-targets"]);
     let messages = read(cargo.arg("--message-format=json-render-diagnostics"))?;
     let path = messages.lines().find_map(|message| {
         let message: Value = serde_json::from_str(message).ok()?;

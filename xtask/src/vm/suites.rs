@@ -195,10 +195,11 @@ const LEFT_OUT: [&str; 4] = [
 
 /// What the gate runs, in machines with the newest kernel: what no other place can tell. The rest is each night's.
 pub(super) const GATE: [&str; 17] = [
+    // What docs/start.md has a newcomer type: the gate runs it also where nothing changed that only machines can tell.
+    "documents::machine::getting_started",
     // Whether a boot enforces before anything else runs: nothing else boots.
     "reboot::",
-    // What docs/start.md has a newcomer type, and what a user does with the package.
-    "documents::machine::getting_started",
+    // What a user does with the package.
     "packages::install::an_installation_enforces_and_a_purge_takes_all_away",
     "packages::upgrade::",
     // The units that ship: their order, their sandbox, and what systemd says of them.

@@ -15,7 +15,6 @@ use super::waiting::held;
 use super::{POLICY, PORT, SERVER, by_guardd, nothing_left, requests, traces};
 use stage::{COURIER, DemoMachine, FleetStage, MachineNames, shown};
 use terminal::Terminal;
-use xtask::lab;
 
 const MACHINES: [MachineNames; 2] = [
     MachineNames {
@@ -36,7 +35,6 @@ const PROMPT: &str = "answer (Enter signs nothing): ";
 ///
 /// That this machine cannot, or which step did not go as told.
 pub(crate) fn demo() -> Result<()> {
-    guard_lab::bins::look_in(lab::prepare()?);
     guard_lab::bins::nats_in(xtask::nats::obtain("machines and people meet there")?);
     let mut story = Story::default();
     let left = {
