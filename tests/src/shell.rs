@@ -99,6 +99,23 @@ impl Shell {
         Ok(code.context("no status")?.parse()?)
     }
 
+    /// Runs a command line to its end, and returns all that it printed and its exit status.
+    ///
+    /// # Errors
+    ///
+    /// That the shell has ended, or the command does not end.
+    pub fn output_of(&mut self, line: &str) -> Result<(String, i32)> {
+        self.tell(&format!("({line}) 2>&1; echo \"--status $?\""))?;
+        let mut text = String::new();
+        loop {
+            let line = self.running.line(PATIENCE)?;
+            if let Some((before, status)) = line.split_once("--status ") {
+                return Ok((text + before, status.trim().parse()?));
+            }
+            text += &(line + "\n");
+        }
+    }
+
     /// Reads on until a line contains `text`, and gives that line.
     ///
     /// # Errors

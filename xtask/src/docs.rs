@@ -71,7 +71,7 @@ mod tests {
                 .filter_map(|name| fs::read_to_string(root().join(name)).ok())
                 .collect())
         };
-        let (sources, documents) = (files("*.rs")?, files("*.md")?);
+        let (sources, documents) = (files("*.rs")? + &files("*.play")?, files("*.md")?);
         let tags = documents
             .split(TAG)
             .skip(1)
@@ -79,7 +79,7 @@ mod tests {
         let tests: Vec<_> = tags.flat_map(|(tests, _)| tests.split(", ")).collect();
         assert!(tests.len() > 100, "only {} tags were found", tests.len());
         let is_end = |c: char| !c.is_alphanumeric() && c != '_';
-        let names: BTreeSet<_> = ["fn ", "mod "]
+        let names: BTreeSet<_> = ["fn ", "mod ", "\nplay ", "\n# plays of "]
             .iter()
             .flat_map(|what| sources.split(what).skip(1))
             .filter_map(|rest| rest.split(is_end).next())

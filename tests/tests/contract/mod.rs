@@ -8,7 +8,6 @@ mod authority;
 mod decoys;
 mod discover;
 mod embedded;
-mod explain;
 mod guardd;
 mod inside;
 mod json;
