@@ -112,7 +112,7 @@ pub(crate) fn gate(all: bool) -> Result<()> {
 }
 
 /// A machine of a kind with a kernel, and the tests that it runs, by suite.
-struct Place<'a> {
+struct VmRun<'a> {
     kernel: Kernel,
     kind: &'a Kind,
     suites: BTreeMap<String, Vec<String>>,
@@ -140,7 +140,7 @@ fn tests(args: &VmArgs, kernels: &[Kernel], kinds: &[&Kind], wanted: &[String]) 
             suites.entry(suite).or_default().push(test.clone());
         }
         if !suites.is_empty() {
-            places.push(Place {
+            places.push(VmRun {
                 kernel,
                 kind,
                 suites,
@@ -216,7 +216,7 @@ struct Runner<'a> {
     qemu: Qemu,
     payload: PathBuf,
     logs: PathBuf,
-    places: Mutex<Vec<Place<'a>>>,
+    places: Mutex<Vec<VmRun<'a>>>,
     results: Mutex<Results>,
 }
 
@@ -239,7 +239,7 @@ impl Runner<'_> {
         }
     }
 
-    fn run(&self, place: &Place<'_>) -> Result<Results> {
+    fn run(&self, place: &VmRun<'_>) -> Result<Results> {
         let log = self.logs.join(format!("{place}.log"));
         let mut log =
             File::create(&log).with_context(|| format!("cannot make {}", log.display()))?;
@@ -255,7 +255,7 @@ impl Runner<'_> {
         Ok(results)
     }
 
-    fn boot(&self, place: &Place<'_>, disk: Option<&Path>) -> Result<Machine> {
+    fn boot(&self, place: &VmRun<'_>, disk: Option<&Path>) -> Result<Machine> {
         let image = image(place.kernel, place.kind.contents)?;
         let console = self.logs.join(format!("{place}.console"));
         self.qemu.boot(|| {
@@ -269,7 +269,7 @@ impl Runner<'_> {
     }
 
     /// Runs tests before a reboot, after it, and after the power was cut.
-    fn reboot(&self, place: &Place<'_>, log: &mut File) -> Result<Results> {
+    fn reboot(&self, place: &VmRun<'_>, log: &mut File) -> Result<Results> {
         let disk = disk()?;
         let of = |module: &str| -> Vec<String> {
             let tests = place.suites.values().flatten();
@@ -292,7 +292,7 @@ impl Runner<'_> {
     /// Runs tests, and those that fail once more, each alone.
     fn tests(
         &self,
-        place: &Place<'_>,
+        place: &VmRun<'_>,
         names: &[String],
         machine: &mut Machine,
         log: &mut File,
@@ -356,7 +356,7 @@ impl Runner<'_> {
     }
 }
 
-impl std::fmt::Display for Place<'_> {
+impl std::fmt::Display for VmRun<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}-{}", self.kernel.name(), self.kind.name)
     }
