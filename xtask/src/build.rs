@@ -21,7 +21,7 @@ pub(crate) const APART: [&str; 2] = ["guard-console", "guard-fleet"];
 /// That a tool could not be had, or that something does not compile.
 pub fn build() -> Result<()> {
     prepare()?;
-    // Apart, so that what one is made of changes nothing in the others.
+    // A build for each group: the features of one group change nothing in another.
     for names in [&PROGRAMS[..], &APART[..1], &APART[1..]] {
         run(programs(names)
             .args(["--release", "--target-dir"])

@@ -205,7 +205,7 @@ pub(crate) fn obtain_tree(name: &str, packages: &[&str], why: &str) -> Result<Pa
     })
 }
 
-/// Does the same with what they depend on that is not installed.
+/// Unpacks the packages and their dependencies that are not installed.
 ///
 /// # Errors
 ///
@@ -236,7 +236,7 @@ fn tree(
                 "packages are unpacked with apt, which is not here: run this on Debian or Ubuntu"
             );
         }
-        // Where all of them are installed there is nothing.
+        // The directory stays empty where all packages are installed.
         fs::create_dir_all(dir.join("usr"))?;
         let work = dir.join("work");
         fs::create_dir_all(work.join("lists/partial"))?;

@@ -11,7 +11,7 @@ use crate::{build, ebpf, install, mass, shared};
 /// Installed where there is none; a later one may want a later compiler.
 const DENY_VERSION: &str = "0.20.2";
 
-/// Returns an error that says what it found.
+/// Fails with the findings.
 type Check = fn() -> Result<()>;
 
 /// Checks format, lints, what the dependencies may be, and the alerts: all of it, whatever fails first.
@@ -94,7 +94,7 @@ fn deny() -> Result<()> {
         .env("PATH", path))
 }
 
-/// That Prometheus takes the alerts that ship, and that each comes when it should, and only then.
+/// Checks that Prometheus takes the shipped alerts, and that each fires when it should and only then.
 fn alerts() -> Result<()> {
     let why = "it checks the alerts for Prometheus";
     let prometheus = install::obtain_tree("prometheus", &["prometheus"], why)?;

@@ -29,10 +29,8 @@ pub(super) struct Asker {
     pub(super) session: u32,
     /// The process.
     pub(super) tgid: Tgid,
-    /// The name; of a service that of its host.
+    /// The name.
     pub(super) name: WireName,
-    /// The name as it was asked for.
-    pub(super) asked: WireName,
     /// The type.
     pub(super) kind: Kind,
     /// The server that was meant.
@@ -290,7 +288,6 @@ mod tests {
             session: 1,
             tgid: Tgid(7),
             name: name("a.example"),
-            asked: name("a.example"),
             kind: Kind(kind),
             server: [192, 0, 2, 53].into(),
         }

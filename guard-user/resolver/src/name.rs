@@ -70,17 +70,6 @@ impl WireName {
             .filter_map(|suffix| suffix.get(1..=usize::from(suffix[0])))
     }
 
-    /// Returns the host of a service's name, `_http._tcp.HOST` (RFC 2782): rules and people know it by that.
-    pub(super) fn host_of_service(&self) -> Option<Self> {
-        let labels: Vec<_> = self.labels().collect();
-        match labels[..] {
-            [service, b"_tcp" | b"_udp", ref host @ ..] if service.starts_with(b"_") => {
-                Self::of_labels(host.iter().copied()).filter(Self::is_host)
-            }
-            _ => None,
-        }
-    }
-
     /// Whether a policy could have it: whether it is a [`DomainName`], as a test compares. Each question is judged by it three times,
     /// so it makes no text.
     #[must_use]
@@ -228,21 +217,6 @@ mod tests {
             assert!(!WireName::read(bytes).unwrap().is_host());
         }
         assert!(name("a.example").is_host());
-    }
-
-    #[test]
-    fn a_service_is_its_hosts() {
-        let host = |text: &str| name(text).host_of_service();
-        assert_eq!(host("_http._tcp.deb.example"), Some(name("deb.example")));
-        assert_eq!(host("_sip._udp.a.example"), Some(name("a.example")));
-        for other in [
-            "_tcp.deb.example",
-            "http._tcp.deb.example",
-            "_a._b.deb.example",
-            "_a._tcp",
-        ] {
-            assert_eq!(host(other), None, "{other}");
-        }
     }
 
     #[test]

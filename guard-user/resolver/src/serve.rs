@@ -21,7 +21,6 @@ use super::{
     common::Common,
     exchange::{self, ServersAnswer},
     judge::{self, Judgement, NameVerdict},
-    kinds,
     link::{Asker, Awaited},
     name::WireName,
     networks::Network,
@@ -112,12 +111,10 @@ fn on_link(common: &Common, network: &Network, server: SocketAddr) -> Result<Soc
 
 /// Who asked it.
 pub(super) fn asker(origin: &Origin, question: &Question) -> Asker {
-    let host = (question.kind == kinds::SRV).then(|| question.name.host_of_service());
     Asker {
         session: origin.session.0,
         tgid: Tgid(origin.tgid),
-        name: host.flatten().unwrap_or_else(|| question.name.clone()),
-        asked: question.name.clone(),
+        name: question.name.clone(),
         kind: question.kind,
         server: server(origin).ip(),
     }
@@ -282,7 +279,7 @@ fn spend(common: &Common, asker: &Asker, zone: &WireName, only_odd: bool) -> boo
     let now = (common.now)();
     budget.is_some_and(|budget| {
         let mut budget = budget.borrow_mut();
-        budget.take(&asker.asked, zone, asker.kind, only_odd, now)
+        budget.take(&asker.name, zone, asker.kind, only_odd, now)
     })
 }
 

@@ -101,7 +101,7 @@ fn licences(crates: &BTreeSet<String>, metadata: &Value) -> Result<String> {
     let mut texts: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for package in metadata["packages"].as_array().into_iter().flatten() {
         let name = name_of(package);
-        // Those of this workspace have the package's own licence.
+        // Crates of this workspace have the package's own licence.
         if package["source"].is_null() || !crates.contains(&name) {
             continue;
         }

@@ -46,7 +46,7 @@ pub(crate) struct PackageArgs {
 
 /// A package.
 struct Package {
-    /// Its name, and that of the crate whose manifest describes it.
+    /// Name of the package, and of the crate whose manifest describes the package.
     name: &'static str,
     /// Its programs, each of the crate of that name.
     programs: &'static [&'static str],
@@ -308,7 +308,7 @@ fn empty(dir: &Path) -> Result<()> {
 mod tests {
     use super::*;
 
-    /// Whoever has read nothing knows what to type then; on Fedora, too.
+    /// A newcomer knows the next command, on Debian and on Fedora.
     #[test]
     fn an_installation_ends_with_what_to_type_next() -> Result<()> {
         const BEGIN: &str =
@@ -337,7 +337,7 @@ mod tests {
         Ok(())
     }
 
-    /// What a unit makes is nobody else's, unless its file says why.
+    /// Files that a unit makes can be read by the unit alone, unless the unit file says why.
     #[test]
     fn units_say_who_may_read_what_they_make() -> Result<()> {
         let (mut count, mut open) = (0, vec![root().join("packaging")]);

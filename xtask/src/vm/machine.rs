@@ -282,7 +282,7 @@ impl Qemu {
         };
         let memory = kind.memory.to_string();
         let mut qemu = Command::new("setpriv");
-        // It ends with the thread that started it, however that ends.
+        // qemu ends with the thread that started qemu, also where that thread is killed.
         qemu.args(["--pdeathsig", "KILL", "--"]).args(&self.command);
         qemu.args(["-M", "q35", "-accel", accel, "-cpu", cpu])
             .args(["-smp", processors, "-m", &memory, "-nodefaults"])

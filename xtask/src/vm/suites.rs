@@ -197,7 +197,7 @@ const LEFT_OUT: [&str; 4] = [
 pub(super) const GATE: [&str; 17] = [
     // What docs/start.md has a newcomer type: the gate runs it also where nothing changed that only machines can tell.
     "documents::machine::getting_started",
-    // Whether a boot enforces before anything else runs: nothing else boots.
+    // Enforcement before anything else runs: only these tests boot.
     "reboot::",
     // What a user does with the package.
     "packages::install::an_installation_enforces_and_a_purge_takes_all_away",

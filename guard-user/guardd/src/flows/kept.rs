@@ -214,7 +214,7 @@ impl KeptFlows {
         self.is_unwritten = true;
     }
 
-    /// The same that were counted there.
+    /// Returns the reads that were counted at a destination.
     pub(super) fn reads_at(&self, at: (IpAddr, u16)) -> Option<&ReadsAt> {
         self.reads.iter().find(|one| (one.address, one.port) == at)
     }

@@ -143,7 +143,7 @@ fn djangos_migrations_wait_as_a_whole() -> Tested {
         .daemon
         .agent(["approve", id, "--writes", "--for", "5m"]);
     approve.run()?.success()?;
-    // What it drops is asked about each time.
+    // Each DROP COLUMN of a migration is asked about.
     for _ in 0..9 {
         if agent.run(&migrate)?.code == 0 {
             break;
