@@ -60,7 +60,7 @@ pub(crate) const ASK: &str = r#"
 import socket, struct, sys
 server, name, kind, how = sys.argv[1:5]
 family = socket.AF_INET6 if ":" in server else socket.AF_INET
-number = {"A": 1, "AAAA": 28, "TXT": 16}[kind]
+number = {"A": 1, "AAAA": 28, "TXT": 16, "SRV": 33}[kind]
 labels = b"".join(bytes([len(l)]) + l.encode() for l in name.split("."))
 question = struct.pack(">HHHHHH", 4711, 0x100, 1, 0, 0, 0) + labels + b"\0" + struct.pack(">HH", number, 1)
 try:

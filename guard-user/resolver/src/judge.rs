@@ -43,6 +43,8 @@ struct FoundRule<'a> {
     below: Option<&'a [u8]>,
 }
 
+/// Why a name is refused that a rule denies.
+const DENIED: &str = "a rule denies the name";
 /// Why a name is refused that no rule is about.
 pub(super) const UNNAMED: &str = "no rule names it";
 
@@ -160,7 +162,7 @@ impl NamePolicy {
     ) -> (NameVerdict, Option<FoundRule<'a>>) {
         let found = self.find(name).filter(|found| found.rule.denied || !is_odd);
         let verdict = match (&found, self.names) {
-            (Some(found), _) if found.rule.denied => NameVerdict::Refused("a rule denies the name"),
+            (Some(found), _) if found.rule.denied => NameVerdict::Refused(DENIED),
             (Some(_), _) | (None, Names::Any) => NameVerdict::Passes,
             (None, _) if is_odd => NameVerdict::Refused("no host has such a name"),
             (None, Names::Ask) => NameVerdict::Ask,
@@ -197,6 +199,29 @@ pub(super) fn judge<'a>(
         zone: (!is_exact).then(|| zone(name, below)),
         is_free,
         is_silent,
+    }
+}
+
+/// Judges a question for the servers of a service, `_SERVICE._PROTO.HOST` (RFC 2782): what rules say of `HOST` holds, unless one denies
+/// either name. The labels in front count against the budget of `HOST`, also where a rule names it word for word: the program chose them.
+#[must_use]
+pub(super) fn judge_service<'a>(
+    policies: impl IntoIterator<Item = &'a NamePolicy> + Clone,
+    name: &WireName,
+) -> Judgement {
+    let own = judge(policies.clone(), name);
+    let Some(host) = name.host_of_service() else {
+        return own;
+    };
+    let judged = judge(policies, &host);
+    match (own.verdict, judged.verdict) {
+        (NameVerdict::Refused(DENIED), _) => own,
+        (_, NameVerdict::Refused(DENIED)) => judged,
+        (NameVerdict::Passes, _) => own,
+        _ => Judgement {
+            zone: Some(judged.zone.unwrap_or(host)),
+            ..judged
+        },
     }
 }
 
@@ -248,7 +273,7 @@ mod tests {
         judge(policies.iter().copied(), &name(text)).verdict
     }
 
-    const DENIED: NameVerdict = NameVerdict::Refused("a rule denies the name");
+    const DENIED: NameVerdict = NameVerdict::Refused(super::DENIED);
     const UNNAMED: NameVerdict = NameVerdict::Refused(super::UNNAMED);
     const ODD: NameVerdict = NameVerdict::Refused("no host has such a name");
 
@@ -344,6 +369,92 @@ mod tests {
         }
         let (any, ask) = (policy(Names::Any, &[]), policy(Names::Ask, &[]));
         assert_eq!(judge([&any, &ask], &odd(&[0])).verdict, ODD);
+    }
+
+    #[test]
+    fn a_service_is_judged_by_its_host_unless_a_rule_denies_either() {
+        let patterns = [
+            ("deb.example", false),
+            ("*.closed.example", true),
+            ("closed.example", false),
+            ("shut.example", true),
+            ("*.open.example", false),
+        ];
+        let of = |names| {
+            let policy = policy(names, &patterns);
+            move |text: &str| {
+                let judged = judge_service([&policy], &name(text));
+                let zone = judged.zone.map(|zone| zone.to_string());
+                (judged.verdict, zone.unwrap_or_default())
+            }
+        };
+        let passes = NameVerdict::Passes;
+        for (names, text, wanted, zone) in [
+            (Names::Ask, "_http._tcp.deb.example", passes, "deb.example"),
+            (
+                Names::Rules,
+                "_http._tcp.deb.example",
+                passes,
+                "deb.example",
+            ),
+            (Names::Any, "_http._tcp.deb.example", passes, "deb.example"),
+            (
+                Names::Rules,
+                "_http._tcp.closed.example",
+                DENIED,
+                "closed.example",
+            ),
+            (
+                Names::Any,
+                "_http._tcp.closed.example",
+                DENIED,
+                "closed.example",
+            ),
+            (Names::Any, "_http._tcp.shut.example", DENIED, ""),
+            (
+                Names::Ask,
+                "_ldap._tcp.a.open.example",
+                passes,
+                "open.example",
+            ),
+            (
+                Names::Ask,
+                "_http._tcp.other.example",
+                NameVerdict::Ask,
+                "other.example",
+            ),
+            (
+                Names::Rules,
+                "_http._tcp.other.example",
+                UNNAMED,
+                "other.example",
+            ),
+            // Not the names of services: 16 letters, a letter that no service has, another protocol.
+            (
+                Names::Ask,
+                "_abcdefghijklmnop._tcp.deb.example",
+                NameVerdict::Ask,
+                "deb.example",
+            ),
+            (
+                Names::Ask,
+                "_a_b._tcp.deb.example",
+                NameVerdict::Ask,
+                "deb.example",
+            ),
+            (
+                Names::Ask,
+                "_http._ab.deb.example",
+                NameVerdict::Ask,
+                "deb.example",
+            ),
+        ] {
+            assert_eq!(
+                of(names)(text),
+                (wanted, zone.to_owned()),
+                "{names:?} {text}"
+            );
+        }
     }
 
     #[test]

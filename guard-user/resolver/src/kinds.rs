@@ -35,6 +35,8 @@ const KNOWN: [(u16, &str); 21] = [
 pub(super) const OPT: Kind = Kind(41);
 /// `SOA`.
 pub(super) const SOA: Kind = Kind(6);
+/// `SRV`, by which a program finds the servers of a service (RFC 2782).
+pub(super) const SRV: Kind = Kind(33);
 /// `TXT`, which carries most a name.
 pub(super) const TXT: Kind = Kind(16);
 

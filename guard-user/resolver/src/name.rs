@@ -70,6 +70,18 @@ impl WireName {
             .filter_map(|suffix| suffix.get(1..=usize::from(suffix[0])))
     }
 
+    /// Returns the host of a service's name, `_SERVICE._PROTO.HOST` (RFC 2782; RFC 6335 5.1 has what a service may be called).
+    pub(super) fn host_of_service(&self) -> Option<Self> {
+        let labels: Vec<_> = self.labels().collect();
+        let [[b'_', service @ ..], b"_tcp" | b"_udp", host @ ..] = &labels[..] else {
+            return None;
+        };
+        let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'-';
+        let is_service = (1..=15).contains(&service.len()) && service.iter().all(is_plain);
+        let host = Self::of_labels(host.iter().copied()).filter(Self::is_host);
+        host.filter(|_| is_service)
+    }
+
     /// Whether a policy could have it: whether it is a [`DomainName`], as a test compares. Each question is judged by it three times,
     /// so it makes no text.
     #[must_use]

@@ -21,6 +21,7 @@ use super::{
     common::Common,
     exchange::{self, ServersAnswer},
     judge::{self, Judgement, NameVerdict},
+    kinds,
     link::{Asker, Awaited},
     name::WireName,
     networks::Network,
@@ -212,7 +213,10 @@ fn judge(common: &Common, asker: &Asker) -> Result<(Session, Judgement), Stopped
     let session = common.sessions.get(asker.session).ok_or_else(unknown)?;
     let policies = session.policies.as_ref().ok_or_else(unknown)?;
     let policies = policies.iter().map(|(_, policy)| &**policy);
-    let judgement = judge::judge(policies, &asker.name);
+    let judgement = match asker.kind {
+        kinds::SRV => judge::judge_service(policies, &asker.name),
+        _ => judge::judge(policies, &asker.name),
+    };
     match judgement.verdict {
         NameVerdict::Refused(why) => Err(Stopped {
             searched: why == judge::UNNAMED && is_made(common, &session, &asker.name),

@@ -97,8 +97,7 @@ impl NameScene {
 
     /// Has a session ask production's name server, and does not wait for what it is told.
     pub(crate) fn begin(&self, shell: &mut Shell, name: &str, how: &str) -> Tested {
-        let kind = if how.contains("AAAA") { "AAAA" } else { "A" };
-        let how = how.trim_end_matches("-AAAA");
+        let (how, kind) = how.split_once('-').unwrap_or((how, "A"));
         let ask = self.ask.display();
         shell.tell(&format!("python3 {ask} {DNS} {name} {kind} {how}"))?;
         Ok(())

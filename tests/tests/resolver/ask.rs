@@ -22,9 +22,14 @@ search = "silent"
 
 [[rule]]
 name = "api"
-to = ["*.api.example.com"]
+to = ["*.api.example.com", "deb.example"]
 ports = ["tcp/443"]
 action = "allow"
+
+[[rule]]
+name = "closed"
+to = ["*.closed.example"]
+action = "deny"
 "#;
 
 const NAME: &str = "x.evil.example";
@@ -219,6 +224,32 @@ fn where_nobody_is_there_a_name_does_not_exist_and_a_request_is_left() -> Tested
     assert_eq!(named, answered());
     let said = asking.why(&mut shell)?;
     assert!(said.contains(OTHER), "{said}");
+    Ok(())
+}
+
+/// An SRV question (RFC 2782), which apt asks before each mirror's address.
+#[test]
+fn the_servers_of_a_host_that_a_rule_names_are_nobodys_question() -> Tested {
+    const SERVICES: [&str; 3] = [
+        "_http._tcp.deb.example",
+        "_http._tcp.closed.example",
+        "_http._tcp.evil.example",
+    ];
+    let asking = Asking::new()?;
+    for service in SERVICES {
+        asking.scene.server.set(service, &[API]);
+    }
+    let mut shell = asking.scene.shell()?;
+    for how in ["connected-SRV", "tcp-SRV"] {
+        let told = SERVICES.map(|name| asking.scene.asked(&mut shell, name, how).unwrap());
+        assert_eq!(told, [format!("0 {DNS}"), unknown(), unknown()], "{how}");
+    }
+    let pending = asking.pending()?;
+    let names: Vec<_> = pending.iter().map(|one| &one["question"]["name"]).collect();
+    assert_eq!(names, [SERVICES[2]], "{pending:?}");
+    assert!(asking.scene.server.was_asked(SERVICES[0]));
+    assert!(!asking.scene.server.was_asked(SERVICES[1]));
+    assert!(!asking.scene.server.was_asked(SERVICES[2]));
     Ok(())
 }
 
