@@ -13,7 +13,6 @@ mod floods;
 mod holes;
 mod life;
 mod networks;
-mod past;
 pub(crate) mod place;
 mod rebinding;
 mod resolved;

@@ -155,9 +155,6 @@ pub enum Verb {
     /// Sum up what was stopped, asked and opened, for a person or a CI job
     #[command(after_help = examples::REPORT)]
     Report(ReportArgs),
-    /// Judge what the audit log recorded by another policy, and show what would have been otherwise
-    #[command(after_help = examples::REPLAY)]
-    Replay(ReplayArgs),
     /// Offer the policy lines that would make the answers of people permanent, or a policy of what was reached
     #[command(after_help = examples::SUGGEST)]
     Suggest(SuggestArgs),
@@ -913,20 +910,6 @@ pub struct ReportArgs {
     /// Exit with 1 if there was any: what a rule denied, or whatever was stopped
     #[arg(long, value_enum, value_name = "WHAT")]
     pub fail_on: Option<FailOn>,
-}
-
-/// `guard replay`
-#[derive(Debug, Args)]
-pub struct ReplayArgs {
-    /// The policy that judges: a name, or a file: whatever has a slash in it or ends in .toml
-    #[arg(value_name = "POLICY", add = complete::policy_files())]
-    pub policy: String,
-    /// Of this session only
-    #[arg(long, value_name = "ID", add = complete::sessions())]
-    pub session: Option<String>,
-    /// Not older than this, such as 12h, 7d or a date
-    #[arg(long, value_name = "DURATION|TIME", value_parser = when::since)]
-    pub since: Option<Duration>,
 }
 
 /// `guard suggest`

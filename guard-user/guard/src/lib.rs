@@ -51,7 +51,6 @@ mod project;
 mod records;
 pub mod reference;
 mod render;
-mod replay;
 mod report;
 mod run;
 mod sessions;
@@ -125,7 +124,6 @@ fn dispatch(cli: Cli, output: Output) -> Result<Exit, CliError> {
         Verb::Status(args) => status::status(connect()?, &args, output),
         Verb::Watch(args) => watch::watch(&socket, &args, output),
         Verb::Log(args) => log::log(connect, &socket, args, output),
-        Verb::Replay(args) => replay::replay(connect, args, output),
         Verb::Report(args) => report::report(Teller::at(&socket, output)?, &args, output),
         Verb::Suggest(args) if !args.files.is_empty() => {
             suggest::from_files(&args, &socket, output)
@@ -176,7 +174,6 @@ fn is_session(verb: &Verb) -> Result<(), Failure> {
     let (name, session) = match verb {
         Verb::Log(args) => ("log --session", &args.session),
         Verb::Report(args) => ("report --session", &args.session),
-        Verb::Replay(args) => ("replay --session", &args.session),
         Verb::Suggest(args) if !args.from_flows => ("suggest --session", &args.session),
         _ => return Ok(()),
     };

@@ -17,7 +17,7 @@ use super::misplaced::{is_escaped, is_program};
 /// Options that take a time.
 const TIMES: [&str; 4] = ["--for", "--hold", "--max-for", "--since"];
 /// Verbs that can be asked about one session, by an option.
-const OF_A_SESSION: [&str; 5] = ["flows", "log", "replay", "report", "suggest"];
+const OF_A_SESSION: [&str; 4] = ["flows", "log", "report", "suggest"];
 
 /// What it was meant to be, where that is clear.
 pub(super) fn meant(arguments: &[OsString], error: &clap::Error) -> Option<Failure> {
@@ -500,7 +500,6 @@ mod tests {
             ("guard sign r7", "guard question r7 --bytes"),
             ("guard log s1", "guard log --session s1"),
             ("guard --json flows s1", "guard --json flows --session s1"),
-            ("guard replay ci s1", "guard replay ci --session s1"),
             ("guard requests r1", "guard approve r1"),
             ("guard holes h1", "guard close h1"),
             ("guard ps s1", "guard log --session s1"),

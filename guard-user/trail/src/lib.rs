@@ -3,7 +3,6 @@
 pub mod chain;
 pub mod decisions;
 pub mod files;
-pub mod replay;
 pub mod suggest;
 #[cfg(test)]
 mod tests;

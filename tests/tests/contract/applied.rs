@@ -346,7 +346,6 @@ fn what_is_no_file_is_refused_at_once() -> Tested {
         &["explain", V4, "--policy", &fifo],
         &["diff", &fifo, "default"],
         &["diff", "default", &fifo],
-        &["replay", &fifo],
         &["discover", "--policy", &fifo],
     ] {
         let refused = project.guard(verb);

@@ -53,7 +53,6 @@ fn a_policy_of_guardds_own_directory_is_found_by_its_name(files: &Files) -> Test
     assert_eq!(same.code(), Some(0), "{same:?}");
     for args in [
         &["diff", "asks", "default"][..],
-        &["replay", "asks"],
         &["policy", "show", "asks"],
     ] {
         let said = lab.root(args)?;

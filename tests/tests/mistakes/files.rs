@@ -160,12 +160,6 @@ const ROWS: &[Row] = &[
     ),
     (
         User,
-        "guard replay nothing.toml",
-        2,
-        &["nothing.toml", "no such file"],
-    ),
-    (
-        User,
         "guard policy show ./mine.toml",
         2,
         &["./mine.toml is a file", "cat ./mine.toml"],

@@ -50,7 +50,7 @@ fn answers_to_requests_become_rules_for_them_and_no_others() -> Tested {
         "{lines}"
     );
     let text = format!("version = 1\nname = \"learned\"\ndefault = \"deny\"\n{lines}");
-    let file = scene.daemon.write_policy("learned", &text)?;
+    scene.daemon.write_policy("learned", &text)?;
     let mut learned = Shell::start(&scene.daemon, "learned")?;
     for (args, status) in [
         (&empty, "200"),
@@ -63,26 +63,6 @@ fn answers_to_requests_become_rules_for_them_and_no_others() -> Tested {
     ] {
         assert_eq!(curl(&mut learned, args)?, status, "{args}\n{lines}");
     }
-    // The same policy on what was asked before.
-    let replay = scene
-        .daemon
-        .agent(["replay", file.to_str().unwrap(), "--session", "s1"]);
-    let replay = replay.json()?;
-    let of = |request: &str| {
-        let all = replay["changes"].as_array().unwrap();
-        let found = all.iter().find(|one| one["request"] == request);
-        found.map(|one| one["after"].as_str().unwrap().to_owned())
-    };
-    assert_eq!(
-        of("PUT /api/albums/1?cover=2").as_deref(),
-        Some("read"),
-        "{replay}"
-    );
-    // A form may name another method, and the log keeps no body.
-    for post in ["POST /api/tags/1", "POST /api/other"] {
-        assert_eq!(of(post).as_deref(), Some("by its body"), "{replay}");
-    }
-    assert_eq!(of(&format!("PUT {JOB}")), None, "{replay}");
     Ok(())
 }
 

@@ -426,14 +426,6 @@ Examples:
 Exit status: 0; 1 if there was what --fail-on names; 2 it could not be done, as
 where no session is meant.";
 
-pub(super) const REPLAY: &str = "\
-Examples:
-  guard replay ./stricter.toml --since 7d
-  guard replay homelab --session s1
-  guard replay ci --json | jq '.changes[] | select(.opens)'
-
-Exit status: 0, whatever would have been otherwise; 2 it could not be done.";
-
 pub(super) const SUGGEST: &str = "\
 Examples:
   guard suggest --since 1d

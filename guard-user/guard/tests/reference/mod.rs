@@ -223,10 +223,6 @@ const OBJECTS: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     (
-        "struct Replay {",
-        &[("Replay", "`guard replay`"), ("JudgedRecord", "`changes`")],
-    ),
-    (
         "struct Differences {",
         &[
             ("Differences", "`guard diff`"),
