@@ -10,7 +10,11 @@ use std::{
 
 use http::{HeaderMap, HeaderValue, header};
 
-use super::{headers::plain, identity::lasting, secrets};
+use super::{
+    headers::{self, plain},
+    identity::lasting,
+    secrets,
+};
 
 /// How many are shown.
 const MOST: usize = 16;
@@ -177,10 +181,14 @@ const SECRET: &[&str] = &[
     "dpop",
     "jwt",
     "otp",
+    "passcode",
     "passphrase",
     "passwd",
     "password",
+    "pin",
     "secret",
+    "session",
+    "sid",
     "sig",
     "signature",
     "token",
@@ -227,7 +235,8 @@ impl ShownHeaders {
             self.is_cut = true;
             return;
         }
-        let (text, is_text) = match (is_secret(name), std::str::from_utf8(value.as_bytes())) {
+        let is_left_out = is_secret(name) || (says_nothing_known(name) && looks_random(value));
+        let (text, is_text) = match (is_left_out, std::str::from_utf8(value.as_bytes())) {
             (true, _) => (left_out(&lasting(name, value)), true),
             (false, Ok(text)) => (text.to_owned(), true),
             (false, Err(_)) => (
@@ -280,6 +289,15 @@ pub fn steers(name: &str) -> bool {
     let is_kin = STEER_FAMILIES.iter().any(|one| letters.starts_with(one));
     let is_usual = is_of_a_client(name) || is_harmless(name, &HeaderValue::from_static(""));
     (is_named || is_kin) && !is_usual && !is_secret(name)
+}
+
+/// Whether no list has the name: then the value may be anything.
+fn says_nothing_known(name: &str) -> bool {
+    !steers(name) && !is_of_a_client(name) && !headers::is_elsewhere(name)
+}
+
+fn looks_random(value: &HeaderValue) -> bool {
+    value.to_str().is_ok_and(secrets::looks_random)
 }
 
 /// Whether its value may let somebody in.

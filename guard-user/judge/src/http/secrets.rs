@@ -8,18 +8,20 @@ use super::{headers::plain, query::folded};
 pub const LEFT_OUT: &str = "***";
 
 /// Parameters and fields, by the letters of their names.
-const NAMES: &[&str] = &[
-    "auth",
+const NAMES: &[&str] = &["auth", "pass", "sid", "sig", "ticket"];
+
+/// Ends of the names of such.
+const ENDS: &[&str] = &[
+    "connectionstring",
     "jwt",
     "otp",
-    "pass",
+    "otpcode",
+    "passcode",
     "passphrase",
     "pwd",
     "session",
     "sessionid",
-    "sid",
-    "sig",
-    "ticket",
+    "userpin",
 ];
 
 /// The same, where the value does not look like the name of a thing: `?key=photos/1.jpg` says what is deleted.
@@ -113,21 +115,27 @@ pub(crate) fn is_secret(name: &str, value: &str) -> bool {
     let letters = plain(&folded(&decoded));
     let is_about = ABOUT.iter().any(|end| letters.ends_with(end));
     NAMES.contains(&letters.as_str())
+        || ENDS.iter().any(|end| letters.ends_with(end))
         || (has_part(&letters) && !is_about)
         || (SOMETIMES.contains(&letters.as_str()) && looks_secret(value))
 }
 
-/// Returns true for a number that a person types to get in, and for long ones of letters and digits.
+/// Returns true for a number that a person types to get in, and for what looks random.
 fn looks_secret(value: &str) -> bool {
     const PIN: std::ops::RangeInclusive<usize> = 4..=8;
-    const LONG: usize = 16;
+    let is_number = value.bytes().all(|byte| byte.is_ascii_digit());
+    (is_number && PIN.contains(&value.len())) || looks_random(value)
+}
+
+/// Returns true for a long word of letters and digits.
+pub(super) fn looks_random(value: &str) -> bool {
+    const LONG: usize = 12;
     let has = |is: fn(&u8) -> bool| value.bytes().any(|byte| is(&byte));
     let (digit, letter) = (has(u8::is_ascii_digit), has(u8::is_ascii_alphabetic));
     let is_one_word = value
         .bytes()
         .all(|byte| byte.is_ascii_alphanumeric() || b"_-+=%".contains(&byte));
-    let is_pin = digit && PIN.contains(&value.len()) && value.bytes().all(|b| b.is_ascii_digit());
-    is_pin || (is_one_word && digit && letter && value.len() >= LONG)
+    is_one_word && digit && letter && value.len() >= LONG
 }
 
 /// Returns a text that may be JSON, a form, YAML, XML or a statement, cut off anywhere, with [`LEFT_OUT`] for values of fields with a
@@ -292,6 +300,10 @@ mod tests {
             (
                 "/x?monkey=1&keyboard=2&zipcode=3",
                 "/x?monkey=1&keyboard=2&zipcode=3",
+            ),
+            (
+                "/x?totp=123456&otp_code=a&login_session=b&connection_string=c&desktop=d",
+                "/x?totp=***&otp_code=***&login_session=***&connection_string=***&desktop=d",
             ),
             ("/x?token", "/x?token"),
             (
