@@ -7,7 +7,7 @@ use super::{
     facts::Facts,
     form::Form,
     http_rule, method,
-    obstacle::{self, Obstacle},
+    obstacle::{self, Obstacle, ReadsBody},
     profiles::{self, JointOpinion, Opinion},
     warnings,
 };
@@ -55,13 +55,20 @@ fn by_itself(rules: &Rules, facts: &Facts<'_>) -> Judgement {
         opinion,
         body_has_use,
     } = profiles::opinion(rules, facts);
-    let obstacle = obstacle::find(facts);
-    let body = obstacle::body(facts).filter(|_| !body_has_use);
-    match (opinion, obstacle.or(body)) {
+    let (mut obstacle, mut is_unread) = (obstacle::find(facts), false);
+    if !body_has_use {
+        match obstacle::body(facts) {
+            ReadsBody::Plain => {}
+            ReadsBody::Unread => is_unread = true,
+            ReadsBody::Stops(body) => obstacle = obstacle.or(Some(body)),
+        }
+    }
+    match (opinion, obstacle) {
         (Opinion::Write { kind, because }, _) | (_, Some(Obstacle { kind, because })) => {
             write(rules, facts, kind, because)
         }
         (Opinion::Body, None) => Judgement::NeedsBody { limit: BODY_LIMIT },
+        (_, None) if is_unread => Judgement::NeedsBody { limit: BODY_LIMIT },
         (
             Opinion::Read {
                 because,

@@ -1,6 +1,6 @@
 //! Forms: frameworks take the method of a POST from a field of the form in its body (`_method=DELETE`), as from the query.
 
-use super::{RequestHead, body::Body, headers, query::pairs};
+use super::{RequestHead, body::Body, headers, json::Json, query::pairs};
 
 /// The form in the body of a request.
 pub(super) enum Form {
@@ -15,12 +15,16 @@ pub(super) enum Form {
 impl Form {
     pub(super) fn of(request: &RequestHead<'_>, body: Body<'_>) -> Self {
         let types = headers::media_types(request.headers);
+        // Laravel takes a field of JSON for one of a form.
+        let is_json = types
+            .iter()
+            .any(|one| one.contains("/json") || one.contains("+json"));
         // A body of no type is a form to some servers. To Rack, whatever has parts is one.
         let has_parts = types.iter().any(|one| one.starts_with("multipart/"));
         let is_form = types.iter().all(String::is_empty)
             || has_parts
             || types.iter().any(|one| one.contains("form"));
-        if request.method != http::Method::POST || !is_form {
+        if request.method != http::Method::POST || !(is_form || is_json) {
             return Self::Read(Vec::new());
         }
         match body {
@@ -32,6 +36,10 @@ impl Form {
             Body::Whole(_) if has_parts => Self::Read(Vec::new()),
             Body::Whole(body) => match headers::encoded(request.headers) {
                 Some(why) => Self::Unknown(why),
+                None if is_json && may_name_method_in_json(body) => Self::Unknown(
+                    "JSON with `_method` may name another method, and servers take that",
+                ),
+                None if is_json => Self::Read(Vec::new()),
                 None => Self::Read(pairs(body)),
             },
         }
@@ -49,6 +57,18 @@ impl Form {
     pub(super) const fn is_read(&self) -> bool {
         matches!(self, Self::Read(_))
     }
+}
+
+/// Returns true if a name in JSON may be `_method`, also where its letters are escaped.
+fn may_name_method_in_json(body: &[u8]) -> bool {
+    let text = body.to_ascii_lowercase();
+    let has = |word: &[u8]| memchr::memmem::find(&text, word).is_some();
+    has(b"_method") || (has(b"\\u00") && json_names_method(&text))
+}
+
+/// Returns true if JSON that is read names the method, and where it cannot be read.
+fn json_names_method(text: &[u8]) -> bool {
+    Json::parse(text).is_none_or(|json| json.get("_method").is_some())
 }
 
 /// Returns true if a line that names a part (RFC 7578) may name it `_method`, in whichever encoding.

@@ -1,6 +1,6 @@
 //! What makes a request more than its method says.
 
-use super::{facts::Facts, headers, method};
+use super::{body::Body, facts::Facts, headers, method};
 
 /// Why a request is not what it seems to be.
 pub(super) struct Obstacle {
@@ -32,17 +32,41 @@ pub(super) fn unknown_form(because: &str) -> Obstacle {
     }
 }
 
-/// A body where the method gives it no meaning (RFC 9110 9.3.1): servers may act on it.
-pub(super) fn body(facts: &Facts<'_>) -> Option<Obstacle> {
-    (facts.is_safe() && facts.has_body && !method::has_use_for_body(facts.method)).then(|| {
-        Obstacle {
-            kind: format!("sends a body with {}", facts.method),
-            because: format!(
-                "a {} has no use for a body, and this one has one",
-                facts.method
-            ),
+/// What is to be said of a body where the method only reads.
+pub(super) enum ReadsBody {
+    /// Nothing.
+    Plain,
+    /// It has to be read first.
+    Unread,
+    /// Servers may act on it.
+    Stops(Obstacle),
+}
+
+/// Judges a body where the method gives it no meaning (RFC 9110 9.3.1), and where WebDAV's methods say in XML what is asked for: a
+/// server that does not look at the method acts on whatever else is in it.
+pub(super) fn body(facts: &Facts<'_>) -> ReadsBody {
+    if !facts.is_safe() || !facts.has_body {
+        return ReadsBody::Plain;
+    }
+    let method = facts.method;
+    let because = match facts.body {
+        _ if !method::has_use_for_body(method) => {
+            format!("a {method} has no use for a body, and this one has one")
         }
+        Body::Whole(body) if body.is_empty() || is_xml(body) => return ReadsBody::Plain,
+        Body::Unread => return ReadsBody::Unread,
+        Body::Whole(_) => format!("the body of a {method} is XML, and this one is not"),
+        Body::TooLong => format!("the body of this {method} is too long to be judged"),
+    };
+    ReadsBody::Stops(Obstacle {
+        kind: format!("sends a body with {method}"),
+        because,
     })
+}
+
+fn is_xml(body: &[u8]) -> bool {
+    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
+    body.trim_ascii_start().starts_with(b"<")
 }
 
 fn in_query(facts: &Facts<'_>) -> Option<Obstacle> {

@@ -27,7 +27,7 @@ fn reads(view: &View<'_>) -> Opinion {
         .iter()
         .map(|judge| judge(view))
         .find(|opinion| matches!(opinion, Opinion::Read { .. } | Opinion::Body));
-    read.unwrap_or_else(|| graphql::judge(view).stricter(elasticsearch::judge(view)))
+    read.unwrap_or_else(|| graphql::judge(view).stricter(elasticsearch::search(view)))
 }
 
 /// A GET, or another method that passes as a read, which does something.
@@ -51,7 +51,7 @@ fn acts(view: &View<'_>) -> Opinion {
     if words.is_empty() && given("action") {
         opinion = opinion.stricter(super::aws::judge(view));
     }
-    if view.is_known || matches!(opinion, Opinion::Write { .. }) {
+    if view.is_listed || matches!(opinion, Opinion::Write { .. }) {
         return opinion;
     }
     let is_overridden = view

@@ -51,6 +51,14 @@ pub(super) fn acts_by_path(view: &View<'_>) -> Opinion {
     })
 }
 
+/// Judges a search where no profile says that Elasticsearch answers: CrateDB runs any statement that is sent to `/_sql`.
+pub(super) fn search(view: &View<'_>) -> Opinion {
+    if WITHOUT_INDEX.contains(&&view.segments()[..]) {
+        return acts_by_path(view);
+    }
+    judge(view)
+}
+
 pub(super) fn judge(view: &View<'_>) -> Opinion {
     match acts_by_path(view) {
         Opinion::None => {}

@@ -131,11 +131,15 @@ pub(super) fn opinion(rules: &Rules, facts: &Facts<'_>) -> JointOpinion {
         body_has_use |= may_read && *profile == Profile::Elasticsearch;
         together = together.stricter(opinion);
     }
-    // The word of a profile that the rule names comes first.
-    together = together.stricter(views(always::judge).unwrap_or_else(|why| Opinion::Write {
+    let always = views(always::judge).unwrap_or_else(|why| Opinion::Write {
         kind: AMBIGUOUS.to_owned(),
         because: why.to_owned(),
-    }));
+    });
+    // The word of a profile that the rule names comes first.
+    together = match (&together, &always) {
+        (Opinion::Read { .. }, Opinion::Read { .. }) => together,
+        _ => together.stricter(always),
+    };
     JointOpinion {
         opinion: together,
         body_has_use,
@@ -150,7 +154,7 @@ pub(super) fn warnings(rules: &Rules, facts: &Facts<'_>) -> Vec<String> {
             facts,
             path,
             lists: &rules.lists,
-            is_known: true,
+            is_listed: true,
         };
         let of_profile = |profile: &Profile| service::warning(&view, *profile);
         found.extend(rules.profiles.iter().filter_map(of_profile));
@@ -169,11 +173,16 @@ fn in_all_readings(
     rules: &Rules,
     facts: &Facts<'_>,
 ) -> Result<Opinion, &'static str> {
-    let views = facts.paths.readings().map(|path| View {
-        facts,
-        path,
-        lists: &rules.lists,
-        is_known: rules.profiles.iter().any(|one| service::is_described(*one)),
+    let views = facts.paths.readings().map(|path| {
+        let view = View {
+            facts,
+            path,
+            lists: &rules.lists,
+            is_listed: false,
+        };
+        let mut profiles = rules.profiles.iter();
+        let is_listed = profiles.any(|profile| service::lists(&view, *profile));
+        View { is_listed, ..view }
     });
     let opinions: Vec<Opinion> = views.map(|view| judge(&view)).collect();
     let permits = |opinion: &Opinion| matches!(opinion, Opinion::Read { .. } | Opinion::Body);
@@ -196,7 +205,7 @@ fn judge_of(profile: Profile) -> fn(&View<'_>) -> Opinion {
         Profile::Cloudflare => |view| service::judge(view, Profile::Cloudflare),
         Profile::Digitalocean => |view| service::judge(view, Profile::Digitalocean),
         Profile::Docker => docker::judge,
-        Profile::Elasticsearch => elasticsearch::judge,
+        Profile::Elasticsearch => |view| elasticsearch::judge(view).without_forms(),
         Profile::Git => git::judge,
         Profile::Gitea => gitea::judge,
         Profile::Github => |view| service::judge(view, Profile::Github),

@@ -18,7 +18,7 @@ fn handed_through(view: &View<'_>) -> Opinion {
         facts: view.facts,
         path: &path,
         lists: view.lists,
-        is_known: view.is_known,
+        is_listed: view.is_listed,
     };
     let words = view.words();
     let mut places = (0..words.len()).map(|at| &words[at..]);

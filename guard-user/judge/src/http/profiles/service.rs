@@ -234,9 +234,16 @@ pub(super) fn judge(view: &View<'_>, profile: Profile) -> Opinion {
     }
 }
 
-/// Returns true if a profile has a list of what its server does.
-pub(super) fn is_described(profile: Profile) -> bool {
-    Service::of(profile).is_some() || profile == Profile::Kubernetes
+/// Returns true if a profile knows this very request as a read. In Kubernetes' own paths people choose the names.
+pub(super) fn lists(view: &View<'_>, profile: Profile) -> bool {
+    const KUBERNETES: [&str; 2] = ["api", "apis"];
+    let is_read = |service: &Service| service.lines.iter().any(|line| line.is(view));
+    let is_kubernetes = profile == Profile::Kubernetes
+        && view
+            .words()
+            .first()
+            .is_some_and(|first| KUBERNETES.contains(first));
+    is_kubernetes || Service::of(profile).is_some_and(is_read)
 }
 
 /// Returns what a request does by the lists of all servers, whichever server it is.

@@ -12,8 +12,8 @@ pub(super) struct View<'a> {
     pub(super) facts: &'a Facts<'a>,
     pub(super) path: &'a str,
     pub(super) lists: &'a ProfileLists,
-    /// Whether the rule names a server whose list has all that acts there.
-    pub(super) is_known: bool,
+    /// Whether a profile of the rule lists this very request as a read.
+    pub(super) is_listed: bool,
 }
 
 impl<'a> View<'a> {

@@ -2,7 +2,7 @@
 
 use guard_policy::Profile;
 
-use super::{asked, not_read, profile, read};
+use super::{asked, not_read, profile, read, rules};
 
 #[test]
 fn searches_read() {
@@ -99,4 +99,12 @@ fn what_keeps_its_result_is_no_search() {
             );
         }
     }
+}
+
+/// CrateDB runs any statement that is sent to `/_sql`.
+#[test]
+fn sql_reads_where_elasticsearch_answers() {
+    let sql = "POST /_sql\nContent-Type: application/json\n\n{\"query\":\"SELECT 1\"}";
+    read(&profile(Profile::Elasticsearch), &[sql]);
+    not_read(&rules(""), &[sql, "POST /_query\n\n{}"]);
 }

@@ -191,3 +191,18 @@ fn a_confirmed_read_says_what_it_is() {
         ],
     );
 }
+
+/// Laravel takes it from JSON as from a form.
+#[test]
+fn json_that_names_a_method_is_not_allowed_by_another() {
+    let open = rules("[[rule.http]]\nmethod = [\"POST\"]\naction = \"allow\"");
+    let json = |body: &str| format!("POST /x\nContent-Type: application/vnd.api+json\n\n{body}");
+    read(&open, &[&json("{\"a\":\"\\u0041\"}"), &json("[]")]);
+    for body in [
+        "{\"_method\":\"DELETE\"}",
+        "{\"a\":1,\"_METHOD\":\"DELETE\"}",
+        "{\"\\u005fmethod\":\"DELETE\"}",
+    ] {
+        not_read(&open, &[&json(body)]);
+    }
+}

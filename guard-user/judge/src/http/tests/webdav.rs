@@ -2,7 +2,7 @@
 
 use guard_policy::Profile;
 
-use super::{not_read, profile, read};
+use super::{not_read, profile, read, rules};
 
 #[test]
 fn safe_methods_of_webdav_read_with_the_profile() {
@@ -34,4 +34,27 @@ fn safe_methods_of_webdav_read_with_the_profile() {
             "GET /x\n\nbody",
         ],
     );
+}
+
+/// CometBFT, graph-gophers' handler and VictoriaMetrics look at no method: they do what the body says.
+#[test]
+fn a_body_that_is_no_xml_is_asked_about() {
+    for rules in [&rules(""), &profile(Profile::Webdav)] {
+        for method in ["PROPFIND", "REPORT", "SEARCH"] {
+            read(
+                rules,
+                &[
+                    &format!("{method} /dav/"),
+                    &format!("{method} /dav/\nContent-Type: text/xml\n\n\u{feff} <a/>"),
+                ],
+            );
+            not_read(
+                rules,
+                &[
+                    &format!("{method} /graphql\n\n{{\"query\":\"mutation{{deleteAll}}\"}}"),
+                    &format!("{method} /write\nContent-Type: text/xml\n\ncpu value=1"),
+                ],
+            );
+        }
+    }
 }
