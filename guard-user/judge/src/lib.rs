@@ -49,6 +49,9 @@ macro_rules! write_through {
 
 pub mod command_line;
 pub mod http;
+mod ordinary;
 pub mod sieve;
 #[cfg(feature = "sql")]
 pub mod sql;
+
+pub use ordinary::is_ordinary;

@@ -83,12 +83,11 @@ impl HttpRequest {
         self.scheme == Self::POSTGRES
     }
 
-    /// Returns true if a yes to all writes is not for it: it is a statement that destroys what it names, or of which nobody can
-    /// tell what it does.
+    /// Returns true if a yes to all writes is not for it: a statement that does more than change rows or define tables, as far as its
+    /// text says. Those drop what they name, run code that nobody sees, or change who may do what, or the server.
     #[must_use]
     pub fn is_grave(&self) -> bool {
-        let is_one = matches!(&*self.method, "TRUNCATE" | "DO" | "?");
-        self.is_statement() && (is_one || self.method.starts_with("DROP"))
+        self.is_statement() && !guard_judge::is_ordinary(&self.method)
     }
 
     /// Two texts of statements in a row as one.

@@ -238,7 +238,7 @@ pub(crate) fn left(hole: &Hole) -> Option<String> {
 }
 
 /// What a yes to all writes of a database is for.
-const ALL_STATEMENTS: &str = "all writes, DELETE too, but no DROP, TRUNCATE or DO";
+const ALL_STATEMENTS: &str = "rows and tables, DELETE too; what drops or runs code is asked about";
 
 /// Which HTTP requests.
 pub(crate) fn requests(http: &HttpHole) -> String {

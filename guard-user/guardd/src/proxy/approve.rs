@@ -532,7 +532,7 @@ fn no_pattern(id: &str, request: &HttpRequest) -> CallError {
 fn grave(id: &str, request: &HttpRequest) -> CallError {
     CallError::invalid(
         format!("a yes to all writes is not for {}", request.method),
-        "DROP, TRUNCATE, DO and what guard cannot read are asked about each time",
+        "what drops, runs code, or changes rights or the server is asked about each time",
         format!("guard approve {id}"),
     )
 }
@@ -638,8 +638,21 @@ mod tests {
         assert_eq!(refusal.failure.fix, "approve it alone");
         // Of a statement that is a login.
         named.request.scheme = HttpRequest::POSTGRES.to_owned();
+        named.request.method = "UPDATE".to_owned();
         assert_eq!(writes.covers("r3", &named, false).unwrap(), all(None, true));
-        for method in ["DROP TABLE", "DROP COLUMN", "TRUNCATE", "DO", "?"] {
+        for method in [
+            "DROP TABLE",
+            "DROP COLUMN",
+            "TRUNCATE",
+            "DO",
+            "?",
+            "CREATE FUNCTION",
+            "CALL",
+            "function call",
+            "COPY FROM PROGRAM",
+            "GRANT or REVOKE",
+            "ALTER SYSTEM",
+        ] {
             named.request.method = method.to_owned();
             let refusal = writes.covers("r3", &named, false).unwrap_err();
             assert_eq!(refusal.failure.fix, "guard approve r3", "{method}");

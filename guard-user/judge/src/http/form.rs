@@ -16,9 +16,11 @@ impl Form {
     pub(super) fn of(request: &RequestHead<'_>, body: Body<'_>) -> Self {
         let types = headers::media_types(request.headers);
         // Laravel takes a field of JSON for one of a form.
-        let is_json = types
-            .iter()
-            .any(|one| one.contains("/json") || one.contains("+json"));
+        let is_json = headers::matching(request.headers, &["content-type"]).any(|(_, value)| {
+            let value = value.to_ascii_lowercase();
+            let has = |word: &[u8]| memchr::memmem::find(&value, word).is_some();
+            has(b"/json") || has(b"+json")
+        });
         // A body of no type is a form to some servers. To Rack, whatever has parts is one.
         let has_parts = types.iter().any(|one| one.starts_with("multipart/"));
         let is_form = types.iter().all(String::is_empty)

@@ -53,9 +53,9 @@ pub(super) fn body(facts: &Facts<'_>) -> ReadsBody {
         _ if !method::has_use_for_body(method) => {
             format!("a {method} has no use for a body, and this one has one")
         }
-        Body::Whole(body) if body.is_empty() || is_xml(body) => return ReadsBody::Plain,
+        Body::Whole(body) if body.is_empty() || is_of_dav(body) => return ReadsBody::Plain,
         Body::Unread => return ReadsBody::Unread,
-        Body::Whole(_) => format!("the body of a {method} is XML, and this one is not"),
+        Body::Whole(_) => format!("the body of a {method} is XML of WebDAV, and this one is not"),
         Body::TooLong => format!("the body of this {method} is too long to be judged"),
     };
     ReadsBody::Stops(Obstacle {
@@ -64,9 +64,49 @@ pub(super) fn body(facts: &Facts<'_>) -> ReadsBody {
     })
 }
 
-fn is_xml(body: &[u8]) -> bool {
-    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
-    body.trim_ascii_start().starts_with(b"<")
+/// Returns true for XML whose first element has a name of WebDAV (RFC 4918), or of what is made of it: `CalDAV` (RFC 4791), `CardDAV`
+/// (RFC 6352), Subversion, ownCloud.
+fn is_of_dav(body: &[u8]) -> bool {
+    const NAMESPACES: [&str; 5] = [
+        "DAV:",
+        "urn:ietf:params:xml:ns:caldav",
+        "urn:ietf:params:xml:ns:carddav",
+        "svn:",
+        "http://owncloud.org/ns",
+    ];
+    let Ok(text) = std::str::from_utf8(body) else {
+        return false;
+    };
+    let text = text.trim_start_matches('\u{feff}').trim();
+    let root = match text.strip_prefix("<?xml") {
+        Some(rest) => rest
+            .split_once("?>")
+            .map_or("", |(_, rest)| rest.trim_start()),
+        None => text,
+    };
+    let Some((tag, rest)) = root.strip_prefix('<').and_then(|root| root.split_once('>')) else {
+        return false;
+    };
+    let name = tag
+        .split([' ', '\t', '\r', '\n', '/'])
+        .next()
+        .unwrap_or_default();
+    let is_name = |c: char| c.is_ascii_alphanumeric() || ":-_.".contains(c);
+    let prefix = name.split_once(':').map_or("", |(prefix, _)| prefix);
+    let attribute = match prefix {
+        "" => "xmlns=".to_owned(),
+        prefix => format!("xmlns:{prefix}="),
+    };
+    let is_of = |namespace: &&str| {
+        ['"', '\'']
+            .iter()
+            .any(|quote| tag.contains(&format!("{attribute}{quote}{namespace}{quote}")))
+    };
+    let is_whole = match tag.ends_with('/') {
+        true => rest.is_empty(),
+        false => rest.ends_with(&format!("</{name}>")),
+    };
+    !name.is_empty() && name.chars().all(is_name) && NAMESPACES.iter().any(is_of) && is_whole
 }
 
 fn in_query(facts: &Facts<'_>) -> Option<Obstacle> {

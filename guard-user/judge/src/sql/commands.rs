@@ -1,5 +1,7 @@
 //! What every other command is called, and what it does: for people only. A command that is not here asks as well.
 
+use pg_query::protobuf::AlterTableType as Part;
+
 use super::{
     SqlWrite, objects,
     tree::{Node, Tree},
@@ -437,9 +439,13 @@ pub(super) fn write(tree: &Tree) -> Option<SqlWrite> {
     let known = COMMANDS.iter().find(|known| known.node == node.name)?;
     let objects = named(node, known).unwrap_or_else(|| objects::of(tree));
     let kind = format!("{}{}", known.does, objects::listed(&objects));
-    let drops_column = drops_column(node);
+    let drops_column = parts(node).any(|part| is(part, Part::AtDropColumn));
     let command = if drops_column {
         "DROP COLUMN"
+    } else if parts(node).any(|part| is(part, Part::AtDropConstraint)) {
+        "DROP CONSTRAINT"
+    } else if known.node == "AlterTableStmt" && !parts(node).all(defines_more) {
+        "ALTER TABLE …"
     } else {
         known.command
     };
@@ -450,7 +456,9 @@ pub(super) fn write(tree: &Tree) -> Option<SqlWrite> {
     let warnings = known.warnings.iter().map(|&warning| warning.to_owned());
     write.warnings.extend(warnings);
     write.unless_there = unless_there(node);
-    Some(write.on(objects))
+    let elements = node.get("schema_elts").map(Tree::many).unwrap_or_default();
+    let within = elements.iter().filter_map(self::write);
+    Some(within.fold(write.on(objects), SqlWrite::and))
 }
 
 /// What it is about, where a field of its own says that.
@@ -480,9 +488,32 @@ fn cascades(node: &Node) -> bool {
     (is_drop && of(node)) || parts(node).any(of)
 }
 
-fn drops_column(node: &Node) -> bool {
-    let drops = i64::from(pg_query::protobuf::AlterTableType::AtDropColumn as i32);
-    parts(node).any(|part| part.get("subtype") == Some(&Tree::Number(drops)))
+fn is(part: &Node, kind: Part) -> bool {
+    part.get("subtype") == Some(&Tree::Number(i64::from(kind as i32)))
+}
+
+/// Whether a part of an `ALTER TABLE` defines something, and takes nothing away: no data, right, owner, check or trigger.
+fn defines_more(part: &Node) -> bool {
+    const MORE: [Part; 13] = [
+        Part::AtAddColumn,
+        Part::AtAddConstraint,
+        Part::AtAddIdentity,
+        Part::AtAddIndexConstraint,
+        Part::AtAttachPartition,
+        Part::AtClusterOn,
+        Part::AtColumnDefault,
+        Part::AtDropNotNull,
+        Part::AtSetIdentity,
+        Part::AtSetNotNull,
+        Part::AtSetStatistics,
+        Part::AtSetStorage,
+        Part::AtValidateConstraint,
+    ];
+    let is_using = || {
+        let column = part.get("def").and_then(Tree::node);
+        column.is_some_and(|column| column.get("raw_default").is_some())
+    };
+    MORE.iter().any(|kind| is(part, *kind)) || (is(part, Part::AtAlterColumnType) && !is_using())
 }
 
 /// The parts of an `ALTER TABLE`.

@@ -7,7 +7,7 @@ use super::{
     tree::{Node, Tree},
 };
 
-/// The first thing that does more than read, or may.
+/// A thing that does more than read, or may.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Doubt {
     /// `FOR UPDATE` and its kind.
@@ -32,14 +32,19 @@ pub(super) enum Doubt {
     Unknown(&'static str),
 }
 
-/// Finds it, wherever it is.
-pub(super) fn find(tree: &Tree, extra: Extra<'_>) -> Option<Doubt> {
-    Search::of(tree, extra, false).find(tree)
+/// Returns what a query does beside reading, all of it as one.
+pub(super) fn of_query(tree: &Tree, extra: Extra<'_>) -> Option<SqlWrite> {
+    together(Search::of(tree, extra, false).find(tree), tree)
 }
 
-/// The same where a statement is only planned: what it calls may be evaluated for that.
-pub(super) fn find_planned(tree: &Tree, extra: Extra<'_>) -> Option<Doubt> {
-    Search::of(tree, extra, true).find(tree)
+/// Returns what a statement does by what it calls: also where it is only planned, as that may be evaluated then.
+pub(super) fn of_calls(tree: &Tree, extra: Extra<'_>) -> Option<SqlWrite> {
+    together(Search::of(tree, extra, true).find(tree), tree)
+}
+
+fn together(doubts: Vec<Doubt>, tree: &Tree) -> Option<SqlWrite> {
+    let writes = doubts.into_iter().map(|doubt| write(doubt, tree));
+    writes.reduce(SqlWrite::and)
 }
 
 /// Whether it calls `set_config`, of whatever schema.
@@ -72,28 +77,49 @@ impl<'t> Search<'t> {
         }
     }
 
-    fn find(&self, tree: &Tree) -> Option<Doubt> {
-        match tree {
-            Tree::Node(node) => self.of_node(node).or_else(|| self.within(node)),
-            Tree::Many(items) => items.iter().find_map(|item| self.find(item)),
-            Tree::Nothing | Tree::Flag(_) | Tree::Number(_) | Tree::Text(_) => None,
+    /// Finds them, wherever they are, each once.
+    fn find(&self, tree: &Tree) -> Vec<Doubt> {
+        let mut found = Vec::new();
+        self.collect(tree, self.plans, &mut found);
+        found
+    }
+
+    fn collect(&self, tree: &Tree, plans: bool, found: &mut Vec<Doubt>) {
+        let node = match tree {
+            Tree::Node(node) => node,
+            Tree::Many(items) => {
+                return items
+                    .iter()
+                    .for_each(|item| self.collect(item, plans, found));
+            }
+            Tree::Nothing | Tree::Flag(_) | Tree::Number(_) | Tree::Text(_) => return,
+        };
+        let Some(doubt) = self.of_node(node, plans) else {
+            return self.within(node, plans, found);
+        };
+        let is_change = matches!(doubt, Doubt::Change(_));
+        // One says all that are in the statement.
+        let is_said = |one: &Doubt| *one == doubt || (is_change && matches!(one, Doubt::Change(_)));
+        if !found.iter().any(is_said) {
+            found.push(doubt);
+        }
+        self.within(node, plans || is_change, found);
+    }
+
+    fn within(&self, node: &Node, plans: bool, found: &mut Vec<Doubt>) {
+        for (field, tree) in &node.fields {
+            let has_gap = tree.many().contains(&Tree::Nothing);
+            if has_gap && !plans && !allowed::is_gap(node.name, field) {
+                found.push(Doubt::Unknown("one that libpg_query has no name for"));
+            }
+            match tree {
+                Tree::Node(call) if forms::is_made(node, field) => self.within(call, plans, found),
+                _ => self.collect(tree, plans, found),
+            }
         }
     }
 
-    fn within(&self, node: &Node) -> Option<Doubt> {
-        node.fields.iter().find_map(|(field, tree)| {
-            let has_gap = tree.many().contains(&Tree::Nothing);
-            if has_gap && !self.plans && !allowed::is_gap(node.name, field) {
-                return Some(Doubt::Unknown("one that libpg_query has no name for"));
-            }
-            match tree {
-                Tree::Node(call) if forms::is_made(node, field) => self.within(call),
-                _ => self.find(tree),
-            }
-        })
-    }
-
-    fn of_node(&self, node: &Node) -> Option<Doubt> {
+    fn of_node(&self, node: &Node, plans: bool) -> Option<Doubt> {
         if let Some(doubt) = self.of_form(node) {
             return Some(doubt);
         }
@@ -113,7 +139,7 @@ impl<'t> Search<'t> {
                 let called = fields.find(|name| !dotted::reads(name, self.extra));
                 called.map(|name| Doubt::Dotted(name.to_owned()))
             }
-            _ if self.plans => None,
+            _ if plans => None,
             "LockingClause" => Some(Doubt::Lock),
             "IntoClause" => Some(Doubt::Into),
             "InsertStmt" | "UpdateStmt" | "DeleteStmt" | "MergeStmt" => {
@@ -181,7 +207,7 @@ fn of_sample(node: &Node) -> Option<Doubt> {
 }
 
 /// What a person reads of a doubt in a statement that would only read without it.
-pub(super) fn write(doubt: Doubt, tree: &Tree) -> SqlWrite {
+fn write(doubt: Doubt, tree: &Tree) -> SqlWrite {
     let write = match doubt {
         Doubt::Lock => SqlWrite::new("SELECT FOR UPDATE", "locks rows")
             .because("FOR UPDATE, FOR SHARE and their kind lock rows, and write that into them"),
@@ -195,14 +221,14 @@ pub(super) fn write(doubt: Doubt, tree: &Tree) -> SqlWrite {
             let because = format!(
                 "PostgreSQL has {name} from release {since} on, and this server calls any function of the name"
             );
-            functions::write(&name).because(because)
+            functions::write_dotted(&name).because(because)
         }
         Doubt::Dotted(name) => {
             let name = objects::shown(&name);
             let because = format!(
                 "behind a dot, {name} is a field or a function, which may do more than read"
             );
-            functions::write(&name).because(because)
+            functions::write_dotted(&name).because(because)
         }
         Doubt::Setting(why) => {
             SqlWrite::new("set_config", "changes a setting of the session").because(why)
@@ -211,7 +237,7 @@ pub(super) fn write(doubt: Doubt, tree: &Tree) -> SqlWrite {
             .because("only operators of pg_catalog are known to read"),
         Doubt::Sample(name) => SqlWrite::new("TABLESAMPLE", format!("samples with {name}"))
             .because("only the methods bernoulli and system are known to read"),
-        Doubt::Unknown(node) => SqlWrite::new("SELECT", "does something that is not known to read")
+        Doubt::Unknown(node) => SqlWrite::new("?", "does something that is not known to read")
             .because(format!(
                 "nothing is known of a part of it (in PostgreSQL's parser: {node})"
             )),

@@ -232,8 +232,40 @@ const KNOWN: &[(&str, &str, Option<&str>)] = &[
     ("pg_current_xact_id", "takes a transaction number", None),
 ];
 
+/// Functions that take or set a number of a sequence, or take a lock: no more than their name says.
+const PLAIN: &[&str] = &[
+    "nextval",
+    "pg_advisory_lock",
+    "pg_advisory_lock_shared",
+    "pg_advisory_xact_lock",
+    "pg_advisory_xact_lock_shared",
+    "pg_try_advisory_lock",
+    "pg_try_advisory_lock_shared",
+    "pg_try_advisory_xact_lock",
+    "pg_try_advisory_xact_lock_shared",
+    "setval",
+];
+
 /// What a person reads of a call of a function that is not on the list.
 pub(super) fn write(name: &str) -> SqlWrite {
+    let bare = name.strip_prefix("pg_catalog.").unwrap_or(name);
+    let is_plain = PLAIN.contains(&bare);
+    of_command(
+        if is_plain {
+            "sequence or lock"
+        } else {
+            "function call"
+        },
+        name,
+    )
+}
+
+/// The same of one that is behind a dot, where anybody's may have the name.
+pub(super) fn write_dotted(name: &str) -> SqlWrite {
+    of_command("function call", name)
+}
+
+fn of_command(command: &'static str, name: &str) -> SqlWrite {
     let bare = name.strip_prefix("pg_catalog.").unwrap_or(name);
     let known = KNOWN.iter().find(|(start, ..)| bare.starts_with(start));
     let kind = match known {
@@ -241,7 +273,7 @@ pub(super) fn write(name: &str) -> SqlWrite {
         None => format!("calls the function {name}"),
     };
     let warning = known.and_then(|(.., warning)| *warning);
-    let mut write = SqlWrite::new("function call", kind).because(format!(
+    let mut write = SqlWrite::new(command, kind).because(format!(
         "{name} is not on the list of functions that only read"
     ));
     write.warnings.extend(warning.map(str::to_owned));

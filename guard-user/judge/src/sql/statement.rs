@@ -44,7 +44,7 @@ fn has_values(node: &NodeEnum, tree: &Tree, extra: Extra<'_>) -> bool {
         NodeEnum::CopyStmt(_) | NodeEnum::VacuumStmt(_) => false,
         _ => tree.first("DefElem").is_some(),
     };
-    is_of_values && !has_options && doubt::find_planned(tree, extra).is_none()
+    is_of_values && !has_options && doubt::of_calls(tree, extra).is_none()
 }
 
 /// Whether it may change settings. Transactions take those back that were set in them; of all that is not known, and of code
@@ -85,9 +85,9 @@ fn of_kind(node: &NodeEnum, tree: &Tree, extra: Extra<'_>) -> Statement {
         NodeEnum::CopyStmt(copy) => utility::copy(copy, tree, extra),
         NodeEnum::LockStmt(lock) => utility::lock(lock, tree),
         NodeEnum::ExecuteStmt(execute) => utility::execute(execute, tree, extra),
-        NodeEnum::CreateTableAsStmt(create) => utility::create_as(create, tree),
+        NodeEnum::CreateTableAsStmt(create) => utility::create_as(create, tree, extra),
         NodeEnum::DropStmt(drop) => drops::write(drop, tree).into(),
-        _ => write(tree).into(),
+        _ => write(tree, extra).into(),
     }
 }
 
@@ -115,8 +115,7 @@ fn without_parts(node: &NodeEnum, extra: Extra<'_>) -> Option<Statement> {
 
 /// SELECT, VALUES, TABLE.
 fn query(tree: &Tree, extra: Extra<'_>) -> Statement {
-    let doubt = doubt::find(tree, extra);
-    Statement::of(doubt.map(|doubt| doubt::write(doubt, tree)))
+    Statement::of(doubt::of_query(tree, extra))
 }
 
 fn cursor(tree: &Tree, extra: Extra<'_>) -> Statement {
@@ -126,9 +125,15 @@ fn cursor(tree: &Tree, extra: Extra<'_>) -> Statement {
     }
 }
 
-pub(super) fn write(tree: &Tree) -> SqlWrite {
+/// What a statement says that it does, and what it does by the functions that it calls.
+pub(super) fn write(tree: &Tree, extra: Extra<'_>) -> SqlWrite {
     let write = changes::write(tree).or_else(|| commands::write(tree));
-    write.unwrap_or_else(unknown)
+    let write = write.unwrap_or_else(unknown);
+    match doubt::of_calls(tree, extra) {
+        // Of a procedure that says it already.
+        Some(calls) if write.command != "CALL" => write.and(calls),
+        _ => write,
+    }
 }
 
 /// What nothing is known of.

@@ -12,13 +12,24 @@ use pg_query::{
 pub(super) fn copy(copy: &CopyStmt, tree: &Tree, extra: Extra<'_>) -> Statement {
     let objects = objects::of(tree);
     let listed = objects::listed(&objects);
-    let command = if copy.is_from { "COPY FROM" } else { "COPY TO" };
-    let kind = match (copy.is_from, copy.is_program, copy.filename.is_empty()) {
-        (true, true, _) => format!("adds rows to{listed}: the output of a program"),
-        (true, false, false) => format!("adds rows to{listed} from a file of the server"),
-        (true, false, true) => format!("adds rows to{listed}"),
-        (false, true, _) => "hands rows to a program on the server".to_owned(),
-        (false, false, false) => "writes rows to a file of the server".to_owned(),
+    let (command, kind) = match (copy.is_from, copy.is_program, copy.filename.is_empty()) {
+        (true, true, _) => (
+            "COPY FROM PROGRAM",
+            format!("adds rows to{listed}: the output of a program"),
+        ),
+        (true, false, false) => (
+            "COPY FROM FILE",
+            format!("adds rows to{listed} from a file of the server"),
+        ),
+        (true, false, true) => ("COPY FROM", format!("adds rows to{listed}")),
+        (false, true, _) => (
+            "COPY TO PROGRAM",
+            "hands rows to a program on the server".to_owned(),
+        ),
+        (false, false, false) => (
+            "COPY TO FILE",
+            "writes rows to a file of the server".to_owned(),
+        ),
         (false, false, true) => return copy_out(copy, tree, extra),
     };
     let on_file = !copy.is_program && !copy.filename.is_empty();
@@ -104,10 +115,7 @@ fn planned(query: &Node, extra: Extra<'_>) -> Statement {
             None => statement::unknown().into(),
         },
         Some(query) => match Tree::of(query) {
-            Some(tree) => {
-                let doubt = super::doubt::find_planned(&tree, extra);
-                Statement::of(doubt.map(|doubt| super::doubt::write(doubt, &tree)))
-            }
+            Some(tree) => Statement::of(super::doubt::of_calls(&tree, extra)),
             None => statement::unknown().into(),
         },
         None => statement::unknown().into(),
@@ -164,15 +172,14 @@ pub(super) fn prepare(prepare: &PrepareStmt, extra: Extra<'_>) -> Statement {
 /// What it executes the caller knows; its parameters are expressions, and are judged here.
 pub(super) fn execute(execute: &ExecuteStmt, tree: &Tree, extra: Extra<'_>) -> Statement {
     let params = tree.node().and_then(|node| node.get("params"));
-    let doubt = params.and_then(|params| super::doubt::find(params, extra));
-    let write = doubt.map(|doubt| super::doubt::write(doubt, tree));
+    let write = params.and_then(|params| super::doubt::of_query(params, extra));
     let name = execute.name.clone();
     Statement::of(write).with(Control::Execute { name })
 }
 
 /// A table is made of what a query gives, or of what executing a statement gives that has a name.
-pub(super) fn create_as(create: &CreateTableAsStmt, tree: &Tree) -> Statement {
-    let own = Statement::from(statement::write(tree));
+pub(super) fn create_as(create: &CreateTableAsStmt, tree: &Tree, extra: Extra<'_>) -> Statement {
+    let own = Statement::from(statement::write(tree, extra));
     let query = create
         .query
         .as_deref()

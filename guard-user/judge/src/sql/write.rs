@@ -53,10 +53,10 @@ impl Deed {
         match command {
             "TRUNCATE" => 0,
             command if command.starts_with("DROP") => 0,
-            "?" | "CALL" | "DO" | "function call" | "statement" => 1,
             "DELETE" | "MERGE" | "UPDATE" => 2,
             "COPY FROM" | "INSERT" => 4,
-            _ => 3,
+            command if crate::is_ordinary(command) => 3,
+            _ => 1,
         }
     }
 

@@ -236,14 +236,14 @@ pub(super) fn judge(view: &View<'_>, profile: Profile) -> Opinion {
 
 /// Returns true if a profile knows this very request as a read. In Kubernetes' own paths people choose the names.
 pub(super) fn lists(view: &View<'_>, profile: Profile) -> bool {
-    const KUBERNETES: [&str; 2] = ["api", "apis"];
     let is_read = |service: &Service| service.lines.iter().any(|line| line.is(view));
-    let is_kubernetes = profile == Profile::Kubernetes
-        && view
-            .words()
-            .first()
-            .is_some_and(|first| KUBERNETES.contains(first));
-    is_kubernetes || Service::of(profile).is_some_and(is_read)
+    let names_object = || match view.segments()[..] {
+        ["api", version, ..] | ["apis", _, version, ..] => version
+            .strip_prefix('v')
+            .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit())),
+        _ => false,
+    };
+    (profile == Profile::Kubernetes && names_object()) || Service::of(profile).is_some_and(is_read)
 }
 
 /// Returns what a request does by the lists of all servers, whichever server it is.

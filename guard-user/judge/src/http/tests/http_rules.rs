@@ -203,6 +203,7 @@ fn json_that_names_a_method_is_not_allowed_by_another() {
         "{\"a\":1,\"_METHOD\":\"DELETE\"}",
         "{\"\\u005fmethod\":\"DELETE\"}",
     ] {
-        not_read(&open, &[&json(body)]);
+        let plain = format!("POST /x\nContent-Type: text/plain; x=/json\n\n{body}");
+        not_read(&open, &[&json(body), &plain]);
     }
 }

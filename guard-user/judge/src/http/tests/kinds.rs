@@ -36,7 +36,7 @@ ask  | | POST /rpc\ncontent-type: application/json\n\n{"jsonrpc":"2.0","id":1,"m
 ask  | | POST /rpc\ncontent-type: application/json\n\n{"jsonrpc":"2.0","id":1,"method":"getnewaddress"}
 pass | | POST /mcp\ncontent-type: application/json\n\n{"jsonrpc":"2.0","id":1,"method":"tools/list"}
 ask  | | POST /mcp\ncontent-type: application/json\n\n{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{}}
-pass | profile = "nextcloud" | PROPFIND /remote.php/dav/files/me\ncontent-type: text/xml\n\n<x/>
+pass | profile = "nextcloud" | PROPFIND /remote.php/dav/files/me\ncontent-type: text/xml\n\n<d:propfind xmlns:d="DAV:"/>
 pass | | POST /me/x.git/git-upload-pack\ncontent-type: application/x-git-upload-pack-request\n\n0032want
 ask  | | POST /me/x.git/git-receive-pack\ncontent-type: application/x-git-receive-pack-request\n\n00
 ask  | | GET /query?q=DROP+MEASUREMENT+x

@@ -753,6 +753,7 @@ fn what_no_list_has_is_judged_as_without_a_profile() {
                 "GET /x?action=deleteAll",
                 "GET /x?sql=DROP+TABLE+users",
                 "GET /cron.php",
+                "GET /api/users/7/delete",
             ],
         );
     }

@@ -45,7 +45,9 @@ fn a_body_that_is_no_xml_is_asked_about() {
                 rules,
                 &[
                     &format!("{method} /dav/"),
-                    &format!("{method} /dav/\nContent-Type: text/xml\n\n\u{feff} <a/>"),
+                    &format!(
+                        "{method} /dav/\nContent-Type: text/xml\n\n\u{feff}<?xml version=\"1.0\"?>\n<d:propfind xmlns:d=\"DAV:\"><d:prop/></d:propfind>\n"
+                    ),
                 ],
             );
             not_read(
@@ -53,6 +55,9 @@ fn a_body_that_is_no_xml_is_asked_about() {
                 &[
                     &format!("{method} /graphql\n\n{{\"query\":\"mutation{{deleteAll}}\"}}"),
                     &format!("{method} /write\nContent-Type: text/xml\n\ncpu value=1"),
+                    &format!("{method} /x\n\n<a=1&action=deleteAll"),
+                    &format!("{method} /x\n\n<methodCall><methodName>x</methodName></methodCall>"),
+                    &format!("{method} /x\n\n<a xmlns=\"DAV:\"/>\ncpu v=1"),
                 ],
             );
         }
