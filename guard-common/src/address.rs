@@ -93,6 +93,14 @@ impl Address {
         }
     }
 
+    /// Whether what is sent there gets to all sockets at the port: 127.255.255.255, and 127.0.0.0 to older kernels.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_loopback_broadcast(&self) -> bool {
+        let host = self.0[3] & !LOOPBACK4_MASK;
+        self.is_v4() && self.is_loopback() && (host == 0 || host == !LOOPBACK4_MASK)
+    }
+
     /// Whether it is 127.0.0.1 or ::1, and no other of [`Self::is_loopback`].
     #[inline(always)]
     #[must_use]

@@ -17,6 +17,10 @@ use guard_common::{Address, BootTime, Connection, NetnsCookie};
 #[unsafe(no_mangle)]
 static REUSEPORT: Global<u32> = Global::new(0);
 
+/// Where in a socket the pointer to the group begins with which it shares its port (`sock.sk_reuseport_cb`). Set with [`REUSEPORT`].
+#[unsafe(no_mangle)]
+static REUSEPORT_GROUP: Global<u32> = Global::new(0);
+
 /// Reads a value at an address of the kernel's; zeros if it cannot be read.
 #[inline(always)]
 pub(crate) fn peek<T: Copy + Default>(at: u64) -> T {
@@ -270,7 +274,8 @@ pub(crate) fn listener_of(request: *mut bpf_sock) -> Option<*mut bpf_sock> {
 }
 
 /// Whether others may share a full socket's port (`SO_REUSEPORT`); true where that cannot be read. Then a look-up, which shows the kernel no
-/// packet, may find another one than a packet gets to: a program of theirs chooses.
+/// packet, may find another one than a packet gets to: a program of theirs chooses. Its program may take back that it shares the port,
+/// and stays in the kernel's group.
 ///
 /// A function of its own for the sake of the stack, as [`crate::emit::due`].
 #[inline(never)]
@@ -281,14 +286,22 @@ pub(crate) fn may_share_port(sk: *mut bpf_sock) -> bool {
         return true;
     }
     // The verifier lets nobody calculate with a socket's address. On the stack it is bytes like others.
-    let (own, mut address, mut byte) = (sk, 0_u64, 0_u8);
+    let (own, mut address, mut byte, mut group) = (sk, 0_u64, 0_u8, 0_u64);
     let (of, to, at) = (&raw const own, &raw mut address, &raw mut byte);
+    let in_group = &raw mut group;
     // SAFETY: the pointers are to as many writable bytes as the lengths say.
     let is_read = unsafe {
-        copy(to.cast(), 8, of as u64) && copy(at, 1, to.read_volatile() + u64::from(bit / BITS))
+        copy(to.cast(), 8, of as u64)
+            && copy(at, 1, to.read_volatile() + u64::from(bit / BITS))
+            && copy(
+                in_group.cast(),
+                8,
+                to.read_volatile() + u64::from(REUSEPORT_GROUP.load()),
+            )
     };
-    // SAFETY: a pointer to it.
-    !is_read || unsafe { at.read_volatile() } & (1 << (bit % BITS)) != 0
+    // SAFETY: pointers to them.
+    !is_read
+        || unsafe { at.read_volatile() & (1 << (bit % BITS)) != 0 || in_group.read_volatile() != 0 }
 }
 
 /// An unpredictable number.
@@ -351,17 +364,11 @@ pub(crate) fn with_any_receiver<R>(
 #[inline(always)]
 pub(crate) fn with_udp_receiver<R>(
     context: *mut c_void,
+    from: SocketAddress<'_>,
     to: SocketAddress<'_>,
     work: impl FnOnce(*mut bpf_sock) -> R,
 ) -> Option<R> {
-    let localhost = to.address.localhost();
-    with_socket(
-        context,
-        Kind::Udp,
-        SocketAddress::nobody(&localhost),
-        to,
-        work,
-    )
+    with_socket(context, Kind::Udp, from, to, work)
 }
 
 /// What is looked up.

@@ -5,10 +5,9 @@
 //! ([`guard_common::Address::of_listener`]).
 //!
 //! Which of the listeners that share a port (`SO_REUSEPORT`) gets a packet, nobody can tell before it arrives: what looks them up goes by
-//! a hash, the kernel by a program of theirs (`SO_ATTACH_REUSEPORT_CBPF`), and one may end meanwhile. So nothing that carries data goes to
-//! a listener of TCP there: not with a SYN (`TCP_FASTOPEN`, which TCP repeats without), and not behind one (SYN cookies). What carries none
-//! opens a connection at most, whose own socket is judged with the next packet. A datagram to a shared port never counts as one to the
-//! session's own server.
+//! a hash, the kernel by a program of theirs (`SO_ATTACH_REUSEPORT_CBPF`), and one may end meanwhile. So a listener of TCP there gets a SYN
+//! without data and nothing else: no `TCP_FASTOPEN` (TCP repeats it without), and no ACK that opens a connection by itself (SYN cookies).
+//! A datagram to a shared port never counts as one to the session's own server.
 
 use core::{ffi::c_void, mem::MaybeUninit};
 
@@ -131,7 +130,8 @@ extern "C" fn guard_listener(ctx: *mut bpf_sock_addr, to: *const Connection, cgr
         return Receiver::NO_LISTENER;
     }
     if to.protocol == Protocol::UDP {
-        return of_datagram(ctx.cast(), to, cgroup);
+        let localhost = to.to.localhost();
+        return of_datagram(ctx.cast(), SocketAddress::nobody(&localhost), to, cgroup);
     }
     if to.protocol != Protocol::TCP {
         return Receiver::NO_LISTENER;
@@ -173,10 +173,15 @@ pub(crate) fn is_own_here(ctx: &SockAddrContext, to: &Connection, cgroup: u64) -
     found.unwrap_or(false)
 }
 
-/// The receiver of a datagram to the loopback. A peer that has connected its socket to the sender is no server, and is not found.
+/// The receiver of a datagram to the loopback. A call does not say where it comes from: what is found then is not final, as a socket that is
+/// connected to the sender comes before all others.
 #[inline(always)]
-fn of_datagram(context: *mut c_void, to: &Connection, cgroup: u64) -> u64 {
-    let found = kernel::with_udp_receiver(context, SocketAddress::of(to), |receiver| {
+fn of_datagram(context: *mut c_void, from: SocketAddress<'_>, to: &Connection, cgroup: u64) -> u64 {
+    // All sockets at the port get it.
+    if to.to.is_loopback_broadcast() {
+        return Receiver::REFUSED;
+    }
+    let found = kernel::with_udp_receiver(context, from, SocketAddress::of(to), |receiver| {
         if is_proxy(receiver) {
             return Receiver::REFUSED;
         }
@@ -200,7 +205,17 @@ extern "C" fn guard_receiver(skb: *mut __sk_buff, to: *const Connection, cgroup:
     // SAFETY: the kernel's context.
     let is_local = unsafe { (&raw const (*skb).ifindex).read_volatile() } == LOOPBACK_DEVICE;
     if to.protocol == Protocol::UDP && to.to.is_loopback() && to.port != DNS_PORT && is_local {
-        return of_datagram(skb.cast(), to, cgroup);
+        let mut sender = MaybeUninit::uninit();
+        if !ctx::datagram(skb, &mut sender) {
+            return Receiver::IN_DOUBT;
+        }
+        // SAFETY: `datagram` wrote it.
+        let sender = unsafe { sender.assume_init_ref() };
+        let from = SocketAddress {
+            address: &sender.from,
+            port: sender.port,
+        };
+        return of_datagram(skb.cast(), from, to, cgroup);
     }
     if to.protocol != Protocol::TCP || !is_local {
         return Receiver::NO_LISTENER;
@@ -214,9 +229,8 @@ extern "C" fn guard_receiver(skb: *mut __sk_buff, to: *const Connection, cgroup:
     let arriving = Arriving {
         begins: segment.begins(),
         has_syn: segment.has_syn(),
-        has_data: segment.payload(skb) != 0,
     };
-    if arriving.begins && arriving.has_data {
+    if arriving.begins && segment.payload(skb) != 0 {
         return Receiver::REFUSED;
     }
     let from = SocketAddress {
@@ -239,7 +253,6 @@ extern "C" fn guard_receiver(skb: *mut __sk_buff, to: *const Connection, cgroup:
 struct Arriving {
     begins: bool,
     has_syn: bool,
-    has_data: bool,
 }
 
 /// A [`Receiver`]'s number with flags, of what was found for a packet.
@@ -252,8 +265,9 @@ fn receiver_of_packet(receiver: *mut bpf_sock, packet: Arriving, cgroup: u64) ->
         // It waits for no such packet, and may have been made only to be found here: a listener gets what comes after its end.
         BPF_TCP_SYN_SENT if !packet.has_syn => return Receiver::REFUSED,
         BPF_TCP_SYN_SENT | BPF_TCP_NEW_SYN_RECV => false,
-        BPF_TCP_LISTEN if !packet.has_data => false,
-        BPF_TCP_LISTEN if kernel::may_share_port(receiver) => return Receiver::REFUSED,
+        BPF_TCP_LISTEN if !packet.begins && kernel::may_share_port(receiver) => {
+            return Receiver::REFUSED;
+        }
         BPF_TCP_LISTEN => false,
         // Once it is gone, too.
         _ => !kernel::may_share_port(receiver),

@@ -122,7 +122,8 @@ pub(super) fn load(loader: &mut Loader<'_>, object: &Object, dir: &Path) -> Resu
     let reuseport = settings
         .reuseport
         .get_or_init(|| layout::reuseport(settings));
-    aya.override_global("REUSEPORT", reuseport, false);
+    aya.override_global("REUSEPORT", &reuseport[0], false);
+    aya.override_global("REUSEPORT_GROUP", &reuseport[1], false);
     for name in maps::NAMES {
         aya.map_pin_path(name, pins::map(dir, name));
     }

@@ -91,19 +91,23 @@ pub(super) fn offsets(btf: &Btf) -> io::Result<[u32; at::LEN]> {
     Ok(offsets)
 }
 
-/// The number of the bit of a socket that says whether others may share its port; 0 where nobody says which that is, or no program may
-/// read it. Those that judge packets do without then.
-pub(super) fn reuseport(settings: &LoadSettings) -> u32 {
-    let bit = |types: &Btf| -> io::Result<u32> {
+/// Where a socket says whether others share its port: the number of a bit that its program sets, and the byte where the pointer to the
+/// group begins that the kernel has put it into. Zeros where nobody says which these are, or no program may read them. Those that
+/// judge packets do without then.
+pub(super) fn reuseport(settings: &LoadSettings) -> [u32; 2] {
+    let places = |types: &Btf| -> io::Result<[u32; 2]> {
         bpf::load_program(
             ProgramKind::SOCKET_FILTER,
             "guard_reads",
             &bpf::READS_KERNEL,
         )?;
-        Ok(types.bit("sock", "__sk_common")? + types.bit("sock_common", "skc_reuseport")?)
+        let bit = types.bit("sock", "__sk_common")? + types.bit("sock_common", "skc_reuseport")?;
+        Ok([bit, types.bit("sock", "sk_reuseport_cb")? / u8::BITS])
     };
     let types = settings.types().ok();
-    types.and_then(|types| bit(types).ok()).unwrap_or(0)
+    types
+        .and_then(|types| places(types).ok())
+        .unwrap_or_default()
 }
 
 #[cfg(test)]

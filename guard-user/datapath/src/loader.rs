@@ -23,7 +23,7 @@ pub(super) struct LoadSettings {
     /// What is found out where something is loaded that wants it.
     pub(super) first_probe: OnceCell<u32>,
     pub(super) own_network: OnceCell<u64>,
-    pub(super) reuseport: OnceCell<u32>,
+    pub(super) reuseport: OnceCell<[u32; 2]>,
     offsets: OnceCell<[u32; at::LEN]>,
     types: OnceCell<Result<Btf, String>>,
 }

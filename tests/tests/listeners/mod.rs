@@ -8,6 +8,7 @@ use serde_json::Value;
 
 const SERVER: &str = include_str!("server.py");
 const AGAIN: &str = include_str!("again.py");
+const SHARED: &str = include_str!("shared.py");
 /// The developer's machine, where production has its route to.
 const HERE: &str = "203.0.113.253";
 const PYTHON: &str = "/usr/bin/python3";
@@ -326,5 +327,45 @@ fn what_holds_on_the_loopback_is_explained_for_both() -> Tested {
         "{explained}"
     );
     assert_eq!(explained["other_program"]["rule"], "near", "{explained}");
+    Ok(())
+}
+
+/// The kernel looks a socket up by more than its address: who shares the port, who is connected to whom, and who hears a broadcast.
+#[test]
+fn no_datagram_gets_to_another_program_by_how_the_kernel_delivers_it() -> Tested {
+    let scene = Listening::new()?;
+    let program = scene.script("shared.py", SHARED)?;
+    let got = scene.daemon.dir().join("got");
+    std::fs::write(&got, "")?;
+    std::os::unix::fs::chown(&got, Some(AGENT), Some(AGENT))?;
+    let mut server = scene.network.dev().command_as(AGENT, PYTHON);
+    let file = scene.daemon.dir().join("shared.py");
+    server.arg(&file).arg("serve").arg(&got);
+    let mut server = Running::start(&mut server)?;
+    server.line_with("listening", PATIENCE)?;
+    let outside = |word: &str| -> Tested {
+        let mut tries = scene.network.dev().command_as(AGENT, PYTHON);
+        tries.arg(&file).args(["try", word]);
+        assert!(tries.output()?.status.success());
+        Ok(())
+    };
+    outside("before")?;
+    server.line_with("got connected-before", PATIENCE)?;
+    let heard = |word: &str| -> Tested<Vec<String>> {
+        let all = std::fs::read_to_string(&got)?;
+        let its = all.lines().filter_map(|line| line.strip_suffix(word));
+        let mut its: Vec<_> = its.map(str::to_owned).collect();
+        its.sort();
+        its.dedup();
+        Ok(its)
+    };
+    assert_eq!(heard("-before")?, ["broadcast", "connected", "shared"]);
+    let mut shell = scene.shell("asks")?;
+    shell.tell(&format!("{program} try inside"))?;
+    shell.line_with("tried")?;
+    outside("after")?;
+    server.line_with("got connected-after", PATIENCE)?;
+    assert_eq!(heard("-after")?, ["broadcast", "connected", "shared"]);
+    assert_eq!(heard("-inside")?, Vec::<String>::new());
     Ok(())
 }
