@@ -1,4 +1,4 @@
-//! guardd's records: the audit log, the journal, metrics, and the files beside the kernel's state.
+//! guardd's records: the audit log, the journal, counts of events, and the files beside the kernel's state.
 
 pub(crate) mod audit;
 pub(crate) mod given;
@@ -6,7 +6,6 @@ pub(crate) mod journal;
 pub(crate) mod kept;
 pub(crate) mod kernel_log;
 pub(crate) mod lines;
-pub mod metrics;
 pub(crate) mod reader;
 pub(crate) mod recent;
 pub(crate) mod shares;
@@ -14,7 +13,7 @@ pub(crate) mod shelf;
 pub(crate) mod starts;
 pub(crate) mod times;
 
-use std::mem;
+use std::{collections::BTreeMap, mem};
 
 use guard_common::{BootTime, SessionId};
 use guard_sys::clock;
@@ -22,13 +21,12 @@ use jiff::Timestamp;
 
 use self::{
     audit::{Audit, AuditError, LogEntry},
-    metrics::Counters,
     shares::{AdmittedRecord, Shares},
     starts::Starts,
 };
 use crate::quota::Account;
 
-/// Owns guardd's records: the audit log, each session's share of it, and the counters of the metrics.
+/// Owns guardd's records: the audit log, each session's share of it, and the counts of events.
 #[derive(Debug)]
 pub(crate) struct Recorder {
     audit: Audit,
@@ -38,10 +36,8 @@ pub(crate) struct Recorder {
     starts: Starts,
     /// The sessions whose starts were written later, since these were last taken.
     late_starts: Vec<String>,
-    /// The counters of events.
-    counters: Counters,
-    /// Why metrics are not served, if they should be.
-    metrics_problem: Option<String>,
+    /// Events since guardd started, by name.
+    events: BTreeMap<String, u64>,
     /// When guardd began to record.
     began: Timestamp,
 }
@@ -55,8 +51,7 @@ impl Recorder {
             shares: Shares::default(),
             starts: Starts::default(),
             late_starts: Vec::new(),
-            counters: Counters::default(),
-            metrics_problem: None,
+            events: BTreeMap::new(),
             began: Timestamp::now(),
         }
     }
@@ -73,10 +68,41 @@ impl Recorder {
         &self.audit
     }
 
-    /// The counters of events.
+    /// Returns the events since guardd started, by name.
     #[must_use]
-    pub(crate) fn counters(&self) -> &Counters {
-        &self.counters
+    pub(crate) fn events(&self) -> &BTreeMap<String, u64> {
+        &self.events
+    }
+
+    /// Counts an event. `name` has its kind behind a dot.
+    pub(crate) fn count(&mut self, name: &str) {
+        self.count_by(name, 1);
+    }
+
+    /// Counts `times` events.
+    pub(crate) fn count_by(&mut self, name: &str, times: u64) {
+        match self.events.get_mut(name) {
+            Some(count) => *count += times,
+            None => drop(self.events.insert(name.to_owned(), times)),
+        }
+    }
+
+    /// Counts the outcome of a request to a read-only destination, as the audit log names it.
+    pub(crate) fn count_http(&mut self, outcome: &str) {
+        match outcome {
+            "passed" => self.count("http_requests.passed"),
+            "failed" => self.count("http_requests.failed"),
+            // Not about one request.
+            "warned" => {}
+            _ => self.count("http_requests.refused"),
+        }
+    }
+
+    /// Counts a person's answer, and how long the request had waited.
+    pub(crate) fn count_answer(&mut self, name: &str, asked_at: Timestamp) {
+        self.count(name);
+        let waited = asked_at.duration_until(Timestamp::now()).as_millis();
+        self.count_by("answer_delay_ms", waited.try_into().unwrap_or_default());
     }
 
     /// Adds a record.
@@ -214,19 +240,6 @@ impl Recorder {
     pub(crate) fn forget(&mut self, session: SessionId) {
         self.shares.forget(session);
     }
-
-    /// Why metrics are not served, if they should be.
-    #[must_use]
-    pub(crate) fn metrics_problem(&self) -> Option<&str> {
-        self.metrics_problem.as_deref()
-    }
-
-    /// Notes why metrics are not served, or that they are. True if that is a new problem.
-    pub(crate) fn note_metrics(&mut self, problem: Option<String>) -> bool {
-        let is_new = problem.is_some() && self.metrics_problem != problem;
-        self.metrics_problem = problem;
-        is_new
-    }
 }
 
 /// One whose audit log is in that directory.
@@ -247,17 +260,6 @@ mod tests {
     };
 
     use super::*;
-
-    #[test]
-    fn why_metrics_are_not_served_is_news_once() {
-        let (mut recorder, _dir) = recorder();
-        let problem = || Some("in use".to_owned());
-        assert!(recorder.note_metrics(problem()));
-        assert!(!recorder.note_metrics(problem()));
-        assert_eq!(recorder.metrics_problem(), Some("in use"));
-        assert!(!recorder.note_metrics(None));
-        assert!(recorder.note_metrics(problem()));
-    }
 
     #[test]
     fn whoever_has_used_its_share_up_writes_nothing_and_all_else_is_written() {

@@ -919,7 +919,7 @@ impl Sessions {
         if !recorder.note_start(by, entry, clock::now()) {
             self.set_unrecorded(id, true);
         }
-        recorder.counters().session_started();
+        recorder.count("sessions_started");
         let (policy, name) = (&session.policy, &session.name);
         tracing::info!(session = session.id, policy, name, "started");
     }
