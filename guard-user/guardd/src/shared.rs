@@ -112,7 +112,6 @@ impl Shared {
         let state = &mut *state;
         let before = state.requests.version();
         let done = work(state);
-        state.sessions.note_late_starts(&mut state.recorder);
         let after = state.requests.version();
         if after != before {
             self.changed.send_replace(after);

@@ -13,7 +13,7 @@ pub(crate) mod shelf;
 pub(crate) mod starts;
 pub(crate) mod times;
 
-use std::{collections::BTreeMap, mem};
+use std::collections::BTreeMap;
 
 use guard_common::{BootTime, SessionId};
 use guard_sys::clock;
@@ -34,8 +34,6 @@ pub(crate) struct Recorder {
     shares: Shares,
     /// The starts of sessions that are written, and those that are not yet.
     starts: Starts,
-    /// The sessions whose starts were written later, since these were last taken.
-    late_starts: Vec<String>,
     /// Events since guardd started, by name.
     events: BTreeMap<String, u64>,
     /// When guardd began to record.
@@ -50,7 +48,6 @@ impl Recorder {
             audit,
             shares: Shares::default(),
             starts: Starts::default(),
-            late_starts: Vec::new(),
             events: BTreeMap::new(),
             began: Timestamp::now(),
         }
@@ -163,17 +160,8 @@ impl Recorder {
             starts.push(start);
         }
         for start in starts.into_iter().rev() {
-            let session = start.session().map(str::to_owned);
-            // One that the audit log does not take is left to the next guardd.
-            if self.audit.note(start).is_some() {
-                self.late_starts.extend(session);
-            }
+            self.audit.note(start);
         }
-    }
-
-    /// The sessions whose starts were written later than they began, since the last call: the next guardd need not write them.
-    pub(crate) fn take_late_starts(&mut self) -> Vec<String> {
-        mem::take(&mut self.late_starts)
     }
 
     /// How many starts and ends of a starter's sessions were left out since the last record that said so, which the caller says.
@@ -252,7 +240,7 @@ pub(crate) fn recorder() -> (Recorder, tempfile::TempDir) {
 
 #[cfg(test)]
 mod tests {
-    use std::{error::Error, fs, path::Path};
+    use std::{error::Error, fs};
 
     use guard_proto::{
         LogKind, LogRecord,
@@ -338,8 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn a_start_that_is_written_later_says_when_it_was_and_others_need_not()
-    -> Result<(), Box<dyn Error>> {
+    fn a_start_that_is_written_later_says_when_it_was() -> Result<(), Box<dyn Error>> {
         let (mut recorder, _dir) = recorder();
         let (by, now) = (Account::outside(1000), BootTime(1_000_000_000_000));
         let began = "2026-11-20T12:00:00.000Z";
@@ -353,10 +340,7 @@ mod tests {
         let loops = (0..).map(|number| format!("s{number}"));
         let first = loops.take_while(|id| recorder.note_start(by, start(id), now));
         let later = format!("s{}", first.count());
-        assert!(recorder.take_late_starts().is_empty());
         recorder.write(LogEntry::of(&later, 1000, Denied::default()))?;
-        assert_eq!(recorder.take_late_starts(), std::slice::from_ref(&later));
-        assert!(recorder.take_late_starts().is_empty(), "that is said once");
         let text = fs::read_to_string(recorder.audit().path())?;
         let mut said = Vec::new();
         for line in text.lines() {
@@ -366,16 +350,6 @@ mod tests {
             }
         }
         assert_eq!(said, [(began.to_owned(), later)]);
-        Ok(())
-    }
-
-    #[test]
-    fn a_start_that_the_log_does_not_take_is_left_to_the_next_guardd() -> Result<(), AuditError> {
-        let mut recorder = Recorder::new(Audit::open(Path::new("/dev/full"))?);
-        recorder.starts.defer(Account::outside(1000), start("s1"));
-        recorder.note(LogEntry::of("s1", 1000, Denied::default()));
-        assert_eq!(recorder.audit().failures(), 2);
-        assert!(recorder.take_late_starts().is_empty());
         Ok(())
     }
 
