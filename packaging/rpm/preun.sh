@@ -14,6 +14,8 @@ if [ "$1" -eq 0 ]; then
     if [ -d /run/systemd/system ]; then
         # No unit starts in it from here on, guarded or not.
         systemctl --runtime mask guard.slice >/dev/null 2>&1 || :
+        # A scrape would start guardd again.
+        systemctl disable --now guard-metrics.socket >/dev/null 2>&1 || :
         # In this order: a guardd that fails starts again by itself, and that cancels stopping its socket. An erasure
         # that was killed may have taken the units away already.
         systemctl stop guardd.service guardd.socket >/dev/null 2>&1 || :

@@ -4,14 +4,16 @@
 
 use std::fs;
 use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
 
+use anyhow::Context as _;
 use guard_lab::{Tested, eventually};
 
-const SOCKET: &str = "/run/guard/metrics.sock";
+/// Where guard-metrics.socket listens.
+const METRICS: &str = "127.0.0.1:9478";
 const AUDIT: &str = "/var/log/guard/audit.jsonl";
 
 fn systemctl(args: &[&str]) -> String {
@@ -28,8 +30,9 @@ fn status_line() -> String {
     systemctl(&["show", "--value", "--property=StatusText", "guardd"])
 }
 
-fn scrape() -> Option<String> {
-    let mut stream = UnixStream::connect(SOCKET).ok()?;
+/// What a scraper gets at an address.
+fn scrape(address: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(address).ok()?;
     stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").ok()?;
     let mut text = String::new();
     stream.read_to_string(&mut text).ok()?;
@@ -39,9 +42,10 @@ fn scrape() -> Option<String> {
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
 fn metrics_the_status_line_and_rotation_work_under_the_units_hardening() -> Tested {
+    // A setting of the release before stops nothing.
     fs::write(
         "/etc/guard/guardd.toml",
-        format!("[metrics]\nlisten = \"unix:{SOCKET}\"\n"),
+        "[metrics]\nlisten = \"unix:/run/guard/metrics.sock\"\n",
     )?;
     systemctl(&["restart", "guardd"]);
     assert!(
@@ -49,19 +53,30 @@ fn metrics_the_status_line_and_rotation_work_under_the_units_hardening() -> Test
         "{}",
         status_line()
     );
-    eventually("metrics are served", || scrape().is_some())?;
-    let text = scrape().unwrap();
+    assert!(!Path::new("/run/guard/metrics.sock").exists());
+    assert_eq!(scrape(METRICS), None, "nobody has enabled it");
+    systemctl(&["start", "guard-metrics.socket"]);
+    let text = scrape(METRICS).context("nobody listens")?;
     assert!(text.starts_with("HTTP/1.0 200 OK\r\n"), "{text}");
     assert!(text.contains("\nguard_enforcing 1\n"), "{text}");
-    let meta = fs::metadata(SOCKET)?;
-    let group = guard_sys::accounts::group("guard")?;
-    assert_eq!(Some(meta.gid()), group);
-    assert_eq!(meta.permissions().mode() & 0o777, 0o660);
+    assert!(text.ends_with("# EOF\n"), "{text}");
+    // Clients that hang cost the socket's places for a while, and end no unit.
+    let crowd: Vec<_> = (0..300).map(|_| TcpStream::connect(METRICS)).collect();
+    let mut status = Command::new("guard");
+    assert!(status.arg("status").output()?.status.success());
+    drop(crowd);
+    eventually("it answers again", || {
+        Ok(scrape(METRICS).is_some_and(|text| text.ends_with("# EOF\n")))
+    })?;
+    let failed = systemctl(&["list-units", "--failed", "--plain", "--no-legend", "guard*"]);
+    assert_eq!(failed, "");
+    systemctl(&["stop", "guard-metrics.socket"]);
 
     let old = format!("{AUDIT}.1");
     fs::rename(AUDIT, &old)?;
     systemctl(&["reload", "guardd"]);
     eventually("a new file is there", || Path::new(AUDIT).exists())?;
+    let group = guard_sys::accounts::group("guard")?;
     let meta = fs::metadata(AUDIT)?;
     assert_eq!(meta.permissions().mode() & 0o777, 0o640);
     assert_eq!((meta.uid(), Some(meta.gid())), (0, group));
@@ -80,7 +95,6 @@ fn metrics_the_status_line_and_rotation_work_under_the_units_hardening() -> Test
 
     // Nothing that may not be there is replaced, and nothing stops for it.
     systemctl(&["stop", "guardd"]);
-    assert!(!Path::new(SOCKET).exists());
     fs::write("/etc/guard/guardd.toml", "")?;
     systemctl(&["start", "guardd"]);
     assert!(

@@ -119,6 +119,9 @@ pub enum Verb {
     /// Show what is enforced, read back from the kernel; 1 if nothing is
     #[command(after_help = examples::STATUS)]
     Status(StatusArgs),
+    /// As root: print how much was refused, asked and opened, for Prometheus
+    #[command(after_help = examples::METRICS)]
+    Metrics(MetricsArgs),
     /// Show what this machine can enforce, what it cannot, and how to fix it; 1 if a required row is not ok
     #[command(after_help = examples::DOCTOR)]
     Doctor(DoctorArgs),
@@ -857,6 +860,14 @@ pub struct StatusArgs {
     /// Also each hook, each policy's prefixes, and the cgroup that they are for
     #[arg(long, short)]
     pub all: bool,
+}
+
+/// `guard metrics`
+#[derive(Debug, Args)]
+pub struct MetricsArgs {
+    /// Answer one HTTP request on standard input and output instead, for guard-metrics.socket
+    #[arg(long)]
+    pub serve: bool,
 }
 
 /// `guard log`

@@ -42,6 +42,7 @@ mod inside;
 mod log;
 mod mcp;
 mod meant;
+pub mod metrics;
 mod misplaced;
 mod notify;
 mod person;
@@ -121,6 +122,7 @@ fn dispatch(cli: Cli, output: Output) -> Result<Exit, CliError> {
         Verb::Sessions => sessions::sessions(connect()?, output),
         Verb::Flows(args) => flows::flows(connect()?, args, output),
         Verb::Stop(args) => sessions::stop(connect()?, args, output),
+        Verb::Metrics(args) => metrics::metrics(socket, &args, output),
         Verb::Status(args) => status::status(connect()?, &args, output),
         Verb::Watch(args) => watch::watch(&socket, &args, output),
         Verb::Log(args) => log::log(connect, &socket, args, output),

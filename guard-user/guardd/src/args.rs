@@ -9,7 +9,7 @@ use guard_datapath::{Places, default_root};
 /// Enforces what programs may reach: the daemon behind `guard`
 ///
 /// It runs in the foreground. When it stops, what it enforces stays in force; `guardd teardown`
-/// takes it down.
+/// takes it down. The service is systemd's: `systemctl start guardd`, stop, restart, reload, status.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "guardd", version, args_conflicts_with_subcommands = false)]
 pub struct Cli {

@@ -9,9 +9,10 @@ use std::{
 };
 
 use guard_sys::accounts::UserAccount;
-use serde::{Deserialize, Deserializer, de::Error as _};
-
-use crate::record::metrics::MetricsListen;
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error as _, IgnoredAny},
+};
 
 mod hint;
 
@@ -55,8 +56,9 @@ pub struct Config {
     pub observe: bool,
     /// What `guard run` looks for first.
     pub discover: Discover,
-    /// What Prometheus reads.
-    pub metrics: Metrics,
+    /// Ignored, with a warning: `systemctl enable --now guard-metrics.socket` serves metrics.
+    #[serde(deserialize_with = "anything")]
+    pub metrics: bool,
     /// The process that read-only destinations are reached through.
     pub proxy: ProxyTable,
     /// Who looks at TLS.
@@ -73,6 +75,11 @@ fn at_least_one<'de, D: Deserializer<'de>>(from: D) -> Result<usize, D::Error> {
         )),
         count => Ok(count),
     }
+}
+
+/// A setting of the last release that is ignored must not keep guardd from enforcing. Returns true.
+fn anything<'de, D: Deserializer<'de>>(from: D) -> Result<bool, D::Error> {
+    IgnoredAny::deserialize(from).map(|_| true)
 }
 
 /// A browser says each as it is: a page without its scheme, or with a path, is none that anybody signs on.
@@ -330,15 +337,6 @@ pub enum Require {
     Covered,
 }
 
-/// The table `[metrics]`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default, expecting = "a table: [metrics]")]
-pub struct Metrics {
-    /// Where metrics are served: `unix:/run/guard/metrics.sock`, `127.0.0.1:9478` or `[::1]:9478`; only loopback.
-    /// Absent: nowhere.
-    pub listen: Option<MetricsListen>,
-}
-
 /// The table `[proxy]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default, expecting = "a table: [proxy]")]
@@ -452,7 +450,7 @@ impl Default for Config {
             run_as_root: false,
             observe: true,
             discover: Discover::default(),
-            metrics: Metrics::default(),
+            metrics: false,
             proxy: ProxyTable::default(),
             tls: TlsTable::default(),
             assign: Vec::new(),
@@ -488,6 +486,14 @@ impl Config {
     #[must_use]
     pub(crate) fn session_policy(&self) -> &str {
         self.default_policy.as_deref().unwrap_or("default")
+    }
+
+    /// Returns the warning about settings that are ignored.
+    #[must_use]
+    pub fn warning(&self) -> Option<&'static str> {
+        self.metrics.then_some(
+            "[metrics] in the settings is ignored: take it out, and: systemctl enable --now guard-metrics.socket",
+        )
     }
 
     /// Whether the launcher of a command looks first if it may start.
@@ -568,16 +574,17 @@ mod tests {
     }
 
     #[test]
-    fn metrics_for_other_machines_are_an_error_with_its_place() {
+    fn metrics_of_the_last_release_are_a_warning() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("guardd.toml");
-        fs::write(&file, "[metrics]\nlisten = \"0.0.0.0:9478\"\n").unwrap();
-        let error = Config::read(&file, true).unwrap_err().to_string();
-        assert!(error.contains("line 2, column 10"), "{error}");
-        assert!(error.contains("not loopback"), "{error}");
-        fs::write(&file, "[metrics]\nlisten = \"127.0.0.1:9478\"\n").unwrap();
-        let listen = Config::read(&file, true).unwrap().metrics.listen;
-        assert_eq!(listen, Some("127.0.0.1:9478".parse().unwrap()));
+        assert_eq!(Config::default().warning(), None);
+        for old in ["[metrics]\nlisten = \"0.0.0.0:9478\"", "metrics = 9478"] {
+            fs::write(&file, format!("strict = true\n{old}\n")).unwrap();
+            let read = Config::read(&file, true).unwrap();
+            assert!(read.strict);
+            let warning = read.warning().unwrap();
+            assert!(warning.contains("guard-metrics.socket"), "{warning}");
+        }
     }
 
     #[test]
@@ -704,7 +711,6 @@ mod tests {
                 "is no page's origin",
             ),
             ("max_requests = 0", "expected 1 or more"),
-            ("metrics = 9478", "expected a table: [metrics]"),
             (
                 "assign = { unit = \"a.scope\", policy = \"ci\" }",
                 "[[assign]]",
@@ -737,7 +743,6 @@ mod tests {
             (read.discover.require, read.discover.drift),
             (Require::Covered, OnDrift::Ask)
         );
-        assert!(read.metrics.listen.is_some());
     }
 
     #[test]

@@ -30,7 +30,7 @@ use crate::{
     doctor, listeners,
     policies::load,
     proxy::worker::ProxyWorker,
-    record::{audit::LogEntry, kernel_log, metrics},
+    record::{audit::LogEntry, kernel_log},
     requests::on_request,
     resolver::worker::ResolverWorker,
     sessions::{arrivals, launchers, slice, units},
@@ -99,9 +99,11 @@ fn tell_settings(paths: &Paths) -> Result<()> {
 
 fn checked(paths: &Paths) -> Result<String> {
     let (file, may_be_absent) = paths.config();
-    Config::read(&file, may_be_absent)?;
+    let config = Config::read(&file, may_be_absent)?;
     let shown = file.display();
-    Ok(if file.exists() {
+    Ok(if let Some(warning) = config.warning() {
+        format!("{shown}: {warning}")
+    } else if file.exists() {
         format!("{shown}: the settings are good")
     } else {
         format!("{shown}: there is no such file, and without settings the defaults hold")
@@ -249,7 +251,6 @@ fn tasks(cli: &Cli, shared: &Rc<Shared>, sources: Sources) -> JoinSet<()> {
     tasks.spawn_local(report(Rc::clone(shared)));
     tasks.spawn_local(doctor::follow(Rc::clone(shared)));
     tasks.spawn_local(status_line::tell(Rc::clone(shared)));
-    tasks.spawn_local(metrics::serve(Rc::clone(shared)));
     let told = on_request::Notified::until_now(shared);
     tasks.spawn_local(on_request::follow(Rc::clone(shared), told));
     let door = cli.paths.proxy_socket();
@@ -365,12 +366,6 @@ fn stop(cli: &Cli, shared: &Shared, error: Option<&anyhow::Error>) {
         state.policies.keep_names(true);
         state.read_last_events();
         state.with_flows(|flows, kernel, known| flows.read_and_keep(kernel, known));
-        state
-            .config
-            .metrics
-            .listen
-            .as_ref()
-            .inspect(|at| metrics::unlisten(at));
         let sessions = state.sessions.all_live().count();
         let stop = LogEntry::from(DaemonStop {
             sessions: sessions.into(),

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use guard_proto::{LogRecord, Presence, Status};
+use guard_proto::{Counters, LogRecord, Presence, Status};
 use tokio::sync::{Mutex, Notify, broadcast, watch};
 
 use crate::{
@@ -21,6 +21,9 @@ use crate::{
 const STATUSES: Duration = Duration::from_millis(20);
 /// The shortest time between two answers about this machine. Each reads back from the kernel, and a courier may be taken over.
 const PRESENCES: Duration = Duration::from_millis(50);
+
+/// The shortest time between two answers with the counters of all sessions.
+const COUNTERS: Duration = Duration::from_millis(100);
 
 /// Places that wait for the stream that shows them; the oldest are evicted.
 const APPEARED: usize = 64;
@@ -66,6 +69,8 @@ pub(crate) struct Shared {
     pub(crate) status: Fresh<Status>,
     /// What may be told of this machine, for however many ask.
     pub(crate) presence: Fresh<Presence>,
+    /// The counters, for however many ask.
+    pub(crate) counters: Fresh<Counters>,
     /// When the daemon was started.
     pub(crate) started: Instant,
 }
@@ -96,6 +101,7 @@ impl Shared {
             doctor: Doctor::default(),
             status: Fresh::new(STATUSES),
             presence: Fresh::new(PRESENCES),
+            counters: Fresh::new(COUNTERS),
             started: Instant::now(),
         }
     }
@@ -106,7 +112,6 @@ impl Shared {
         let state = &mut *state;
         let before = state.requests.version();
         let done = work(state);
-        state.sessions.note_late_starts(&mut state.recorder);
         let after = state.requests.version();
         if after != before {
             self.changed.send_replace(after);

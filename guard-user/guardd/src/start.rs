@@ -176,6 +176,9 @@ fn begin_in(paths: &Paths, object: &Object) -> Result<Begun> {
     policies_are_apart(paths)?;
     let (file, may_be_absent) = paths.config();
     let config = Config::read(&file, may_be_absent)?;
+    if let Some(warning) = config.warning() {
+        tracing::warn!("{warning}");
+    }
     raise_descriptors();
     let run_dir = paths.run_dir();
     make_dir(run_dir)?;

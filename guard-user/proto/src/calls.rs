@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 #[cfg(doc)]
 use crate::{
-    Applied, Burst, HolesReply, Presence, RequestsReply, SessionsReply, Started, Status,
+    Applied, Burst, Counters, HolesReply, Presence, RequestsReply, SessionsReply, Started, Status,
     approvers::{Approvers, Asked, Invitation, Invited, Presented, Taken},
     decisions::DecisionsReply,
     doctor::Found,
@@ -303,6 +303,9 @@ pub enum Call {
     /// What is enforced, read back from the kernel. Answer: [`Status`].
     #[serde(rename = "org.guardd.Control.Status")]
     Status {},
+    /// Plain numbers for monitoring. Answer: [`Counters`].
+    #[serde(rename = "org.guardd.Control.Counters")]
+    Counters {},
     /// What a courier may tell others of this machine. Answer: [`Presence`].
     #[serde(rename = "org.guardd.Control.Presence")]
     Presence {},

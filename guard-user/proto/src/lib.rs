@@ -5,6 +5,7 @@
 pub mod approvers;
 pub mod calls;
 pub mod central;
+pub mod counters;
 pub mod decisions;
 pub mod destination;
 pub mod doctor;
@@ -28,6 +29,7 @@ pub mod wire;
 
 pub use approvers::ApproverShown;
 pub use calls::{Call, HoleTerms, PolicyRef};
+pub use counters::Counters;
 pub use destination::Endpoint;
 pub use doctor::Row;
 pub use failure::{ErrorName, Failure};

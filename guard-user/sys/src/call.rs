@@ -42,6 +42,41 @@ pub(crate) fn option<T: FromBytes>(
     }
 }
 
+/// Returns the value of a socket's option that is a list of numbers.
+pub(crate) fn list_option(
+    socket: impl AsFd,
+    level: libc::c_int,
+    name: libc::c_int,
+) -> io::Result<Vec<u32>> {
+    let mut list = vec![0_u32; 32];
+    loop {
+        let mut length = size_of_val(&list[..]) as libc::socklen_t;
+        // SAFETY: `list` is `length` writable bytes, of which each may be anything, and both live as long as the call.
+        let done = unsafe {
+            let list = list.as_mut_ptr().cast();
+            libc::getsockopt(
+                socket.as_fd().as_raw_fd(),
+                level,
+                name,
+                list,
+                &raw mut length,
+            )
+        };
+        let needed = length as usize / size_of::<u32>();
+        match check(done) {
+            // The kernel says how long it is.
+            Err(error) if error.raw_os_error() == Some(libc::ERANGE) && needed > list.len() => {
+                list.resize(needed, 0);
+            }
+            done => {
+                done?;
+                list.truncate(needed);
+                return Ok(list);
+            }
+        }
+    }
+}
+
 /// Sets a socket's option that is a number.
 pub(crate) fn set_option(
     socket: impl AsFd,

@@ -19,7 +19,7 @@ use rustix::process::{Gid, Pid, PidfdFlags, Uid, pidfd_open};
 
 use super::{
     bounded::{BoundedReader, TIMEOUT},
-    call::option,
+    call::{list_option, option},
     open_sockets, unix_diag,
 };
 
@@ -62,6 +62,7 @@ impl Credentials {
 pub struct Peer {
     uid: u32,
     gid: u32,
+    groups: Vec<u32>,
     pidfd: OwnedFd,
 }
 
@@ -82,6 +83,8 @@ impl Peer {
         Ok(Self {
             uid: credentials.uid.as_raw(),
             gid: credentials.gid.as_raw(),
+            // Where they cannot be read, it is in none.
+            groups: list_option(socket, libc::SOL_SOCKET, libc::SO_PEERGROUPS).unwrap_or_default(),
             pidfd: pidfd_of(socket, &credentials, is_held)?,
         })
     }
@@ -92,10 +95,10 @@ impl Peer {
         self.uid
     }
 
-    /// The effective gid with which it connected.
+    /// Returns true if it was in that group when it connected.
     #[must_use]
-    pub fn gid(&self) -> u32 {
-        self.gid
+    pub fn is_in_group(&self, group: u32) -> bool {
+        self.gid == group || self.groups.contains(&group)
     }
 
     /// The descriptor that stands for the process.
@@ -414,7 +417,7 @@ mod tests {
         let peer = Peer::of(&one, |_| false).unwrap();
         assert_eq!(peer.pid().unwrap(), std::process::id());
         assert_eq!(peer.uid(), rustix::process::geteuid().as_raw());
-        assert_eq!(peer.gid(), rustix::process::getegid().as_raw());
+        assert!(peer.is_in_group(rustix::process::getegid().as_raw()));
         assert!(peer.is_alive().unwrap());
         let ticks = rustix::param::clock_ticks_per_second();
         let up = fs::read_to_string("/proc/uptime").unwrap();

@@ -1,26 +1,16 @@
 //! A scraper: HTTP by hand, and a strict reading of the text that owes nothing to what wrote it.
 //!
-//! The format: <https://prometheus.io/docs/instrumenting/exposition_formats/>
+//! The format: <https://prometheus.io/docs/specs/om/open_metrics_spec/>
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::os::unix::net::UnixStream;
-use std::path::Path;
 
-use guard_lab::{Network, PATIENCE};
+use guard_lab::{Daemon, Network, PATIENCE, Tested};
 
 /// What a connection is of.
 pub(crate) trait Stream: Read + Write + Send {}
 impl<T: Read + Write + Send> Stream for T {}
-
-pub(crate) fn unix(path: &Path) -> Box<dyn Stream> {
-    let stream = UnixStream::connect(path).unwrap();
-    stream
-        .set_read_timeout(Some(guard_lab::patience(PATIENCE)))
-        .unwrap();
-    Box::new(stream)
-}
 
 /// A connection on the machine that guardd runs on.
 pub(crate) fn tcp(network: &Network, address: &str) -> std::io::Result<Box<dyn Stream>> {
@@ -68,19 +58,22 @@ pub(crate) struct Scrape {
 }
 
 impl Scrape {
-    pub(crate) fn of(stream: Box<dyn Stream>) -> Self {
+    /// What `guard metrics` prints.
+    pub(crate) fn of(daemon: &Daemon) -> Tested<Self> {
+        Ok(Self::parse(&daemon.ask(["metrics"])?.success()?.stdout))
+    }
+
+    /// What a scraper is answered.
+    pub(crate) fn over(stream: Box<dyn Stream>) -> Self {
         let answer = get(stream);
         assert_eq!(answer.status, 200);
-        assert!(
-            answer
-                .head
-                .contains("content-type: text/plain; version=0.0.4")
-        );
+        let kind = "content-type: application/openmetrics-text; version=1.0.0";
+        assert!(answer.head.contains(kind), "{}", answer.head);
         Self::parse(&answer.body)
     }
 
     pub(crate) fn parse(text: &str) -> Self {
-        assert!(text.ends_with('\n'));
+        let text = text.strip_suffix("# EOF\n").expect("no end");
         let mut scrape = Self::default();
         for line in text.lines() {
             if let Some(rest) = line.strip_prefix("# HELP ") {
@@ -91,18 +84,21 @@ impl Scrape {
                 );
             } else if let Some(rest) = line.strip_prefix("# TYPE ") {
                 let (name, kind) = rest.split_once(' ').unwrap();
-                assert!(["counter", "gauge", "histogram"].contains(&kind), "{line}");
+                assert!(["counter", "gauge"].contains(&kind), "{line}");
+                assert!(!name.ends_with("_total"), "{line}");
                 assert!(scrape.helped.contains(name), "{line}");
                 assert_eq!(
                     scrape.kinds.insert(name.into(), kind.into()),
                     None,
                     "{line}"
                 );
+            } else if let Some(rest) = line.strip_prefix("# UNIT ") {
+                let (name, unit) = rest.split_once(' ').unwrap();
+                assert!(name.ends_with(&format!("_{unit}")), "{line}");
             } else {
                 scrape.sample(line);
             }
         }
-        scrape.histograms_add_up();
         scrape
     }
 
@@ -121,10 +117,7 @@ impl Scrape {
             .family(name)
             .unwrap_or_else(|| panic!("of nothing: {line}"));
         assert_eq!(kind == "counter", name.ends_with("_total"), "{line}");
-        assert!(
-            family.starts_with("guard_") || family.starts_with("process_"),
-            "{line}"
-        );
+        assert!(family.starts_with("guard_"), "{line}");
         for not_base in ["_ms", "_milliseconds", "_kb", "_minutes", "_percent"] {
             assert!(!family.contains(not_base), "{line}");
         }
@@ -134,38 +127,10 @@ impl Scrape {
 
     /// The family that a sample is of, and its kind.
     fn family(&self, sample: &str) -> Option<(&str, &str)> {
-        let parts = ["_bucket", "_sum", "_count"];
-        let base = parts.iter().find_map(|part| sample.strip_suffix(part));
         let of = |name: &str| self.kinds.get_key_value(name);
-        let histogram = base.and_then(of).filter(|(_, kind)| *kind == "histogram");
-        let (name, kind) = histogram.or_else(|| of(sample))?;
+        let counter = sample.strip_suffix("_total").and_then(of);
+        let (name, kind) = counter.or_else(|| of(sample))?;
         Some((name, kind))
-    }
-
-    fn histograms_add_up(&self) {
-        for ((name, labels), count) in &self.samples {
-            let Some(family) = name.strip_suffix("_count") else {
-                continue;
-            };
-            let bucket = format!("{family}_bucket");
-            let of_same = self.samples.iter().filter(|((other, theirs), _)| {
-                let mut theirs = theirs.clone();
-                theirs.remove("le");
-                *other == bucket && theirs == *labels
-            });
-            let mut buckets: Vec<(f64, f64)> = of_same
-                .map(|((_, theirs), value)| {
-                    let le = theirs["le"].replace("+Inf", "inf");
-                    (le.parse().unwrap(), *value)
-                })
-                .collect();
-            buckets.sort_by(|one, other| one.0.total_cmp(&other.0));
-            assert!(
-                buckets.is_sorted_by(|one, other| one.1 <= other.1),
-                "{name}"
-            );
-            assert_eq!(buckets.last(), Some(&(f64::INFINITY, *count)), "{name}");
-        }
     }
 
     /// The sum of the samples of that name with these labels among theirs.

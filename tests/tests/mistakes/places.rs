@@ -239,12 +239,6 @@ const ROWS: &[Row] = &[
     ),
     (
         Root,
-        "echo 'metrics = 9478' > s.toml; guardd --config s.toml --state-dir mine",
-        2,
-        &["line 1", "expected a table: [metrics]"],
-    ),
-    (
-        Root,
         "echo 'resolvers = [\"192.0.2.53\"]' > s.toml; guardd --config s.toml --state-dir mine",
         2,
         &["line 1", "with its port", "\"192.0.2.53:53\""],

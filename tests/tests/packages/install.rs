@@ -57,7 +57,13 @@ fn an_installation_enforces_and_a_purge_takes_all_away() -> Tested {
 pub(crate) fn assert_enforces() -> Tested {
     let presets = fs::read_to_string("/usr/lib/systemd/system-preset/90-guard.preset")?;
     let presets: Vec<_> = presets.lines().map(str::to_owned).collect();
-    assert_eq!(presets, ENABLED.map(|unit| format!("enable {unit}")));
+    let mut expected = ENABLED.map(|unit| format!("enable {unit}")).to_vec();
+    expected.push("disable guard-metrics.socket".to_owned());
+    assert_eq!(presets, expected);
+    assert_eq!(
+        property("guard-metrics.socket", "UnitFileState"),
+        "disabled"
+    );
     for unit in ENABLED {
         assert_eq!(property(unit, "ActiveState"), "active", "{unit}");
         assert_eq!(property(unit, "UnitFileState"), "enabled", "{unit}");

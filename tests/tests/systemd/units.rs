@@ -11,7 +11,7 @@ use super::machine::{DropIn, Machine, USER, Unit, ok, run, show, text};
 const CLAUDE_CODE: &str = include_str!("../../../packaging/examples/claude-code.service");
 const GITHUB_RUNNER: &str = include_str!("../../../packaging/examples/github-runner.conf");
 
-const UNITS: [&str; 9] = [
+const UNITS: [&str; 10] = [
     "guardd.service",
     "guardd.socket",
     "guard.slice",
@@ -21,7 +21,10 @@ const UNITS: [&str; 9] = [
     "guard-proxy.path",
     "guard-resolver.service",
     "guard-resolver.path",
+    "guard-metrics.socket",
 ];
+
+const TEMPLATES: [&str; 2] = ["agent@.service", "guard-metrics@.service"];
 
 /// That systemd says nothing about these.
 fn verify(scope: &str, units: &[&str]) -> Tested {
@@ -51,6 +54,7 @@ fn systemd_finds_nothing_wrong_with_them() -> Tested {
     let _machine = Machine::new()?;
     verify("--system", &UNITS)?;
     verify("--system", &[&format!("agent@{USER}.service")])?;
+    verify("--system", &["guard-metrics@1.service"])?;
     for unit in USER_UNITS {
         verify("--user", &[&format!("/usr/lib/systemd/user/{unit}")])?;
     }
@@ -62,7 +66,7 @@ fn systemd_finds_nothing_wrong_with_them() -> Tested {
 fn no_unit_that_ships_is_left_out() -> Tested {
     let _machine = Machine::new()?;
     for (dir, known) in [
-        ("system", &[&UNITS[..], &["agent@.service"]].concat()),
+        ("system", &[&UNITS[..], &TEMPLATES].concat()),
         ("user", &USER_UNITS.to_vec()),
     ] {
         let files = ok("dpkg", &["--listfiles", "guard"])?;
@@ -112,6 +116,7 @@ fn each_thing_that_the_sandbox_leaves_open_is_explained() -> Tested {
         "guardd.service",
         "guard-proxy.service",
         "guard-resolver.service",
+        "guard-metrics@.service",
     ] {
         each_is_explained(unit)?;
     }
@@ -123,7 +128,12 @@ fn each_is_explained(unit: &str) -> Tested {
     let comments: String = text.lines().filter(|line| line.starts_with('#')).collect();
     let found = ok(
         "systemd-analyze",
-        &["--no-pager", "security", "--json=short", unit],
+        &[
+            "--no-pager",
+            "security",
+            "--json=short",
+            &unit.replace("@.", "@1."),
+        ],
     )?;
     let found: Vec<Value> = serde_json::from_str(&found)?;
     let is_open = |one: &&Value| one["set"] == false && one["exposure"].is_string();

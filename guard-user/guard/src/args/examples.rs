@@ -191,6 +191,18 @@ Examples:
   guard status --all
   guard status --json | jq .enforcing";
 
+pub(super) const METRICS: &str = "\
+Examples:
+  guard metrics                           as root; in OpenMetrics
+  sudo systemctl enable --now guard-metrics.socket
+  curl http://127.0.0.1:9478/metrics
+
+In prometheus.yml, under scrape_configs:
+  - job_name: guard
+    static_configs: [{targets: [\"127.0.0.1:9478\"]}]
+
+For root and members of the group guard.";
+
 pub(super) const DEBUG: &str = "\
 Examples:
   guard debug kernel-log s1               as root; then: journalctl -fu guardd";

@@ -25,7 +25,7 @@ const fn message(code: &'static str, message: &'static str, text: &'static str) 
 }
 
 /// The messages that have a background to explain.
-pub const MESSAGES: [MessageHelp; 19] = [
+pub const MESSAGES: [MessageHelp; 18] = [
     message(
         "cannot-start",
         "guardd cannot start: …",
@@ -116,11 +116,6 @@ pub const MESSAGES: [MessageHelp; 19] = [
         "unknown-caller",
         "cannot tell who is asking",
         "The caller ended; or, before Linux 6.5, too many callers: try again in a minute.",
-    ),
-    message(
-        "no-metrics",
-        "metrics are not served: cannot listen at …",
-        "Everything else continues; guardd retries every 10 seconds.",
     ),
 ];
 

@@ -177,7 +177,8 @@ pub(crate) fn columns(of: impl AsFd) -> Option<usize> {
     (size.ws_col > 0).then(|| size.ws_col.into())
 }
 
-fn print_json<T: Serialize + ?Sized>(value: &T) -> Result<(), CliError> {
+/// Prints a value as one line of JSON.
+pub(crate) fn print_json<T: Serialize + ?Sized>(value: &T) -> Result<(), CliError> {
     let text = serde_json::to_string(value).map_err(|error| CliError::output(&error.into()))?;
     let mut out = std::io::stdout().lock();
     writeln!(out, "{}", escape::json(&text))

@@ -2,13 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::time::Duration;
 use std::{env, fs};
 
 use clap::builder::StyledStr;
 use clap::{Arg, Command, CommandFactory as _};
 use guard::reference::{errors, rows};
-use guardd::record::metrics::{Counters, MetricsFormat, Snapshot, render};
+use guard_proto::Counters;
 
 use crate::{Config, LogKind, cli, root, varlink};
 use source::{Field, Source};
@@ -174,6 +173,8 @@ const OBJECTS: &[(&str, &[(&str, &str)])] = &[
             ("HookStatus", "`hooks`"),
             ("UnservedNetwork", "`unserved_networks`"),
             ("AuditStatus", "`audit`"),
+            ("Counters", "`guard metrics`"),
+            ("SessionCounters", "`by_session`"),
             ("WhyReport", "`guard why`"),
             ("Stopped", "`stopped`"),
             ("Outcome", "`outcome`"),
@@ -417,41 +418,22 @@ fn methods() -> String {
 
 #[test]
 fn the_metrics_are_those_that_are_served() {
-    let counters = Counters::default();
-    // Before the first there is no such family.
-    counters.call_answered("Status", Duration::ZERO);
-    let text = render(&counters, Snapshot::default(), MetricsFormat::Plain).unwrap();
+    let text = guard::metrics::text(Counters::default()).unwrap();
     let mut table = String::new();
     let mut help = String::new();
     for line in text.lines() {
         if let Some(line) = line.strip_prefix("# HELP ") {
-            help = line
-                .split_once(' ')
-                .unwrap()
-                .1
-                .trim_end_matches('.')
-                .to_owned();
+            let (_, says) = line.split_once(' ').unwrap();
+            help = says.trim_end_matches('.').to_owned();
         } else if let Some(line) = line.strip_prefix("# TYPE ") {
-            let (name, kind) = line.split_once(' ').unwrap();
-            let values = values(&text, name);
-            let kind = if kind_of(name) == kind {
-                String::new()
-            } else {
-                format!(" ({kind})")
-            };
-            let _ = writeln!(table, "- `{name}`{kind}: {help}{values}");
+            let (family, kind) = line.split_once(' ').unwrap();
+            let end = if kind == "counter" { "_total" } else { "" };
+            let name = format!("{family}{end}");
+            let values = values(&text, &name);
+            let _ = writeln!(table, "- `{name}`: {help}{values}");
         }
     }
     is_made("metrics.md", "metrics", &table);
-}
-
-/// What the page says that a metric of such a name is.
-fn kind_of(name: &str) -> &'static str {
-    match name {
-        name if name.ends_with("_total") => "counter",
-        name if name.ends_with("_seconds") => "histogram",
-        _ => "gauge",
-    }
 }
 
 /// The values of a family's label that are there from the start.
@@ -463,7 +445,7 @@ fn values(text: &str, name: &str) -> String {
     let mut found: Vec<_> = labels
         .filter(|(label, _)| !label.contains(','))
         .map(|(label, rest)| (label, rest.split('"').next().unwrap_or_default()))
-        .filter(|(label, value)| *label != "le" && !value.is_empty())
+        .filter(|(_, value)| !value.is_empty())
         .collect();
     found.sort_unstable();
     let Some((label, _)) = found.first().copied() else {

@@ -3,7 +3,7 @@
 use guard_policy::{nearest, parse_duration};
 use serde::de::DeserializeOwned;
 
-use super::{AnswersTable, Approve, Config, Discover, FleetTable, Metrics, ProxyTable, TlsTable};
+use super::{AnswersTable, Approve, Config, Discover, FleetTable, ProxyTable, TlsTable};
 
 /// Keys of a policy, which some look for here.
 const POLICYS: [&str; 8] = [
@@ -106,7 +106,6 @@ fn elsewhere(message: &str) -> Option<String> {
         ("answers", keys::<AnswersTable>()),
         ("fleet", keys::<FleetTable>()),
         ("discover", keys::<Discover>()),
-        ("metrics", keys::<Metrics>()),
         ("proxy", keys::<ProxyTable>()),
         ("tls", keys::<TlsTable>()),
     ]

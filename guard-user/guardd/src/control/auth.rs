@@ -6,6 +6,7 @@
 
 use guard_common::SessionId;
 use guard_proto::Call;
+use guard_sys::{accounts, pidfd::Peer};
 
 use crate::control::failure::CallError;
 
@@ -184,6 +185,7 @@ fn audience(call: &Call) -> Audience {
         | Call::HasBound { .. }
         | Call::NameSockets { .. }
         | Call::Status {}
+        | Call::Counters {}
         | Call::Presence {}
         | Call::Doctor {}
         | Call::Explain { .. }
@@ -214,6 +216,29 @@ pub(crate) fn authorise(caller: &Caller, call: &Call) -> Result<Authorised, Call
         (CallerPlace::Courier, _) => Err(only_carries()),
         (CallerPlace::Inside(_) | CallerPlace::Unowned(_), _) => Err(inside()),
     }
+}
+
+/// Group whose members may read the counters, beside root.
+const READERS: &str = "guard";
+
+/// Checks that a caller outside may read the counters, which are of everybody's sessions.
+///
+/// # Errors
+///
+/// `Refused` for all but root and the group `guard`.
+pub(crate) fn may_read_counters(who: Approver, peer: &Peer) -> Result<(), CallError> {
+    let is_reader = || {
+        let group = accounts::group(READERS).ok().flatten();
+        group.is_some_and(|group| peer.is_in_group(group))
+    };
+    if who.is_root() || is_reader() {
+        return Ok(());
+    }
+    Err(CallError::refused(
+        "only root and the group guard may read the counters",
+        "they are of everybody's sessions",
+        "sudo guard metrics",
+    ))
 }
 
 /// Whether `caller` is a courier that may make `call`; none: it is no courier.
@@ -512,6 +537,7 @@ mod tests {
                 refused: None,
             },
             Call::Status {},
+            Call::Counters {},
             Call::Presence {},
             Call::Doctor {},
             explain,
@@ -603,7 +629,9 @@ mod tests {
             "Present",
         ];
         for (call, _) in calls() {
-            let method = crate::record::metrics::method(&call);
+            let named = serde_json::to_value(&call).unwrap();
+            let method = named["method"].as_str().unwrap();
+            let method = method.strip_prefix("org.guardd.Control.").unwrap();
             let (uid, place) = (4711, CallerPlace::Courier);
             let caller = Caller { uid, pid: 1, place };
             let may = courier(&caller, &call).map_err(|no| no.name);

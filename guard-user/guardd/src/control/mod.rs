@@ -3,6 +3,7 @@
 pub(crate) mod advice;
 pub(crate) mod answering;
 pub(crate) mod auth;
+mod counters;
 pub(crate) mod explain;
 mod explain_session;
 pub(crate) mod failure;

@@ -1,12 +1,6 @@
 //! The control socket: one task for each connection, and limits on everything that a peer could use up.
 
-use std::{
-    collections::HashMap,
-    io,
-    os::fd::AsFd as _,
-    rc::Rc,
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, io, os::fd::AsFd as _, rc::Rc, time::Duration};
 
 use guard_common::BootTime;
 use guard_proto::{
@@ -27,7 +21,6 @@ use crate::{
         written::Written,
     },
     quota::{Account, AccountPlaces, Limit, Pace},
-    record::metrics,
     shared::Shared,
     signed_answers::meter,
     state::State,
@@ -242,19 +235,12 @@ async fn respond(
             return Err(FrameError::Flood);
         }
         Called::Guard(call) => {
-            let (method, began) = (metrics::method(&call), Instant::now());
             // It changes nothing, and may wait long for its turn.
             let is_given_up = matches!(call, Call::Explain { .. });
             let answer = tokio::select! {
                 answer = verbs::answer(shared, peer, call) => answer,
                 () = frames.gone(), if is_given_up => return Ok(()),
             };
-            shared.with(|state| {
-                state
-                    .recorder
-                    .counters()
-                    .call_answered(method, began.elapsed())
-            });
             match answer {
                 Ok(frame) => frame,
                 Err(refusal) => error_frame(refusal.into())?,

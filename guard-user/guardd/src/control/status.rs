@@ -104,7 +104,7 @@ impl State {
         (problem.map(str::to_owned).into_iter())
             .chain(slice::without_unit(self.machine.cgroup_root()))
             .chain(self.policies.unusable_warnings())
-            .chain(self.recorder.metrics_problem().map(str::to_owned))
+            .chain(self.config.warning().map(str::to_owned))
             .chain(self.sessions.astray_warnings())
             .chain(self.sessions.unassigned_warnings(kernel, default))
             .chain(self.sessions.packet_warnings(kernel))

@@ -18,7 +18,10 @@ use crate::{
     config::Config,
     control::{
         answering::Answering,
-        auth::{Agent, Approver, Authorised, Courier, assigner, authorise, courier},
+        auth::{
+            Agent, Approver, Authorised, Courier, assigner, authorise, courier, may_read_counters,
+        },
+        counters,
         explain::{self, Under},
         failure::CallError,
         ids, polkit, status,
@@ -315,6 +318,10 @@ async fn approver(
             one(&shared.with(|state| state.sessions.status_for(who, now)))
         }
         Call::Presence {} => one(&status::presence(shared).await),
+        Call::Counters {} => {
+            may_read_counters(who, peer)?;
+            one(&counters::counters(shared).await)
+        }
         Call::Doctor {} => one(&doctor::found(shared).await),
         Call::SocketRefused { .. }
         | Call::NameSockets { .. }

@@ -308,7 +308,7 @@ impl State {
         if told.is_none_or(|at| now.0.saturating_sub(at.0) >= TOLD) {
             self.fleet.told_at = Some(now);
             tracing::error!(error, "the fleet's policies that were offered stay out");
-            self.recorder.counters().policy_refused();
+            self.recorder.count("policy_loads.failed");
             self.recorder.note(PolicyLoad {
                 file: self.fleet.file.file().display().to_string().into(),
                 error: error.clone().into(),

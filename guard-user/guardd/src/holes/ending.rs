@@ -47,14 +47,14 @@ impl HoleEnd {
         }
     }
 
-    /// In the metrics.
-    const fn label(self) -> &'static str {
+    /// Among the counted events.
+    const fn event(self) -> &'static str {
         match self {
-            Self::Expired | Self::ExpiredWhileDown => "expired",
-            Self::Closed => "closed",
-            Self::SessionEnded => "session-ended",
-            Self::UsedUp | Self::BytesUsedUp => "used-up",
-            Self::NotWritten => "not-written-down",
+            Self::Expired | Self::ExpiredWhileDown => "holes_closed.expired",
+            Self::Closed => "holes_closed.closed",
+            Self::SessionEnded => "holes_closed.session-ended",
+            Self::UsedUp | Self::BytesUsedUp => "holes_closed.used-up",
+            Self::NotWritten => "holes_closed.not-written-down",
         }
     }
 }
@@ -103,7 +103,8 @@ impl State {
         let through = used.connections.get().or(used.requests.get());
         let through = through.copied().unwrap_or(0);
         self.requests.note_end(id, why.as_str(), through);
-        self.recorder.counters().hole_closed(why.label(), cut);
+        self.recorder.count(why.event());
+        self.recorder.count_by("connections_cut", cut as u64);
         let DecidedBy { by, from } = self.machine.decided_by(by);
         let record = HoleClose {
             hole: ids::hole(id).into(),

@@ -283,7 +283,7 @@ impl HoleOpening<'_> {
                     spec: &spec,
                 };
                 let id = open_in_kernel(self.kernel, checked, &hole, expires, opened)?;
-                self.recorder.counters().hole_opened();
+                self.recorder.count("holes_opened");
                 self.note_opened(id, checked, &spec, &about, expires);
                 self.write_opened(id, checked, &hole, record.clone())?;
                 // In this order, so that a hole which the next guardd knows from here is in the audit log.

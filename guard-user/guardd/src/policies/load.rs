@@ -9,7 +9,6 @@ use std::{
     collections::{BTreeSet, HashSet},
     io,
     sync::Arc,
-    time::Instant,
 };
 
 use guard_common::{BootTime, PolicyId, SessionId};
@@ -23,7 +22,7 @@ use crate::{
     control::{auth::Agent, failure::CallError},
     policies::{self, InForce, ParsedPolicy, Policies, Prepared, library::PolicyText, unusable},
     quota::{Account, Limit, Pace, Quota},
-    record::{Recorder, metrics::Counters},
+    record::Recorder,
     resolver::soon,
     shared::Shared,
     state::State,
@@ -466,7 +465,7 @@ async fn refit(shared: &Shared, slot: PolicyId) -> Result<(), CallError> {
     .await?;
     shared.with(|state| {
         let (policies, kernel) = (&mut state.policies, &mut state.datapath);
-        let changed = policies.refit(kernel, state.recorder.counters(), slot, compiled, fitted)?;
+        let changed = policies.refit(kernel, slot, compiled, fitted)?;
         if let Some(change) = changed {
             state.apply(change);
         }
@@ -566,7 +565,6 @@ impl Policies {
         prepared: Prepared,
     ) -> Result<(PolicyId, Change), CallError> {
         let policy = InForce::from(prepared);
-        let began = Instant::now();
         let slot = match stands {
             Some((slot, sessions)) => self.replace(kernel, slot, &sessions, &policy)?,
             None => {
@@ -575,8 +573,7 @@ impl Policies {
                 slot
             }
         };
-        recorder.counters().policy_applied(began);
-        recorder.counters().policy_loaded();
+        recorder.count("policy_loads.ok");
         let record = PolicyLoad {
             policy: policy.policy.name.clone().into(),
             file: policy.source.file.clone().into(),
@@ -624,7 +621,6 @@ impl Policies {
     fn refit(
         &mut self,
         kernel: &mut Datapath,
-        counters: &Counters,
         slot: PolicyId,
         compiled: Compiled,
         fitted: Environment,
@@ -636,9 +632,7 @@ impl Policies {
             policy.fitted = fitted;
             return Ok(None);
         }
-        let began = Instant::now();
         kernel.install_policy(Some(slot), &compiled)?;
-        counters.policy_applied(began);
         policy.compiled = Arc::new(compiled);
         policy.fitted = fitted;
         tracing::info!(
@@ -668,7 +662,7 @@ impl Policies {
             error,
             "the version before it stands"
         );
-        recorder.counters().policy_refused();
+        recorder.count("policy_loads.failed");
         let record = PolicyLoad {
             policy: policy.policy.name.clone().into(),
             file: file.into(),

@@ -56,7 +56,7 @@ impl Policies {
                 continue;
             }
             tracing::error!(policy, error, "cannot be used");
-            recorder.counters().policy_refused();
+            recorder.count("policy_loads.failed");
             recorder.note(PolicyLoad {
                 policy: policy.clone().into(),
                 error: error.clone().into(),

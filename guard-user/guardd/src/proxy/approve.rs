@@ -269,8 +269,8 @@ impl State {
     /// Puts a hole in place, and lets held clients through. Returns the hole as it is then.
     fn put_hole(&mut self, id: HoleId, hole: Hole, asked: &proto::Request) -> Option<proto::Hole> {
         let mut shown = hole.shown(id, &Clocks::read())?;
-        self.recorder.counters().hole_opened();
-        self.recorder.counters().answered("yes", asked.asked_at);
+        self.recorder.count("holes_opened");
+        self.recorder.count_answer("answers.yes", asked.asked_at);
         let is_counted = hole.requests().is_some_and(RequestScope::is_counted);
         let is_for = hole.clone();
         self.holes.add(id, hole);

@@ -85,7 +85,7 @@ impl State {
 
     /// Writes the outcome of a request to the audit log, as the proxy reports it.
     fn proxy_tells(&mut self, target: &RedirectTarget, entry: Entry) {
-        self.recorder.counters().http(&entry.outcome);
+        self.recorder.count_http(&entry.outcome);
         let id = SessionId(target.session);
         self.proxy.note_closing(target, &entry, clock::now());
         let Some(owner) = self.sessions.get(id).map(|session| session.about.uid) else {

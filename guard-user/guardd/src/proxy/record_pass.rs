@@ -41,7 +41,7 @@ pub(super) fn pass(
 ) -> AskAnswer {
     match write_passed(recorder, sessions, key, by) {
         Ok(()) => {
-            recorder.counters().http("passed");
+            recorder.count_http("passed");
             AskAnswer::Yes
         }
         Err(error) => unwritten(error),

@@ -1,4 +1,4 @@
-//! guardd's records: the audit log, the journal, metrics, and the files beside the kernel's state.
+//! guardd's records: the audit log, the journal, counts of events, and the files beside the kernel's state.
 
 pub(crate) mod audit;
 pub(crate) mod given;
@@ -6,7 +6,6 @@ pub(crate) mod journal;
 pub(crate) mod kept;
 pub(crate) mod kernel_log;
 pub(crate) mod lines;
-pub mod metrics;
 pub(crate) mod reader;
 pub(crate) mod recent;
 pub(crate) mod shares;
@@ -14,7 +13,7 @@ pub(crate) mod shelf;
 pub(crate) mod starts;
 pub(crate) mod times;
 
-use std::mem;
+use std::collections::BTreeMap;
 
 use guard_common::{BootTime, SessionId};
 use guard_sys::clock;
@@ -22,13 +21,12 @@ use jiff::Timestamp;
 
 use self::{
     audit::{Audit, AuditError, LogEntry},
-    metrics::Counters,
     shares::{AdmittedRecord, Shares},
     starts::Starts,
 };
 use crate::quota::Account;
 
-/// Owns guardd's records: the audit log, each session's share of it, and the counters of the metrics.
+/// Owns guardd's records: the audit log, each session's share of it, and the counts of events.
 #[derive(Debug)]
 pub(crate) struct Recorder {
     audit: Audit,
@@ -36,12 +34,8 @@ pub(crate) struct Recorder {
     shares: Shares,
     /// The starts of sessions that are written, and those that are not yet.
     starts: Starts,
-    /// The sessions whose starts were written later, since these were last taken.
-    late_starts: Vec<String>,
-    /// The counters of events.
-    counters: Counters,
-    /// Why metrics are not served, if they should be.
-    metrics_problem: Option<String>,
+    /// Events since guardd started, by name.
+    events: BTreeMap<String, u64>,
     /// When guardd began to record.
     began: Timestamp,
 }
@@ -54,9 +48,7 @@ impl Recorder {
             audit,
             shares: Shares::default(),
             starts: Starts::default(),
-            late_starts: Vec::new(),
-            counters: Counters::default(),
-            metrics_problem: None,
+            events: BTreeMap::new(),
             began: Timestamp::now(),
         }
     }
@@ -73,10 +65,41 @@ impl Recorder {
         &self.audit
     }
 
-    /// The counters of events.
+    /// Returns the events since guardd started, by name.
     #[must_use]
-    pub(crate) fn counters(&self) -> &Counters {
-        &self.counters
+    pub(crate) fn events(&self) -> &BTreeMap<String, u64> {
+        &self.events
+    }
+
+    /// Counts an event. `name` has its kind behind a dot.
+    pub(crate) fn count(&mut self, name: &str) {
+        self.count_by(name, 1);
+    }
+
+    /// Counts `times` events.
+    pub(crate) fn count_by(&mut self, name: &str, times: u64) {
+        match self.events.get_mut(name) {
+            Some(count) => *count += times,
+            None => drop(self.events.insert(name.to_owned(), times)),
+        }
+    }
+
+    /// Counts the outcome of a request to a read-only destination, as the audit log names it.
+    pub(crate) fn count_http(&mut self, outcome: &str) {
+        match outcome {
+            "passed" => self.count("http_requests.passed"),
+            "failed" => self.count("http_requests.failed"),
+            // Not about one request.
+            "warned" => {}
+            _ => self.count("http_requests.refused"),
+        }
+    }
+
+    /// Counts a person's answer, and how long the request had waited.
+    pub(crate) fn count_answer(&mut self, name: &str, asked_at: Timestamp) {
+        self.count(name);
+        let waited = asked_at.duration_until(Timestamp::now()).as_millis();
+        self.count_by("answer_delay_ms", waited.try_into().unwrap_or_default());
     }
 
     /// Adds a record.
@@ -137,17 +160,8 @@ impl Recorder {
             starts.push(start);
         }
         for start in starts.into_iter().rev() {
-            let session = start.session().map(str::to_owned);
-            // One that the audit log does not take is left to the next guardd.
-            if self.audit.note(start).is_some() {
-                self.late_starts.extend(session);
-            }
+            self.audit.note(start);
         }
-    }
-
-    /// The sessions whose starts were written later than they began, since the last call: the next guardd need not write them.
-    pub(crate) fn take_late_starts(&mut self) -> Vec<String> {
-        mem::take(&mut self.late_starts)
     }
 
     /// How many starts and ends of a starter's sessions were left out since the last record that said so, which the caller says.
@@ -214,19 +228,6 @@ impl Recorder {
     pub(crate) fn forget(&mut self, session: SessionId) {
         self.shares.forget(session);
     }
-
-    /// Why metrics are not served, if they should be.
-    #[must_use]
-    pub(crate) fn metrics_problem(&self) -> Option<&str> {
-        self.metrics_problem.as_deref()
-    }
-
-    /// Notes why metrics are not served, or that they are. True if that is a new problem.
-    pub(crate) fn note_metrics(&mut self, problem: Option<String>) -> bool {
-        let is_new = problem.is_some() && self.metrics_problem != problem;
-        self.metrics_problem = problem;
-        is_new
-    }
 }
 
 /// One whose audit log is in that directory.
@@ -239,7 +240,7 @@ pub(crate) fn recorder() -> (Recorder, tempfile::TempDir) {
 
 #[cfg(test)]
 mod tests {
-    use std::{error::Error, fs, path::Path};
+    use std::{error::Error, fs};
 
     use guard_proto::{
         LogKind, LogRecord,
@@ -247,17 +248,6 @@ mod tests {
     };
 
     use super::*;
-
-    #[test]
-    fn why_metrics_are_not_served_is_news_once() {
-        let (mut recorder, _dir) = recorder();
-        let problem = || Some("in use".to_owned());
-        assert!(recorder.note_metrics(problem()));
-        assert!(!recorder.note_metrics(problem()));
-        assert_eq!(recorder.metrics_problem(), Some("in use"));
-        assert!(!recorder.note_metrics(None));
-        assert!(recorder.note_metrics(problem()));
-    }
 
     #[test]
     fn whoever_has_used_its_share_up_writes_nothing_and_all_else_is_written() {
@@ -336,8 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn a_start_that_is_written_later_says_when_it_was_and_others_need_not()
-    -> Result<(), Box<dyn Error>> {
+    fn a_start_that_is_written_later_says_when_it_was() -> Result<(), Box<dyn Error>> {
         let (mut recorder, _dir) = recorder();
         let (by, now) = (Account::outside(1000), BootTime(1_000_000_000_000));
         let began = "2026-11-20T12:00:00.000Z";
@@ -351,10 +340,7 @@ mod tests {
         let loops = (0..).map(|number| format!("s{number}"));
         let first = loops.take_while(|id| recorder.note_start(by, start(id), now));
         let later = format!("s{}", first.count());
-        assert!(recorder.take_late_starts().is_empty());
         recorder.write(LogEntry::of(&later, 1000, Denied::default()))?;
-        assert_eq!(recorder.take_late_starts(), std::slice::from_ref(&later));
-        assert!(recorder.take_late_starts().is_empty(), "that is said once");
         let text = fs::read_to_string(recorder.audit().path())?;
         let mut said = Vec::new();
         for line in text.lines() {
@@ -364,16 +350,6 @@ mod tests {
             }
         }
         assert_eq!(said, [(began.to_owned(), later)]);
-        Ok(())
-    }
-
-    #[test]
-    fn a_start_that_the_log_does_not_take_is_left_to_the_next_guardd() -> Result<(), AuditError> {
-        let mut recorder = Recorder::new(Audit::open(Path::new("/dev/full"))?);
-        recorder.starts.defer(Account::outside(1000), start("s1"));
-        recorder.note(LogEntry::of("s1", 1000, Denied::default()));
-        assert_eq!(recorder.audit().failures(), 2);
-        assert!(recorder.take_late_starts().is_empty());
         Ok(())
     }
 

@@ -169,8 +169,7 @@ impl State {
     /// Counts a yes, and keeps whose it was.
     pub(crate) fn count_yes(&mut self, by: &Answering, asked: &Pending, answered: &[String]) {
         self.recorder
-            .counters()
-            .answered("yes", asked.shown.asked_at);
+            .count_answer("answers.yes", asked.shown.asked_at);
         let name = self.machine.name_of(by);
         self.requests
             .note_answers(&name, asked.owner, answered, "yes");
@@ -307,8 +306,7 @@ impl State {
             return Err(ids::no_request(id));
         }
         self.recorder
-            .counters()
-            .answered("no", asked.shown.asked_at);
+            .count_answer("answers.no", asked.shown.asked_at);
         let until = after(clock::now(), time);
         let key = asked.key.clone();
         let mut requests = Vec::new();

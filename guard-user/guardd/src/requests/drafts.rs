@@ -202,9 +202,9 @@ impl<N: RequestNumbers> Drafting<'_, N> {
     /// Counts a new request and writes it to the audit log. If it became part of a burst, returns the burst's id.
     fn note_new(&mut self, id: &str, asked: &RequestKey, at: BootTime) -> Option<Noted> {
         if asked.http.is_some() {
-            self.recorder.counters().http("asked");
+            self.recorder.count("http_requests.asked");
         }
-        self.recorder.counters().asked();
+        self.recorder.count("requests");
         let new = self.requests.get(id).map(|one| one.clone().alone(id));
         let session = self.sessions.live(asked.session);
         let (requests, policies) = (&mut *self.requests, self.policies);

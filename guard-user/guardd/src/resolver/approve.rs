@@ -177,7 +177,7 @@ impl State {
         let mut shown = Vec::new();
         for (id, hole) in opened {
             shown.extend(hole.shown(id, &clocks));
-            self.recorder.counters().hole_opened();
+            self.recorder.count("holes_opened");
             self.holes.add(id, hole);
             self.holes.keep(id);
         }

@@ -212,7 +212,7 @@ impl State {
         Ok(())
     }
 
-    /// Writes the starts that an earlier guardd was to write with another record of the session: which of them it came to is not known.
+    /// Writes the starts that an earlier guardd was to write with another record of the session. It may have: a reader keeps the first.
     fn note_unrecorded(&mut self) {
         for id in self.sessions.unrecorded() {
             let Some(session) = self.shown(id) else {

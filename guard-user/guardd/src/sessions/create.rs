@@ -919,32 +919,15 @@ impl Sessions {
         if !recorder.note_start(by, entry, clock::now()) {
             self.set_unrecorded(id, true);
         }
-        recorder.counters().session_started();
+        recorder.count("sessions_started");
         let (policy, name) = (&session.policy, &session.name);
         tracing::info!(session = session.id, policy, name, "started");
-    }
-
-    /// Keeps of sessions that their starts are written by now, so that the next guardd does not write them again. `Shared::with` calls it
-    /// behind all work, since any record of a session may have had its start written.
-    pub(crate) fn note_late_starts(&mut self, recorder: &mut Recorder) {
-        for id in recorder.take_late_starts() {
-            self.note_recorded(&id);
-        }
     }
 
     /// Notes whether its start is written only with another record of it.
     pub(super) fn set_unrecorded(&mut self, id: SessionId, is_so: bool) {
         if let Some(session) = self.get_mut(id) {
             session.about.unrecorded = is_so;
-        }
-    }
-
-    /// Notes that its start is written. One that has ended has no file any more, and gets none.
-    fn note_recorded(&mut self, id: &str) {
-        let id = ids::parse_session(id).ok();
-        if let Some(id) = id.filter(|id| self.live(*id).is_some()) {
-            self.set_unrecorded(id, false);
-            self.keep(id);
         }
     }
 
@@ -1054,32 +1037,6 @@ mod tests {
         let changes = sessions.begin(another(3, 7));
         assert_eq!(changes, [Change::Chains, Change::Sessions]);
         assert_eq!(sessions.all_live().count(), 3);
-    }
-
-    #[test]
-    fn a_start_that_is_written_later_is_not_written_again_by_the_next_guardd() -> io::Result<()> {
-        let dir = tempfile::tempdir()?;
-        let mut sessions = none_but(&[(1, None), (2, None), (3, None)]);
-        sessions.files = Shelf::open(dir.path().to_owned())?;
-        for id in [1, 2, 3].map(SessionId) {
-            sessions.set_unrecorded(id, true);
-            sessions.keep(id);
-        }
-        // With its end, before which its start had to stand.
-        let at = BootTime(1_000_000_000_000);
-        if let Some(ended) = sessions.get_mut(SessionId(2)) {
-            ended.stage = LifeStage::Ended { at };
-        }
-        sessions.remove_file("s2");
-        for id in ["s1", "s2", "s9", "of another kind"] {
-            sessions.note_recorded(id);
-        }
-        let kept = sessions.kept().into_iter();
-        let mut kept: Vec<_> = kept.map(|(id, about)| (id, about.unrecorded)).collect();
-        kept.sort();
-        let expected = [("s1", false), ("s3", true)].map(|(id, is_so)| (id.to_owned(), is_so));
-        assert_eq!(kept, expected);
-        Ok(())
     }
 
     /// 63 outermost ones with all that may be inside them would have been the kernel's room for all users.

@@ -69,7 +69,7 @@ impl State {
         self.end_holes_of(id);
         let is_unstarted = self.sessions.is_unstarted(id);
         if !is_unstarted {
-            self.recorder.counters().session_ended();
+            self.recorder.count("sessions_ended");
         }
         self.requests.end_session(id);
         self.sockets.forget(id);
