@@ -291,6 +291,7 @@ pub(crate) async fn slot_for(
         shared.with(|state| state.policies.may_bring_text(&source, account))?;
         let (prepared, _awaited) = prepare_known(shared, source, by, ahead).await?;
         return shared.with(|state| {
+            state.policies.may_bring_lists(&prepared, account)?;
             let slot = state.install(None, prepared)?;
             state.policies.set_brought(slot, account);
             Ok((slot, state.policies.warnings_of(slot)))
@@ -511,16 +512,23 @@ impl State {
 /// Bytes of policies' texts that are no policies of guardd's: each costs guardd and the kernel several times as much.
 const TEXTS: Limit = Limit::each(Pace::held(4 << 20), Pace::held(8 << 20));
 
+/// Lists of ports in policies that are no policies of guardd's.
+const LISTS: Limit = Limit::each(Pace::held(1024), Pace::held(2048));
+/// Those of all accounts, of 65,536 in the kernel: the rest is for guardd's own policies.
+const MOST_LISTS: u64 = 49_152;
+
+/// Whether a text is a person's or a session's, and none of guardd's own policies.
+fn is_brought(source: &PolicyText, account: Account) -> bool {
+    source.name.is_none() && !source.base && account != Account::ROOT
+}
+
 impl Policies {
     /// Whether an account may bring that text beside those that it has in force.
     fn may_bring_text(&self, source: &PolicyText, account: Account) -> Result<(), CallError> {
         let length = |source: &PolicyText| source.text.len() as u64;
-        let brought = self.brought_by.iter();
-        let counted =
-            brought.filter_map(|(slot, by)| Some((*by, length(&self.slots.get(slot)?.source))));
-        let is_brought = source.name.is_none() && !source.base && account != Account::ROOT;
+        let counted = self.brought(|policy| length(&policy.source));
         let quota = Quota::counted(TEXTS, counted);
-        if !is_brought || quota.has_room(account, length(source), BootTime(0)) {
+        if !is_brought(source, account) || quota.has_room(account, length(source), BootTime(0)) {
             return Ok(());
         }
         Err(CallError::refused(
@@ -528,6 +536,31 @@ impl Policies {
             "the texts of all have 8 MiB at most, and of a session's own 4 MiB",
             "end some of the sessions under them: guard sessions; or have the policy put into /etc/guard/policies",
         ))
+    }
+
+    /// Whether an account may bring the lists of ports of that policy beside those that it has in force: the kernel's have room for so many
+    /// in all, and some of it is for guardd's own policies.
+    fn may_bring_lists(&self, prepared: &Prepared, account: Account) -> Result<(), CallError> {
+        let count = |compiled: &Compiled| compiled.lists.len() as u64;
+        let counted = || self.brought(|policy| count(&policy.compiled));
+        let more = count(&prepared.compiled);
+        let quota = Quota::counted(LISTS, counted());
+        let all: u64 = counted().map(|(_, lists)| lists).sum();
+        let has_room = quota.has_room(account, more, BootTime(0)) && all + more <= MOST_LISTS;
+        if !is_brought(&prepared.source, account) || has_room {
+            return Ok(());
+        }
+        Err(CallError::refused(
+            "too many lists of ports are in the policies of this user",
+            "those of all have 2,048 at most, and those of a session 1,024",
+            "write rules with the same ports as one, or have the policy put into /etc/guard/policies",
+        ))
+    }
+
+    /// What the policies that people have brought count for, by who brought them.
+    fn brought(&self, counts: impl Fn(&InForce) -> u64) -> impl Iterator<Item = (Account, u64)> {
+        let brought = self.brought_by.iter();
+        brought.filter_map(move |(slot, by)| Some((*by, counts(self.slots.get(slot)?))))
     }
 
     /// Notes who brought the text in a slot.
