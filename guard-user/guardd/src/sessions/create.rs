@@ -984,16 +984,10 @@ pub(crate) fn shortened(command: Vec<String>) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, io};
-
-    use guard_common::BootTime;
+    use std::fs;
 
     use super::*;
-    use crate::{
-        policies,
-        record::{recorder, shelf::Shelf},
-        sessions::none_but,
-    };
+    use crate::{policies, record::recorder, sessions::none_but};
 
     #[test]
     fn a_start_that_may_be_refused_is_written_once_the_command_begins_or_is_refused() {

@@ -102,9 +102,10 @@ fn is_of_dav(body: &[u8]) -> bool {
             .iter()
             .any(|quote| tag.contains(&format!("{attribute}{quote}{namespace}{quote}")))
     };
-    let is_whole = match tag.ends_with('/') {
-        true => rest.is_empty(),
-        false => rest.ends_with(&format!("</{name}>")),
+    let is_whole = if tag.ends_with('/') {
+        rest.is_empty()
+    } else {
+        rest.ends_with(&format!("</{name}>"))
     };
     !name.is_empty() && name.chars().all(is_name) && NAMESPACES.iter().any(is_of) && is_whole
 }
