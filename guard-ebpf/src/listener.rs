@@ -130,8 +130,7 @@ extern "C" fn guard_listener(ctx: *mut bpf_sock_addr, to: *const Connection, cgr
         return Receiver::NO_LISTENER;
     }
     if to.protocol == Protocol::UDP {
-        let localhost = to.to.localhost();
-        return of_datagram(ctx.cast(), SocketAddress::nobody(&localhost), to, cgroup);
+        return of_datagram(ctx.cast(), to, cgroup);
     }
     if to.protocol != Protocol::TCP {
         return Receiver::NO_LISTENER;
@@ -173,15 +172,17 @@ pub(crate) fn is_own_here(ctx: &SockAddrContext, to: &Connection, cgroup: u64) -
     found.unwrap_or(false)
 }
 
-/// The receiver of a datagram to the loopback. A call does not say where it comes from: what is found then is not final, as a socket that is
-/// connected to the sender comes before all others.
+/// The receiver of a datagram to the loopback. A peer that has connected its socket to the sender is not found: it may be a client of the
+/// session's own server, and the guard's resolver is one.
 #[inline(always)]
-fn of_datagram(context: *mut c_void, from: SocketAddress<'_>, to: &Connection, cgroup: u64) -> u64 {
+fn of_datagram(context: *mut c_void, to: &Connection, cgroup: u64) -> u64 {
     // All sockets at the port get it.
     if to.to.is_loopback_broadcast() {
         return Receiver::REFUSED;
     }
-    let found = kernel::with_udp_receiver(context, from, SocketAddress::of(to), |receiver| {
+    let localhost = to.to.localhost();
+    let nobody = SocketAddress::nobody(&localhost);
+    let found = kernel::with_udp_receiver(context, nobody, SocketAddress::of(to), |receiver| {
         if is_proxy(receiver) {
             return Receiver::REFUSED;
         }
@@ -205,17 +206,7 @@ extern "C" fn guard_receiver(skb: *mut __sk_buff, to: *const Connection, cgroup:
     // SAFETY: the kernel's context.
     let is_local = unsafe { (&raw const (*skb).ifindex).read_volatile() } == LOOPBACK_DEVICE;
     if to.protocol == Protocol::UDP && to.to.is_loopback() && to.port != DNS_PORT && is_local {
-        let mut sender = MaybeUninit::uninit();
-        if !ctx::datagram(skb, &mut sender) {
-            return Receiver::IN_DOUBT;
-        }
-        // SAFETY: `datagram` wrote it.
-        let sender = unsafe { sender.assume_init_ref() };
-        let from = SocketAddress {
-            address: &sender.from,
-            port: sender.port,
-        };
-        return of_datagram(skb.cast(), from, to, cgroup);
+        return of_datagram(skb.cast(), to, cgroup);
     }
     if to.protocol != Protocol::TCP || !is_local {
         return Receiver::NO_LISTENER;

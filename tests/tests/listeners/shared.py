@@ -1,4 +1,4 @@
-"""UDP servers of another program at 6101 (a port that others may share), 6102 (all addresses) and 6103 (connected to its first client), and
+"""UDP servers of another program at 6101 (a port that others may share) and 6102 (all addresses), and
 what a session tries to get a datagram to them unasked: shared.py serve FILE | try WORD."""
 import ctypes, select, socket, struct, sys
 
@@ -14,17 +14,12 @@ def at(host, port, *options):
 
 
 def serve(file):
-    group, everywhere, first = (
-        at("127.0.0.1", 6101, SO_REUSEPORT),
-        at("0.0.0.0", 6102, SO_REUSEADDR),
-        at("127.0.0.1", 6103),
-    )
+    group = at("127.0.0.1", 6101, SO_REUSEPORT)
+    everywhere = at("0.0.0.0", 6102, SO_REUSEADDR)
     print("listening", flush=True)
     while True:
-        for s in select.select([group, everywhere, first], [], [])[0]:
-            data, peer = s.recvfrom(100)
-            if s is first:
-                s.connect(peer)
+        for s in select.select([group, everywhere], [], [])[0]:
+            data = s.recv(100)
             with open(file, "a") as got:
                 got.write(data.decode() + "\n")
             print("got", data.decode(), flush=True)
@@ -56,5 +51,4 @@ if sys.argv[1] == "serve":
 word = sys.argv[2]
 shares("shared-" + word)
 sends(at("127.255.255.255", 6102, SO_REUSEADDR, SO_BROADCAST), "broadcast-" + word, ("127.255.255.255", 6102))
-sends(at("127.0.0.1", 40123), "connected-" + word, ("127.0.0.1", 6103))
 print("tried", flush=True)

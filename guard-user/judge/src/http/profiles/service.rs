@@ -226,17 +226,23 @@ pub(super) fn judge(view: &View<'_>, profile: Profile) -> Opinion {
     if let Some(line) = lines.iter().find(|line| line.may_be(view)) {
         return Opinion::write(profile, format!("{}: {}", service.name, line.does));
     }
-    // In clear text a customer's program may answer, which has the same address, whatever host the request names.
-    let is_believed = view.facts.is_secure || !PLATFORMS.contains(&profile);
+    let is_believed = is_believed(view, profile);
     match lines.iter().find(|line| is_believed && line.is(view)) {
         Some(line) => Opinion::read(profile, &format!("`{}`", line.path)),
         None => Opinion::None,
     }
 }
 
+/// Returns true if the server is the one that a profile is for: in clear text a customer's program may answer, which has a platform's
+/// address, whatever host the request names.
+fn is_believed(view: &View<'_>, profile: Profile) -> bool {
+    view.facts.is_secure || !PLATFORMS.contains(&profile)
+}
+
 /// Returns true if a profile knows this very request as a read. In Kubernetes' own paths people choose the names.
 pub(super) fn lists(view: &View<'_>, profile: Profile) -> bool {
-    let is_read = |service: &Service| service.lines.iter().any(|line| line.is(view));
+    let is_believed = is_believed(view, profile);
+    let is_read = |service: &Service| is_believed && service.lines.iter().any(|line| line.is(view));
     let names_object = || match view.segments()[..] {
         ["api", version, ..] | ["apis", _, version, ..] => version
             .strip_prefix('v')
