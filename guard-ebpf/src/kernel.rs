@@ -17,7 +17,7 @@ use guard_common::{Address, BootTime, Connection, NetnsCookie};
 #[unsafe(no_mangle)]
 static REUSEPORT: Global<u32> = Global::new(0);
 
-/// Where in a socket the pointer to the group begins with which it shares its port (`sock.sk_reuseport_cb`). Set with [`REUSEPORT`].
+/// Byte of a socket at which the pointer to the sockets that share its port begins (`sock.sk_reuseport_cb`). Set with [`REUSEPORT`].
 #[unsafe(no_mangle)]
 static REUSEPORT_GROUP: Global<u32> = Global::new(0);
 
@@ -274,8 +274,8 @@ pub(crate) fn listener_of(request: *mut bpf_sock) -> Option<*mut bpf_sock> {
 }
 
 /// Whether others may share a full socket's port (`SO_REUSEPORT`); true where that cannot be read. Then a look-up, which shows the kernel no
-/// packet, may find another one than a packet gets to: a program of theirs chooses. Its program may take back that it shares the port,
-/// and stays in the kernel's group.
+/// packet, may find another one than a packet gets to: a program of theirs chooses. A program that takes `SO_REUSEPORT` back stays in the
+/// kernel's group.
 ///
 /// A function of its own for the sake of the stack, as [`crate::emit::due`].
 #[inline(never)]
@@ -364,11 +364,17 @@ pub(crate) fn with_any_receiver<R>(
 #[inline(always)]
 pub(crate) fn with_udp_receiver<R>(
     context: *mut c_void,
-    from: SocketAddress<'_>,
     to: SocketAddress<'_>,
     work: impl FnOnce(*mut bpf_sock) -> R,
 ) -> Option<R> {
-    with_socket(context, Kind::Udp, from, to, work)
+    let localhost = to.address.localhost();
+    with_socket(
+        context,
+        Kind::Udp,
+        SocketAddress::nobody(&localhost),
+        to,
+        work,
+    )
 }
 
 /// What is looked up.

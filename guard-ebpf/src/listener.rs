@@ -180,9 +180,7 @@ fn of_datagram(context: *mut c_void, to: &Connection, cgroup: u64) -> u64 {
     if to.to.is_loopback_broadcast() {
         return Receiver::REFUSED;
     }
-    let localhost = to.to.localhost();
-    let nobody = SocketAddress::nobody(&localhost);
-    let found = kernel::with_udp_receiver(context, nobody, SocketAddress::of(to), |receiver| {
+    let found = kernel::with_udp_receiver(context, SocketAddress::of(to), |receiver| {
         if is_proxy(receiver) {
             return Receiver::REFUSED;
         }

@@ -364,9 +364,7 @@ pub(crate) fn is_heard(skb: *mut __sk_buff, to: &Connection) -> bool {
 fn is_resolvers(context: *mut c_void, to: SocketAddress<'_>) -> bool {
     let is_marked =
         |found: *mut bpf_sock| kernel::socket_storage::<u64>(maps::listeners(), found).is_some();
-    let localhost = to.address.localhost();
-    let nobody = SocketAddress::nobody(&localhost);
-    kernel::with_udp_receiver(context, nobody, to, is_marked).unwrap_or(false)
+    kernel::with_udp_receiver(context, to, is_marked).unwrap_or(false)
 }
 
 /// Whether the resolver is still there.
@@ -401,7 +399,7 @@ fn is_own(context: *mut c_void, to: &Connection, cgroup: u64) -> bool {
         kernel::with_receiver(context, own, at, is_own)
     } else {
         let is_own_alone = |found| is_own(found) && !kernel::may_share_port(found);
-        kernel::with_udp_receiver(context, own, at, is_own_alone)
+        kernel::with_udp_receiver(context, at, is_own_alone)
     };
     found.unwrap_or(false)
 }

@@ -91,9 +91,9 @@ pub(super) fn offsets(btf: &Btf) -> io::Result<[u32; at::LEN]> {
     Ok(offsets)
 }
 
-/// Where a socket says whether others share its port: the number of a bit that its program sets, and the byte where the pointer to the
-/// group begins that the kernel has put it into. Zeros where nobody says which these are, or no program may read them. Those that
-/// judge packets do without then.
+/// Returns two places in a socket: the bit by which its program shares the port (`skc_reuseport`), and the byte of the pointer to the
+/// sockets that share it (`sk_reuseport_cb`). Zeros on a kernel without BTF, or where programs may not read kernel memory: then every port
+/// counts as shared.
 pub(super) fn reuseport(settings: &LoadSettings) -> [u32; 2] {
     let places = |types: &Btf| -> io::Result<[u32; 2]> {
         bpf::load_program(

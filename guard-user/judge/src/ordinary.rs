@@ -1,10 +1,7 @@
-//! Statements for a database that change rows and define tables, and do no more than their text says.
+//! Commands of PostgreSQL that change rows and define tables, and do no more than their text says.
 
-/// Those that change rows.
-const ROWS: [&str; 5] = ["COPY FROM", "DELETE", "INSERT", "MERGE", "UPDATE"];
-
-/// Those that define something that runs no code, and changes nobody's rights.
-const DEFINITIONS: [&str; 27] = [
+/// Sorted.
+const COMMANDS: [&str; 32] = [
     "ALTER DOMAIN",
     "ALTER SEQUENCE",
     "ALTER STATISTICS",
@@ -15,6 +12,7 @@ const DEFINITIONS: [&str; 27] = [
     "BEGIN READ WRITE",
     "CLUSTER",
     "COMMENT",
+    "COPY FROM",
     "CREATE DOMAIN",
     "CREATE INDEX",
     "CREATE SCHEMA",
@@ -24,19 +22,23 @@ const DEFINITIONS: [&str; 27] = [
     "CREATE TABLE AS",
     "CREATE TYPE",
     "CREATE VIEW",
+    "DELETE",
+    "INSERT",
     "LOCK",
+    "MERGE",
     "NOTIFY",
     "REFRESH MATERIALIZED VIEW",
     "REINDEX",
     "SELECT FOR UPDATE",
     "SELECT INTO",
+    "UPDATE",
     "VACUUM or ANALYZE",
     "sequence or lock",
 ];
 
-/// Returns true for a command that changes rows or defines tables. All others drop something, run code that nobody sees, or change who may
-/// do what, or the server: a yes to all writes is not for them.
+/// Returns true for a command that changes rows or defines tables. All others drop something, run code that nobody sees, or change rights
+/// or the server: a yes to all writes is not for them.
 #[must_use]
 pub fn is_ordinary(command: &str) -> bool {
-    ROWS.contains(&command) || DEFINITIONS.contains(&command)
+    COMMANDS.contains(&command)
 }

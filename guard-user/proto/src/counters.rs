@@ -58,13 +58,13 @@ pub struct SessionCounters {
     pub policy: String,
     /// Refused attempts.
     pub refused: u64,
-    /// Those of which guardd was told.
+    /// Refused attempts of which guardd was told.
     pub reported: u64,
-    /// Those that a count stands for.
+    /// Refused attempts that are only counted.
     pub summed_up: u64,
-    /// Those that the ring buffer had no room to report.
+    /// Refused attempts that the ring buffer had no room for.
     pub lost: u64,
-    /// Names that a count alone stands for.
+    /// Refused names that are only counted.
     pub names_summed_up: u64,
     /// Requests that wait.
     pub requests: u64,

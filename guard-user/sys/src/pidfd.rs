@@ -83,7 +83,7 @@ impl Peer {
         Ok(Self {
             uid: credentials.uid.as_raw(),
             gid: credentials.gid.as_raw(),
-            // Where they cannot be read, it is in none.
+            // A peer whose groups cannot be read counts as in no group.
             groups: list_option(socket, libc::SOL_SOCKET, libc::SO_PEERGROUPS).unwrap_or_default(),
             pidfd: pidfd_of(socket, &credentials, is_held)?,
         })

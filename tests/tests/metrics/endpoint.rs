@@ -94,7 +94,7 @@ fn the_numbers_are_what_happened() -> Tested {
 
 type Labels<'l> = &'l [(&'l str, &'l str)];
 
-/// What has happened by then, of one session and with so many hooks.
+/// Metrics after seven refusals of one session, with that number of hooks.
 fn expected<'l>(s1: Labels<'l>, hooks: f64) -> [(&'l str, Labels<'l>, f64); 20] {
     [
         ("guard_enforcing", &[], 1.0),

@@ -514,7 +514,7 @@ const TEXTS: Limit = Limit::each(Pace::held(4 << 20), Pace::held(8 << 20));
 
 /// Lists of ports in policies that are no policies of guardd's.
 const LISTS: Limit = Limit::each(Pace::held(1024), Pace::held(2048));
-/// Those of all accounts, of 65,536 in the kernel: the rest is for guardd's own policies.
+/// Lists of all accounts together, of 65,536 in the kernel. The rest is for guardd's own policies.
 const MOST_LISTS: u64 = 49_152;
 
 /// Whether a text is a person's or a session's, and none of guardd's own policies.
@@ -523,7 +523,11 @@ fn is_brought(source: &PolicyText, account: Account) -> bool {
 }
 
 impl Policies {
-    /// Whether an account may bring that text beside those that it has in force.
+    /// Checks that a text is within the limits of its account.
+    ///
+    /// # Errors
+    ///
+    /// `Refused`, with the limit.
     fn may_bring_text(&self, source: &PolicyText, account: Account) -> Result<(), CallError> {
         let length = |source: &PolicyText| source.text.len() as u64;
         let counted = self.brought(|policy| length(&policy.source));
@@ -538,26 +542,34 @@ impl Policies {
         ))
     }
 
-    /// Whether an account may bring the lists of ports of that policy beside those that it has in force: the kernel's have room for so many
-    /// in all, and some of it is for guardd's own policies.
+    /// Checks that the port lists of a policy are within the limits of its account, and leave room for guardd's own policies.
+    ///
+    /// # Errors
+    ///
+    /// `Refused`, with the limit.
     fn may_bring_lists(&self, prepared: &Prepared, account: Account) -> Result<(), CallError> {
         let count = |compiled: &Compiled| compiled.lists.len() as u64;
         let counted = || self.brought(|policy| count(&policy.compiled));
         let more = count(&prepared.compiled);
         let quota = Quota::counted(LISTS, counted());
         let all: u64 = counted().map(|(_, lists)| lists).sum();
-        let has_room = quota.has_room(account, more, BootTime(0)) && all + more <= MOST_LISTS;
-        if !is_brought(&prepared.source, account) || has_room {
+        let why = if !is_brought(&prepared.source, account) {
             return Ok(());
-        }
+        } else if !quota.has_room(account, more, BootTime(0)) {
+            "the policies of a user have 2,048 lists of ports at most, and those of a session 1,024"
+        } else if all + more > MOST_LISTS {
+            "the policies of all users have 49,152 lists of ports at most"
+        } else {
+            return Ok(());
+        };
         Err(CallError::refused(
-            "too many lists of ports are in the policies of this user",
-            "those of all have 2,048 at most, and those of a session 1,024",
+            "too many lists of ports are in force",
+            why,
             "write rules with the same ports as one, or have the policy put into /etc/guard/policies",
         ))
     }
 
-    /// What the policies that people have brought count for, by who brought them.
+    /// Counts something of each policy that was brought, beside the account that brought the policy.
     fn brought(&self, counts: impl Fn(&InForce) -> u64) -> impl Iterator<Item = (Account, u64)> {
         let brought = self.brought_by.iter();
         brought.filter_map(move |(slot, by)| Some((*by, counts(self.slots.get(slot)?))))

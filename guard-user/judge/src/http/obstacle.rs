@@ -1,4 +1,4 @@
-//! What makes a request more than its method says.
+//! Obstacles: parts of a request by which a server may do more than the method says.
 
 use super::{body::Body, facts::Facts, headers, method};
 
@@ -32,7 +32,7 @@ pub(super) fn unknown_form(because: &str) -> Obstacle {
     }
 }
 
-/// What is to be said of a body where the method only reads.
+/// Judgement of a body where the method only reads.
 pub(super) enum ReadsBody {
     /// Nothing.
     Plain,

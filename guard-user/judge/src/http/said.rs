@@ -291,7 +291,7 @@ pub fn steers(name: &str) -> bool {
     (is_named || is_kin) && !is_usual && !is_secret(name)
 }
 
-/// Whether no list has the name: then the value may be anything.
+/// Returns true for a name that is on no list.
 fn says_nothing_known(name: &str) -> bool {
     !steers(name) && !is_of_a_client(name) && !headers::is_elsewhere(name)
 }

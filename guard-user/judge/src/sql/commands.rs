@@ -1,4 +1,4 @@
-//! What every other command is called, and what it does: for people only. A command that is not here asks as well.
+//! Commands that are neither queries nor changes of rows, with the words that a person reads. Commands without a row here ask, too.
 
 use pg_query::protobuf::AlterTableType as Part;
 

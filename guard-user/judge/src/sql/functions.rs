@@ -232,7 +232,7 @@ const KNOWN: &[(&str, &str, Option<&str>)] = &[
     ("pg_current_xact_id", "takes a transaction number", None),
 ];
 
-/// Functions that take or set a number of a sequence, or take a lock: no more than their name says.
+/// Functions that take or set a number of a sequence, or take a lock, and nothing else.
 const PLAIN: &[&str] = &[
     "nextval",
     "pg_advisory_lock",
@@ -260,7 +260,7 @@ pub(super) fn write(name: &str) -> SqlWrite {
     )
 }
 
-/// The same of one that is behind a dot, where anybody's may have the name.
+/// Returns the call of a name behind a dot: a function of that name may be anybody's.
 pub(super) fn write_dotted(name: &str) -> SqlWrite {
     of_command("function call", name)
 }

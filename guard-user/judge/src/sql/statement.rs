@@ -125,12 +125,12 @@ fn cursor(tree: &Tree, extra: Extra<'_>) -> Statement {
     }
 }
 
-/// What a statement says that it does, and what it does by the functions that it calls.
+/// Returns a statement's own command, joined with the functions that the statement calls.
 pub(super) fn write(tree: &Tree, extra: Extra<'_>) -> SqlWrite {
     let write = changes::write(tree).or_else(|| commands::write(tree));
     let write = write.unwrap_or_else(unknown);
     match doubt::of_calls(tree, extra) {
-        // Of a procedure that says it already.
+        // CALL names its procedure already.
         Some(calls) if write.command != "CALL" => write.and(calls),
         _ => write,
     }

@@ -169,7 +169,7 @@ pub(super) fn prepare(prepare: &PrepareStmt, extra: Extra<'_>) -> Statement {
     Statement::reads().with(Control::Prepare { name, write })
 }
 
-/// What it executes the caller knows; its parameters are expressions, and are judged here.
+/// Judges the parameters of EXECUTE. The caller knows the statement behind the name.
 pub(super) fn execute(execute: &ExecuteStmt, tree: &Tree, extra: Extra<'_>) -> Statement {
     let params = tree.node().and_then(|node| node.get("params"));
     let write = params.and_then(|params| super::doubt::of_query(params, extra));
